@@ -1,0 +1,127 @@
+//! Every bound of the program that is not a configuration key, with its reason.
+//!
+//! A buffer, queue, map, loop or wait anywhere else takes its limit from here (or from the
+//! configuration, whose defaults and ranges live in `config::check`).
+
+/// Depth of nested JSON in a request. Deeper bodies are refused: no provider takes them, and a
+/// bound keeps the scan's state on the stack.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Bytes of one SSE event that the meter will buffer. Larger events (images as base64, long tool
+/// arguments) still pass through untouched, but are not read (`wire.md` section 8).
+pub const SSE_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a JSON answer kept to meter it and to add our own object. Beyond it the answer passes
+/// through as it comes: embeddings of a full batch stay below this.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails.
+/// Provider errors are below 4 KiB; the rest is room for HTML error pages.
+pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Milliseconds to wait for the body of a failed attempt before the next candidate is tried.
+pub const ERROR_BODY_WAIT_MS: u64 = 1_000;
+
+/// Milliseconds that a 200 answer is held back while only comments or blank lines arrive. After
+/// that they are passed on as the keep-alives they are, and no other candidate can be tried.
+pub const FIRST_EVENT_HOLD_MS: u64 = 5_000;
+
+/// Characters of a model name. The longest names in the field have about 120.
+pub const MODEL_NAME_BYTES_MAX: usize = 256;
+
+/// Characters of `X-Agent-ID` and `X-Session-ID`.
+pub const ID_HEADER_BYTES_MAX: usize = 128;
+
+/// Milliseconds for a whole request head, the idle time of a kept-alive connection included.
+/// Pingora's own timeout is per read, so that one byte a second would live for ever.
+pub const HEAD_MS_MAX: u64 = 30_000;
+
+/// Milliseconds for a whole request body. 32 MiB in this time is 280 KiB/s.
+pub const BODY_MS_MAX: u64 = 120_000;
+
+/// Close model names listed in a `model_not_found` answer.
+pub const CLOSE_NAMES_MAX: usize = 3;
+
+/// Records that may wait for the recorder. With a full queue the sender counts its record itself, so
+/// that no money is lost, and only the log line is; at 300 bytes to 1 KiB each this is 16 MiB at most.
+pub const RECORD_QUEUE_MAX: usize = 16 * 1024;
+
+/// Distinct models named in metrics that are not in the configuration (wildcard routes): more than
+/// this are counted as `other`, so that clients cannot grow our memory with names.
+pub const METRIC_LABELS_MAX: usize = 1_000;
+
+/// Seconds between two looks at the configuration file under `--watch`.
+pub const WATCH_INTERVAL_MS: u64 = 1_000;
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest rest, in milliseconds, that a `retry-after` of an upstream can impose on an endpoint.
+pub const COOLDOWN_MS_MAX: u64 = 10 * 60 * 1_000;
+
+/// Seconds that an endpoint rests after it refused our credential: a wrong key does not heal by
+/// itself, and each try of it delays a request.
+pub const AUTH_REST_MS: u64 = 60_000;
+
+/// Bytes reserved at once for an announced request body. A client's word is no reason to hold more
+/// memory than it has sent; beyond this the buffer grows by doubling.
+pub const BODY_RESERVE_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of an attempt's body up to which its pieces are joined into one buffer: copying a few KiB is
+/// cheaper than further trips through the proxy's body pipe.
+pub const JOIN_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of an unfinished SSE event that are held back until it is complete, so that a broken stream
+/// can end in a whole error event. A larger event passes in pieces: it can be no usage event.
+pub const TAIL_BYTES_MAX: usize = 64 * 1024;
+
+/// Abandoned streams that may be read on at the same time to learn their usage.
+pub const DRAINS_MAX: usize = 256;
+
+/// Milliseconds that a resolved provider address is used before it is looked up again.
+pub const DNS_TTL_MS: u64 = 30_000;
+
+/// Milliseconds for one look-up of a provider's address.
+pub const DNS_WAIT_MS: u64 = 5_000;
+
+/// Bytes of a request body of the control API.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Connections to the control API at the same time; more wait in the kernel's queue.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// Milliseconds in which a client of the control API has to send its whole request, or read some of
+/// its answer, counted from the last byte that it got. Idle connections end by it too.
+pub const ADMIN_SILENCE_MS_MAX: u64 = 30_000;
+
+/// Milliseconds for the work behind one request of the control API.
+pub const ADMIN_WORK_MS_MAX: u64 = 10_000;
+
+/// Milliseconds that `/metrics` waits for records that are still on their way.
+pub const SCRAPE_FLUSH_MS: u64 = 250;
+
+/// Streams at the same time on one HTTP/2 connection of a client.
+pub const H2_STREAMS_MAX: u32 = 128;
+
+/// Idle connections to providers that are kept open, per worker pool.
+pub const IDLE_UPSTREAMS_MAX: usize = 1_024;
+
+/// Attempts that Pingora itself may make. Ours are bounded by `routing.attempts_max`; this only ends
+/// a loop that a mistake would make endless.
+pub const PROXY_TRIES_MAX: usize = 40;
+
+/// Milliseconds between two looks whether the last request has ended, while the process stops.
+pub const DRAIN_LOOK_MS: u64 = 20;
+
+/// Bytes of the read buffer of a client's connection. Pingora's 64 KiB would be most of an idle
+/// stream's memory; a request head fits into this.
+pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes of the write buffer of a client's connection.
+pub const WRITE_BUFFER_BYTES: usize = 2 * 1024;
+
+/// Milliseconds that a new process waits for the admin port of the one it takes over from.
+pub const HANDOVER_MS_MAX: u64 = 60_000;
+
+/// Milliseconds that the demonstration waits for its gateway.
+pub const DEMO_START_MS_MAX: u64 = 10_000;

@@ -1,0 +1,7 @@
+//! Floor 0: the values that every other room speaks in. No IO, no clock, no randomness.
+
+pub mod fault;
+pub mod id;
+pub mod limit;
+pub mod money;
+pub mod surface;
