@@ -1,0 +1,12 @@
+//! Floor 1: JSON bodies and event streams as bytes. Nothing here knows what a field means, copies a
+//! body or waits for one.
+
+pub mod block;
+pub mod cursor;
+pub mod envelope;
+pub mod json;
+pub mod slot;
+pub mod splice;
+pub mod sse;
+pub mod string;
+pub mod syntax;
