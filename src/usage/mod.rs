@@ -1,0 +1,17 @@
+//! Floor 2: what an answer consumed and what it costs. Bytes in, counts and integers out.
+
+pub mod answer;
+mod code;
+pub mod count;
+mod envelope;
+pub mod estimate;
+mod field;
+pub mod finish;
+pub mod meter;
+pub mod price;
+mod scan;
+mod text;
+mod top;
+
+#[cfg(test)]
+mod fixture_tests;
