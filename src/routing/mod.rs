@@ -1,0 +1,3 @@
+//! Floor 2: which candidate comes first.
+
+pub mod round_robin;

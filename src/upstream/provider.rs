@@ -1,0 +1,106 @@
+//! One provider, ready for requests: where it is, what is sent with every request, how long to wait.
+//!
+//! Hot path: everything here is made once per reload and only read afterwards.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+
+use crate::base::surface::Dialect;
+use crate::upstream::target::BaseUrl;
+
+/// How long to wait for a provider, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect_ms: u64,
+    /// From the request's last byte to the answer's first.
+    pub first_byte_ms: u64,
+    /// Between two reads of an answer.
+    pub idle_ms: u64,
+}
+
+/// What a provider can do beyond its dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Takes `OpenRouter`'s `models[]` and `route` (S0-04).
+    pub native_fallback: bool,
+    /// Has `/v1/responses`.
+    pub responses: bool,
+    /// Takes `stream_options.include_usage`.
+    pub ask_usage: bool,
+}
+
+/// One provider.
+#[derive(Clone)]
+pub struct Provider {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its place in the list of providers.
+    pub index: usize,
+    /// The wire format it speaks.
+    pub dialect: Dialect,
+    /// Where it is.
+    pub base: BaseUrl,
+    /// The value of `Host`, also the HTTP/2 authority.
+    pub authority: HeaderValue,
+    /// The header that carries our credential; `None` = the provider has no key of ours.
+    pub auth: Option<(HeaderName, HeaderValue)>,
+    /// Headers added to every request. They win over those of the client and over `auth`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// What it can do.
+    pub abilities: Abilities,
+    /// Whether it may be used at all.
+    pub enabled: bool,
+    /// Names this provider with this address and credential: state that must not outlive a change of
+    /// either (a rest after a refused key) is kept under it.
+    pub rest_key: Arc<str>,
+}
+
+impl Provider {
+    /// Whether to speak TLS.
+    pub fn tls(&self) -> bool {
+        self.base.tls
+    }
+
+    /// The host to connect to: a name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        &self.base.host
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.base.port
+    }
+
+    /// The name to ask for and to verify in the TLS handshake.
+    pub fn sni(&self) -> &str {
+        &self.base.host
+    }
+
+    /// The path and query of an upstream request, given those of the client's.
+    pub fn target(&self, path_and_query: &str) -> String {
+        self.base.join(path_and_query)
+    }
+
+    /// Whether our own credential goes with a request, so that a client's must not.
+    pub fn has_credential(&self) -> bool {
+        self.auth.is_some()
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.name)
+            .field("dialect", &self.dialect)
+            .field("authority", &self.base.authority)
+            .field("path", &self.base.path())
+            .field("has_credential", &self.has_credential())
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
