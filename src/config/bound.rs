@@ -1,0 +1,61 @@
+//! The range and default of every number in the configuration, each with its unit.
+
+use std::fmt;
+
+/// What a number may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// The smallest.
+    pub min: u64,
+    /// The largest.
+    pub max: u64,
+    /// What holds if the key is not given.
+    pub default: u64,
+    /// What is counted.
+    pub unit: &'static str,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {} {}", self.min, self.max, self.unit)
+    }
+}
+
+const fn bound(min: u64, max: u64, default: u64, unit: &'static str) -> Bound {
+    Bound { min, max, default, unit }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// `server.threads`; 0 = one per core.
+pub const THREADS: Bound = bound(0, 1_024, 0, "threads");
+/// `server.body_bytes_max`.
+pub const BODY_BYTES: Bound = bound(1_024, 1 << 30, 32 << 20, "bytes");
+/// `server.grace_seconds`.
+pub const GRACE_SECONDS: Bound = bound(0, 3_600, 30, "seconds");
+/// `server.requests_max`.
+pub const REQUESTS: Bound = bound(1, 1_000_000, 8_192, "requests at the same time");
+/// `server.streams_max`.
+pub const STREAMS: Bound = bound(1, 1_000_000, 8_192, "streams at the same time");
+/// `server.connections_max`.
+pub const CONNECTIONS: Bound = bound(1, 1_000_000, 16_384, "connections at the same time");
+/// `server.drain_ms`; 0 = close at once.
+pub const DRAIN_MS: Bound = bound(0, 60_000, 2_000, "milliseconds");
+/// `providers.<name>.connect_timeout_ms`.
+pub const CONNECT_MS: Bound = bound(1, 600_000, 5_000, "milliseconds");
+/// `providers.<name>.first_byte_timeout_ms`.
+pub const FIRST_BYTE_MS: Bound = bound(1, HOUR_MS, 60_000, "milliseconds");
+/// `providers.<name>.idle_timeout_ms`.
+pub const IDLE_MS: Bound = bound(1, HOUR_MS, 120_000, "milliseconds");
+/// `models[].context_tokens`; without it, it is not known.
+pub const CONTEXT_TOKENS: Bound = bound(1, 1_000_000_000, 0, "tokens");
+/// `models[].output_tokens_max`; without it, it is not known.
+pub const OUTPUT_TOKENS: Bound = bound(1, 1_000_000_000, 0, "tokens");
+/// `models[].price.long_context.above_tokens`; has no default.
+pub const ABOVE_TOKENS: Bound = bound(1, 1_000_000_000, 0, "tokens");
+/// `routing.retry_statuses[]`.
+pub const RETRY_STATUS: Bound = bound(100, 999, 0, "as status codes");
+/// `routing.attempts_max`.
+pub const ATTEMPTS: Bound = bound(1, 16, 4, "attempts");
+/// `routing.cooldown_ms`; 0 = endpoints rest only when they ask for it.
+pub const COOLDOWN_MS: Bound = bound(0, 600_000, 10_000, "milliseconds");

@@ -1,0 +1,182 @@
+//! The last step: what was read and checked becomes what requests work with. Nothing can fail here,
+//! and nothing is looked up by name.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::config::catalog::{Catalog, CatalogParts, Model, WILDCARD};
+use crate::config::check::Links;
+use crate::config::raw::{Raw, RawAgent, RawRouting};
+use crate::config::raw_model::RawModel;
+use crate::config::raw_provider::RawProvider;
+use crate::config::raw_server::{RawAuth, RawServer};
+use crate::config::snapshot::{Routing, Server, Snapshot};
+use crate::identity::agent::{Agent, Agents};
+use crate::identity::key::KeyHash;
+use crate::identity::keyring::{Grant, Keyring};
+use crate::identity::principal::Gate;
+use crate::upstream::provider::Provider;
+use crate::upstream::retry::{RetryPolicy, StatusSet};
+use crate::upstream::target::BaseUrl;
+
+/// Headers that carry a credential at one provider or another.
+const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+
+/// Makes the snapshot of a configuration without problems.
+pub fn build(raw: Raw, links: Links) -> Snapshot {
+    let keyring = keyring(&raw.auth, &raw.agents);
+    let agents = agents(raw.agents, links.agent_models);
+    let providers: Vec<Arc<Provider>> =
+        raw.providers.into_iter().enumerate().filter_map(|(at, raw)| provider(at, raw)).collect();
+    let models = raw.models.into_iter().zip(links.model_providers);
+    let models = models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?)));
+    let catalog = Catalog::new(CatalogParts {
+        models: models.collect(),
+        aliases: links.aliases,
+        auto_names: raw.routing.auto_names.iter().map(|name| name.value.text.clone()).collect(),
+        fallbacks: links.fallbacks,
+        fallback_default: links.fallback_default,
+    });
+    Snapshot {
+        version: 0,
+        warnings: links.warnings,
+        server: server(raw.server),
+        gate: Gate {
+            keyring,
+            agents,
+            require_agent_key: links.require_agent_key,
+            pass_through: raw.auth.pass_through,
+        },
+        providers,
+        catalog,
+        routing: routing(&raw.routing),
+        stream: raw.stream,
+        log: raw.log,
+    }
+}
+
+fn keyring(auth: &RawAuth, agents: &[RawAgent]) -> Keyring {
+    let admin = auth.admin_keys.hashes.iter().map(|key| (key.value, Grant::Admin));
+    let any = auth.agent_keys.hashes.iter().map(|key| (key.value, Grant::AnyAgent));
+    let bound = agents.iter().enumerate().flat_map(|(at, agent)| {
+        agent.keys.hashes.iter().map(move |key| (key.value, Grant::Agent(at)))
+    });
+    Keyring::new(admin.chain(any).chain(bound))
+}
+
+fn agents(raw: Vec<RawAgent>, models: Vec<Option<Box<[usize]>>>) -> Agents {
+    let agent = |(raw, models): (RawAgent, Option<Box<[usize]>>)| Agent {
+        id: Arc::from(raw.id.value.text),
+        mode: raw.mode,
+        models,
+        keyed: raw.keys.given,
+    };
+    Agents::new(raw.into_iter().zip(models).map(agent).collect())
+}
+
+fn provider(index: usize, raw: RawProvider) -> Option<Arc<Provider>> {
+    let base = raw.base?;
+    let (auth, headers) = credential(raw.auth, raw.headers);
+    let rest_key =
+        format!("{}#{}", raw.name.value.text, fingerprint(&base, auth.iter().chain(&headers)));
+    // A host that was parsed as part of a URL is always a good header value.
+    let authority = HeaderValue::from_str(&base.authority).ok()?;
+    Some(Arc::new(Provider {
+        name: Arc::from(raw.name.value.text),
+        index,
+        dialect: raw.dialect?,
+        base,
+        authority,
+        auth,
+        headers,
+        timeouts: raw.timeouts,
+        abilities: raw.abilities,
+        enabled: raw.enabled,
+        rest_key: Arc::from(rest_key),
+    }))
+}
+
+type Header = (HeaderName, HeaderValue);
+
+/// The credential and the other fixed headers. S4-08: a fixed header wins over what `api_key` makes; and
+/// one that carries a credential counts as ours, so that no client's is sent beside it.
+fn credential(auth: Option<Header>, mut headers: Vec<Header>) -> (Option<Header>, Vec<Header>) {
+    let replaces = |(name, _): &Header| match &auth {
+        Some((auth, _)) => name == auth,
+        None => CREDENTIAL_HEADERS.contains(&name.as_str()),
+    };
+    match headers.iter().position(replaces) {
+        Some(at) => (Some(headers.swap_remove(at)), headers),
+        None => (auth, headers),
+    }
+}
+
+/// Tells one address and credential from another without giving the credential away.
+fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>) -> String {
+    let mut bytes = format!("{}{}", base.authority, base.path()).into_bytes();
+    for (name, value) in headers {
+        bytes.extend_from_slice(b"\n");
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    KeyHash::of(&bytes).id()
+}
+
+fn model(raw: RawModel, provider: &Arc<Provider>) -> Model {
+    let id: Arc<str> = Arc::from(raw.id.value.text);
+    let upstream_id = raw.upstream_id.map_or_else(|| Arc::clone(&id), Arc::from);
+    let model_json = match &*id {
+        WILDCARD => Bytes::new(),
+        _ => Bytes::from(serde_json::Value::from(&*upstream_id).to_string()),
+    };
+    Model {
+        id,
+        upstream_id,
+        model_json,
+        provider: Arc::clone(provider),
+        price: raw.price.unwrap_or_default(),
+        tier: raw.tier,
+        context_tokens: raw.context_tokens,
+        output_tokens_max: raw.output_tokens_max,
+        vision: raw.vision,
+        tools: raw.tools,
+        thinking: raw.thinking,
+        enabled: raw.enabled && provider.enabled,
+    }
+}
+
+fn server(raw: RawServer) -> Server {
+    // The port keeps two gateways on one machine apart; an upgrade keeps its port and so finds the
+    // socket of the process that it takes over from.
+    let port = raw.listen.first().map_or(0, |address| address.value.port());
+    let default_sock = || PathBuf::from(format!("/tmp/weir_upgrade_{port}.sock"));
+    Server {
+        listen: raw.listen.iter().map(|address| address.value).collect(),
+        admin: raw.admin.value,
+        tls: raw.tls,
+        threads: raw.threads,
+        body_bytes_max: raw.body_bytes_max,
+        grace_seconds: raw.grace_seconds,
+        h2c: raw.h2c,
+        requests_max: raw.requests_max,
+        streams_max: raw.streams_max,
+        connections_max: raw.connections_max,
+        drain_ms: raw.drain_ms,
+        upgrade_sock: raw.upgrade_sock.unwrap_or_else(default_sock),
+    }
+}
+
+fn routing(raw: &RawRouting) -> Routing {
+    Routing {
+        strategy: raw.strategy,
+        retry: RetryPolicy {
+            statuses: StatusSet::new(raw.retry_statuses.iter().map(|status| status.value)),
+            attempts_max: raw.attempts_max,
+            on_timeout: raw.retry_on_timeout,
+        },
+        cooldown_ms: raw.cooldown_ms,
+    }
+}

@@ -1,0 +1,161 @@
+//! Every key of the file, by section: the keys that this version reads, and those that are promised
+//! for later, which must not be ignored in silence.
+//!
+//! A test walks these tables and looks each key up in `conf/weir.yaml`.
+
+/// The keys of one section.
+#[derive(Debug)]
+pub struct Table {
+    /// The section, as people write it.
+    pub name: &'static str,
+    /// What is read.
+    pub known: &'static [&'static str],
+    /// What is documented, but not yet read.
+    pub later: &'static [&'static str],
+}
+
+/// The top of the file.
+pub const TOP: Table = Table {
+    name: "",
+    known: &[
+        "server",
+        "auth",
+        "providers",
+        "models",
+        "aliases",
+        "routing",
+        "stream",
+        "agents",
+        "log",
+    ],
+    later: &["store", "profiles", "guard", "pinning", "mutators", "fleet", "console"],
+};
+
+/// `server`.
+pub const SERVER: Table = Table {
+    name: "server",
+    known: &[
+        "listen",
+        "admin",
+        "tls",
+        "threads",
+        "body_bytes_max",
+        "grace_seconds",
+        "allow_open",
+        "h2c",
+        "requests_max",
+        "streams_max",
+        "connections_max",
+        "drain_ms",
+        "upgrade_sock",
+    ],
+    later: &[],
+};
+
+/// `server.tls`.
+pub const TLS: Table = Table { name: "server.tls", known: &["cert", "key"], later: &[] };
+
+/// `auth`.
+pub const AUTH: Table = Table {
+    name: "auth",
+    known: &["admin_keys", "agent_keys", "require_agent_key", "pass_through"],
+    later: &[],
+};
+
+/// `providers.<name>`.
+pub const PROVIDER: Table = Table {
+    name: "providers.<name>",
+    known: &[
+        "dialect",
+        "base_url",
+        "api_key",
+        "auth_header",
+        "auth_prefix",
+        "headers",
+        "connect_timeout_ms",
+        "first_byte_timeout_ms",
+        "idle_timeout_ms",
+        "native_fallback",
+        "exact_url",
+        "responses",
+        "ask_usage",
+        "enabled",
+    ],
+    later: &[],
+};
+
+/// `models[]`.
+pub const MODEL: Table = Table {
+    name: "models[]",
+    known: &[
+        "id",
+        "provider",
+        "upstream_id",
+        "tier",
+        "price",
+        "context_tokens",
+        "output_tokens_max",
+        "vision",
+        "tools",
+        "thinking",
+        "enabled",
+    ],
+    later: &[],
+};
+
+/// `models[].price`.
+pub const PRICE: Table = Table {
+    name: "models[].price",
+    known: &["input", "output", "cache_read", "cache_write", "cache_write_1h", "long_context"],
+    later: &[],
+};
+
+/// `models[].price.long_context`.
+pub const LONG_CONTEXT: Table = Table {
+    name: "models[].price.long_context",
+    known: &["above_tokens", "input", "output", "cache_read", "cache_write", "cache_write_1h"],
+    later: &[],
+};
+
+/// `routing`.
+pub const ROUTING: Table = Table {
+    name: "routing",
+    known: &[
+        "auto_names",
+        "strategy",
+        "retry_statuses",
+        "attempts_max",
+        "retry_on_timeout",
+        "fallbacks",
+        "fallback_default",
+        "cooldown_ms",
+    ],
+    later: &[],
+};
+
+/// `stream`.
+pub const STREAM: Table =
+    Table { name: "stream", known: &["notice", "metadata_field"], later: &[] };
+
+/// `agents.<id>`.
+pub const AGENT: Table =
+    Table { name: "agents.<id>", known: &["keys", "mode", "models"], later: &["budget", "tiers"] };
+
+/// `log`.
+pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
+
+/// All tables.
+pub const ALL: [&Table; 12] = [
+    &TOP,
+    &SERVER,
+    &TLS,
+    &AUTH,
+    &PROVIDER,
+    &MODEL,
+    &PRICE,
+    &LONG_CONTEXT,
+    &ROUTING,
+    &STREAM,
+    &AGENT,
+    &LOG,
+];

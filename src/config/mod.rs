@@ -1,0 +1,43 @@
+//! Floor 3: the configuration, from text to a `Snapshot`. What the file says (`yaml`, `expand`, `raw`)
+//! is checked as a whole, with every problem reported at once (`check`), and then lowered to what the
+//! rooms below work with (`build`).
+//!
+//! No files and no environment: both come as parameters.
+
+pub mod bound;
+pub mod build;
+pub mod catalog;
+pub mod check;
+mod check_access;
+mod check_names;
+pub mod current;
+pub mod expand;
+pub mod keys;
+pub mod problem;
+pub mod raw;
+pub mod raw_model;
+pub mod raw_provider;
+pub mod raw_server;
+mod section;
+pub mod snapshot;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use problem::{Place, Problem, Problems};
+use snapshot::Snapshot;
+
+/// Reads a configuration. `file_name` is only named in problems; `env` answers for `${VAR}`.
+pub fn load(
+    text: &str,
+    file_name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Snapshot, Vec<Problem>> {
+    let problems = Problems::default();
+    let mut node = yaml::read(text, file_name, &problems).map_err(|problem| vec![problem])?;
+    expand::expand(&mut node, &Place::top(), env, &problems);
+    let raw = raw::read(&node, &problems);
+    let links = check::check(&raw, &problems);
+    if problems.is_empty() { Ok(build::build(raw, links)) } else { Err(problems.into_sorted()) }
+}

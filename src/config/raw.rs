@@ -1,0 +1,260 @@
+//! What the file says, typed: every leaf is parsed and within its range, names are not yet looked up.
+//!
+//! The order of the functions is the order of the file. What two keys mean together is `check`'s
+//! business, except where they stand side by side in one mapping.
+
+use std::path::PathBuf;
+
+use crate::base::limit::{ID_HEADER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
+use crate::config::bound;
+use crate::config::keys;
+use crate::config::problem::{At, Place, Problems};
+use crate::config::raw_model::{self, RawModel};
+use crate::config::raw_provider::{self, RawProvider};
+use crate::config::raw_server::{self, Keys, RawAuth, RawServer};
+use crate::config::section::{Section, number, shown, text};
+use crate::config::snapshot::{AccessLog, Log, Strategy, Stream};
+use crate::config::yaml::{Node, Text, Value};
+use crate::dialect::notice::NoticeMode;
+use crate::identity::agent::Mode;
+use crate::upstream::retry::RETRY_STATUSES;
+
+/// The names that leave the choice of a model to the strategy, unless configured otherwise (C-03).
+const AUTO_NAMES: [&str; 5] = ["auto", "weir", "optmod", "optmod-router", "openrouter/auto"];
+
+/// Keys of answers that a field of ours must not replace.
+const ANSWER_KEYS: [&str; 12] = [
+    "id", "object", "created", "model", "choices", "usage", "error", "type", "role", "content",
+    "output", "data",
+];
+
+/// The whole file.
+pub struct Raw {
+    /// `server`.
+    pub server: RawServer,
+    /// `auth`.
+    pub auth: RawAuth,
+    /// `providers` in the order of the file.
+    pub providers: Vec<RawProvider>,
+    /// `models` in the order of the file.
+    pub models: Vec<RawModel>,
+    /// `aliases`: the name and the id that it stands for.
+    pub aliases: Vec<(At<Text>, At<Text>)>,
+    /// `routing`.
+    pub routing: RawRouting,
+    /// `stream`.
+    pub stream: Stream,
+    /// `agents` in the order of the file.
+    pub agents: Vec<RawAgent>,
+    /// `log`.
+    pub log: Log,
+}
+
+/// `routing`.
+pub struct RawRouting {
+    /// Names that leave the choice to the strategy.
+    pub auto_names: Vec<At<Text>>,
+    /// Who chooses.
+    pub strategy: Strategy,
+    /// Codes that call for the next candidate.
+    pub retry_statuses: Vec<At<u16>>,
+    /// Most attempts for one request.
+    pub attempts_max: usize,
+    /// Whether a timeout calls for the next candidate.
+    pub retry_on_timeout: bool,
+    /// A model and its chain.
+    pub fallbacks: Vec<(At<Text>, Vec<At<Text>>)>,
+    /// The chain of every other model.
+    pub fallback_default: Vec<At<Text>>,
+    /// Rest of an endpoint after a failure, in milliseconds.
+    pub cooldown_ms: u64,
+}
+
+/// `agents.<id>`.
+pub struct RawAgent {
+    /// Its id.
+    pub id: At<Text>,
+    /// Its own keys.
+    pub keys: Keys,
+    /// How its models are chosen.
+    pub mode: Mode,
+    /// The ids of the models it may use; `None` = all.
+    pub models: Option<Vec<At<Text>>>,
+}
+
+/// Reads the whole tree.
+pub fn read(node: &Node, problems: &Problems) -> Raw {
+    let top = Section::open(node, Place::top(), &keys::TOP, problems);
+    Raw {
+        server: raw_server::server(&top.section("server", &keys::SERVER), problems),
+        auth: raw_server::auth(&top.section("auth", &keys::AUTH), problems),
+        providers: providers(&top, problems),
+        models: models(&top, problems),
+        aliases: aliases(&top, problems),
+        routing: routing(&top.section("routing", &keys::ROUTING), problems),
+        stream: stream(&top.section("stream", &keys::STREAM)),
+        agents: agents(&top, problems),
+        log: Log { access: access_log(&top.section("log", &keys::LOG)) },
+    }
+}
+
+fn providers(top: &Section<'_>, problems: &Problems) -> Vec<RawProvider> {
+    let entries = top.map("providers");
+    if entries.is_empty() {
+        top.problem("providers", "is missing (at least one provider)");
+    }
+    let provider = |(name, node): (At<Text>, &Node)| raw_provider::read(name, node, problems);
+    entries.into_iter().map(provider).collect()
+}
+
+fn models(top: &Section<'_>, problems: &Problems) -> Vec<RawModel> {
+    let items = top.items("models").unwrap_or_default();
+    if items.is_empty() {
+        top.problem("models", "is missing (at least one model)");
+    }
+    items.into_iter().filter_map(|(node, place)| raw_model::read(node, place, problems)).collect()
+}
+
+fn aliases(top: &Section<'_>, problems: &Problems) -> Vec<(At<Text>, At<Text>)> {
+    let alias = |(name, node): (At<Text>, &Node)| {
+        check_name(&name, MODEL_NAME_BYTES_MAX, problems);
+        Some((name.clone(), text(node, name.place, problems)?))
+    };
+    top.map("aliases").into_iter().filter_map(alias).collect()
+}
+
+fn routing(section: &Section<'_>, problems: &Problems) -> RawRouting {
+    let strategies =
+        [("round_robin", Strategy::RoundRobin), ("passthrough", Strategy::Passthrough)];
+    let strategies_later = ["rule_based", "decision_tree", "learned"];
+    let default_names = || {
+        let name = |name: &&str| At { value: Text::plain(*name), place: section.place.clone() };
+        AUTO_NAMES.iter().map(name).collect()
+    };
+    let auto_names: Vec<At<Text>> = section.texts("auto_names").unwrap_or_else(default_names);
+    for name in &auto_names {
+        check_name(name, MODEL_NAME_BYTES_MAX, problems);
+    }
+    RawRouting {
+        auto_names,
+        strategy: section.choice("strategy", &strategies, &strategies_later).unwrap_or_default(),
+        retry_statuses: retry_statuses(section, problems),
+        attempts_max: section.count("attempts_max", &bound::ATTEMPTS),
+        retry_on_timeout: section.flag_or("retry_on_timeout", true),
+        fallbacks: fallbacks(section, problems),
+        fallback_default: section.texts("fallback_default").unwrap_or_default(),
+        cooldown_ms: section.number("cooldown_ms", &bound::COOLDOWN_MS),
+    }
+}
+
+fn retry_statuses(section: &Section<'_>, problems: &Problems) -> Vec<At<u16>> {
+    let Some(texts) = section.texts("retry_statuses") else {
+        let place = &section.place;
+        return RETRY_STATUSES.map(|value| At { value, place: place.clone() }).into();
+    };
+    if section.items("retry_statuses").is_none_or(|items| items.is_empty()) {
+        section.problem("retry_statuses", "is empty (at least one status, 100 to 999)");
+    }
+    let status = |text: At<Text>| {
+        let code = number(&text, &bound::RETRY_STATUS, problems)?;
+        Some(At { value: u16::try_from(code).ok()?, place: text.place })
+    };
+    texts.into_iter().filter_map(status).collect()
+}
+
+fn fallbacks(section: &Section<'_>, problems: &Problems) -> Vec<(At<Text>, Vec<At<Text>>)> {
+    let chain = |(name, node): (At<Text>, &Node)| {
+        // A chain is read like a key of a section that has only this one key.
+        let texts = match &node.value {
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .filter_map(|(at, item)| text(item, name.place.item(at, item.line), problems))
+                .collect(),
+            _ => text(node, name.place.clone(), problems).into_iter().collect::<Vec<_>>(),
+        };
+        (name, texts)
+    };
+    section.map("fallbacks").into_iter().map(chain).collect()
+}
+
+fn stream(section: &Section<'_>) -> Stream {
+    let words = [
+        ("chunk", NoticeMode::Chunk),
+        ("event", NoticeMode::Event),
+        ("comment", NoticeMode::Comment),
+        ("off", NoticeMode::Off),
+    ];
+    let notice = section.choice("notice", &words, &[]);
+    Stream { notice: notice.unwrap_or_default(), metadata_field: metadata_field(section) }
+}
+
+fn metadata_field(section: &Section<'_>) -> String {
+    const DEFAULT: &str = "_weir";
+    const CHARS_MAX: usize = 64;
+    let Some(At { value, .. }) = section.text("metadata_field") else {
+        return DEFAULT.to_owned();
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if value.text.len() > CHARS_MAX || !value.text.bytes().all(plain) {
+        let allowed = "(letters, digits, _ and -, at most 64 of them; \"\" for none)";
+        section.problem("metadata_field", format!("{} is not allowed {allowed}", shown(&value)));
+    } else if ANSWER_KEYS.contains(&value.text.as_str()) {
+        let message =
+            format!("{} is a key that providers use (write it like _weir)", shown(&value));
+        section.problem("metadata_field", message);
+    }
+    value.text
+}
+
+fn agents(top: &Section<'_>, problems: &Problems) -> Vec<RawAgent> {
+    let entries = top.map("agents");
+    entries.into_iter().map(|(id, node)| agent(id, node, problems)).collect()
+}
+
+fn agent(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
+    check_name(&id, ID_HEADER_BYTES_MAX, problems);
+    let section = Section::open(node, id.place.clone(), &keys::AGENT, problems);
+    let words = [Mode::Auto, Mode::Pinned].map(|mode| (mode.name(), mode));
+    let models = section.texts("models");
+    if models.as_ref().is_some_and(Vec::is_empty) {
+        section
+            .problem("models", "is empty (name at least one model, or leave it out to allow all)");
+    }
+    RawAgent {
+        keys: raw_server::keys(&section, "keys", problems),
+        mode: section.choice("mode", &words, &["budget", "manual"]).unwrap_or_default(),
+        models,
+        id,
+    }
+}
+
+fn access_log(section: &Section<'_>) -> AccessLog {
+    let Some(At { value, .. }) = section.text("access") else {
+        return AccessLog::default();
+    };
+    match value.text.as_str() {
+        "stdout" => AccessLog::Stdout,
+        "stderr" => AccessLog::Stderr,
+        "off" => AccessLog::Off,
+        // Without a slash it is more likely a misspelt word than a file.
+        path if path.contains('/') && !path.contains('\0') => AccessLog::File(PathBuf::from(path)),
+        _ => {
+            let allowed = "(stdout, stderr, off, or a path with a / in it)";
+            section.problem("access", format!("{} is not allowed {allowed}", shown(&value)));
+            AccessLog::default()
+        }
+    }
+}
+
+/// Names go into headers, logs and metrics, so only visible ASCII can be one.
+pub fn check_name(name: &At<Text>, bytes_max: usize, problems: &Problems) {
+    let text = name.value.text.as_str();
+    if text.is_empty() {
+        problems.add(&name.place, "is empty (a name is needed)");
+    } else if text.len() > bytes_max {
+        problems.add(&name.place, format!("is too long (at most {bytes_max} characters)"));
+    } else if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        problems.add(&name.place, "is not a usable name (visible ASCII characters, no blanks)");
+    }
+}

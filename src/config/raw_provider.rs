@@ -1,0 +1,188 @@
+//! The section `providers.<name>`.
+
+use http::header::{HeaderName, HeaderValue};
+
+use crate::base::surface::Dialect;
+use crate::config::bound;
+use crate::config::keys;
+use crate::config::problem::{At, Problems};
+use crate::config::raw::check_name;
+use crate::config::section::{Section, shown, text};
+use crate::config::yaml::{Node, Text};
+use crate::upstream::provider::{Abilities, Timeouts};
+use crate::upstream::target::BaseUrl;
+
+/// Most characters of a provider's name, which is a metric label.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Headers that the gateway writes itself: a fixed value would break the request or its metering.
+const OWN_HEADERS: [&str; 14] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// `OpenAI`-like hosts that refuse `stream_options`, and report usage without being asked.
+const HOSTS_WITHOUT_ASKING: [&str; 2] = ["mistral.ai", "groq.com"];
+
+/// `providers.<name>`.
+pub struct RawProvider {
+    /// Its name.
+    pub name: At<Text>,
+    /// What it speaks, if that could be read.
+    pub dialect: Option<Dialect>,
+    /// Where it is, if that could be read.
+    pub base: Option<BaseUrl>,
+    /// Header and value of our credential.
+    pub auth: Option<(HeaderName, HeaderValue)>,
+    /// Whether a key was given, usable or not.
+    pub has_key: bool,
+    /// Fixed headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// What it can do.
+    pub abilities: Abilities,
+    /// Whether it is used.
+    pub enabled: bool,
+}
+
+/// Reads one provider.
+pub fn read(name: At<Text>, node: &Node, problems: &Problems) -> RawProvider {
+    check_name(&name, NAME_BYTES_MAX, problems);
+    let section = Section::open(node, name.place.clone(), &keys::PROVIDER, problems);
+    let dialect = dialect(&section);
+    let base = base(&section);
+    RawProvider {
+        auth: auth(&section, dialect),
+        has_key: section.is_given("api_key"),
+        headers: headers(&section, problems),
+        timeouts: Timeouts {
+            connect_ms: section.number("connect_timeout_ms", &bound::CONNECT_MS),
+            first_byte_ms: section.number("first_byte_timeout_ms", &bound::FIRST_BYTE_MS),
+            idle_ms: section.number("idle_timeout_ms", &bound::IDLE_MS),
+        },
+        abilities: abilities(&section, dialect, base.as_ref()),
+        enabled: section.flag_or("enabled", true),
+        name,
+        dialect,
+        base,
+    }
+}
+
+fn dialect(section: &Section<'_>) -> Option<Dialect> {
+    section.require("dialect", "openai, anthropic");
+    let words = [Dialect::OpenAi, Dialect::Anthropic].map(|dialect| (dialect.name(), dialect));
+    section.choice("dialect", &words, &[])
+}
+
+fn base(section: &Section<'_>) -> Option<BaseUrl> {
+    let exact = section.flag_or("exact_url", false);
+    section.require("base_url", "like https://api.openai.com/v1");
+    let At { value, .. } = section.text("base_url")?;
+    let base = BaseUrl::parse(value.text.trim(), exact);
+    // The text itself is not shown: a URL with a password in it is one of the errors.
+    base.map_err(|error| section.problem("base_url", error.to_string())).ok()
+}
+
+fn auth(section: &Section<'_>, dialect: Option<Dialect>) -> Option<(HeaderName, HeaderValue)> {
+    let default_name = match dialect {
+        Some(Dialect::Anthropic) => HeaderName::from_static("x-api-key"),
+        Some(Dialect::OpenAi) | None => http::header::AUTHORIZATION,
+    };
+    let given_name = section.text("auth_header").and_then(|text| header_name(section, &text));
+    let name = given_name.unwrap_or(default_name);
+    let default_prefix = if name == http::header::AUTHORIZATION { "Bearer " } else { "" };
+    let given_prefix = section.text("auth_prefix").map(|text| text.value.text);
+    let prefix = given_prefix.as_deref().unwrap_or(default_prefix);
+    if HeaderValue::from_str(prefix).is_err() {
+        section.problem("auth_prefix", "cannot stand in a header (visible ASCII and blanks only)");
+        return None;
+    }
+    let key = section.text("api_key")?.value.text;
+    if key.trim().is_empty() {
+        section.problem("api_key", "is empty (leave it out if the provider needs none)");
+        return None;
+    }
+    let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{key}")) else {
+        section.problem("api_key", "cannot stand in a header (visible ASCII only, no line breaks)");
+        return None;
+    };
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+fn header_name(section: &Section<'_>, text: &At<Text>) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(text.value.text.as_bytes()).ok();
+    let usable = name.filter(|name| !OWN_HEADERS.contains(&name.as_str()));
+    if usable.is_none() {
+        let message = format!("{} is not a usable header name", shown(&text.value));
+        section.problem("auth_header", format!("{message} (like authorization or x-api-key)"));
+    }
+    usable
+}
+
+fn headers(section: &Section<'_>, problems: &Problems) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (key, node) in section.map("headers") {
+        let Some(header) = header(&key, node, problems) else {
+            continue;
+        };
+        if headers.iter().any(|(name, _)| *name == header.0) {
+            problems.add(&key.place, "is given twice (the case of letters does not matter)");
+        }
+        headers.push(header);
+    }
+    headers
+}
+
+fn header(key: &At<Text>, node: &Node, problems: &Problems) -> Option<(HeaderName, HeaderValue)> {
+    let Ok(name) = HeaderName::from_bytes(key.value.text.as_bytes()) else {
+        problems.add(&key.place, "is not a header name (letters, digits and -)");
+        return None;
+    };
+    if OWN_HEADERS.contains(&name.as_str()) {
+        problems.add(&key.place, "is written by the gateway itself (remove it)");
+    }
+    let value = text(node, key.place.clone(), problems)?.value.text;
+    let Ok(mut value) = HeaderValue::from_str(&value) else {
+        let message = "has a value that cannot stand in a header (visible ASCII, no line breaks)";
+        problems.add(&key.place, message);
+        return None;
+    };
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+fn abilities(section: &Section<'_>, dialect: Option<Dialect>, base: Option<&BaseUrl>) -> Abilities {
+    let openai = dialect == Some(Dialect::OpenAi);
+    let ability = |key, default| {
+        let on = section.flag_or(key, openai && default);
+        if on && dialect == Some(Dialect::Anthropic) {
+            section.problem(key, "is for the openai dialect only (remove it)");
+        }
+        on
+    };
+    let asks = base.is_some_and(|base| !HOSTS_WITHOUT_ASKING.iter().any(|of| ends(&base.host, of)));
+    Abilities {
+        native_fallback: ability("native_fallback", false),
+        responses: ability("responses", true),
+        ask_usage: ability("ask_usage", asks),
+    }
+}
+
+/// Whether a host is that domain or lies below it.
+fn ends(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}

@@ -1,0 +1,149 @@
+//! One configuration, checked and ready: all that a request may read. It never changes; a reload
+//! makes a new one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::surface::Dialect;
+use crate::config::catalog::Catalog;
+use crate::dialect::notice::NoticeMode;
+use crate::identity::principal::Gate;
+use crate::upstream::breaker::{Cooldowns, Endpoints};
+use crate::upstream::provider::Provider;
+use crate::upstream::retry::RetryPolicy;
+
+/// A configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Set by the caller, who knows how many came before; 0 until then.
+    pub version: u64,
+    /// What the operator should know although nothing is wrong, as `path: message`.
+    pub warnings: Vec<String>,
+    /// Listeners and limits.
+    pub server: Server,
+    /// Keys, agents, and the rule that joins them.
+    pub gate: Gate,
+    /// The providers in the order of the file.
+    pub providers: Vec<Arc<Provider>>,
+    /// The models.
+    pub catalog: Catalog,
+    /// How candidates are chosen and tried.
+    pub routing: Routing,
+    /// What the gateway adds to answers.
+    pub stream: Stream,
+    /// Where the log goes.
+    pub log: Log,
+}
+
+impl Snapshot {
+    /// The breakers of its models, old ones where they exist.
+    pub fn endpoints(&self, cooldowns: &mut Cooldowns) -> Endpoints {
+        let names = self.catalog.models().iter().map(|model| (&model.provider.rest_key, &model.id));
+        Endpoints::of(names, cooldowns)
+    }
+
+    /// The first enabled provider of a dialect: it takes requests that name no model (S4-01).
+    pub fn first_provider(&self, dialect: Dialect) -> Option<&Arc<Provider>> {
+        self.providers.iter().find(|provider| provider.enabled && provider.dialect == dialect)
+    }
+}
+
+/// Listeners and limits. Changes of the listeners, of TLS and of `threads` need a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The addresses of the data plane.
+    pub listen: Vec<SocketAddr>,
+    /// The address of the control API and of the metrics.
+    pub admin: SocketAddr,
+    /// The certificate of the data plane; `None` = clear text.
+    pub tls: Option<Tls>,
+    /// Worker threads; 0 = one per core.
+    pub threads: usize,
+    /// Most bytes of a request body after decoding.
+    pub body_bytes_max: usize,
+    /// Seconds that running requests get when the process is asked to stop.
+    pub grace_seconds: u64,
+    /// Whether HTTP/2 in clear text is spoken on the same ports.
+    pub h2c: bool,
+    /// Most requests at work at the same time.
+    pub requests_max: usize,
+    /// Most streams open at the same time.
+    pub streams_max: usize,
+    /// Most connections of clients at the same time.
+    pub connections_max: usize,
+    /// How long a stream that its client left is read on to learn its usage, in milliseconds.
+    pub drain_ms: u64,
+    /// The socket over which an old process hands its listeners to a new one.
+    pub upgrade_sock: PathBuf,
+}
+
+/// Files in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and its chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// How candidates are chosen and tried.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// Who chooses for an auto name.
+    pub strategy: Strategy,
+    /// What calls for the next candidate.
+    pub retry: RetryPolicy,
+    /// How long an endpoint rests after a failure, in milliseconds, if it does not say itself.
+    pub cooldown_ms: u64,
+}
+
+/// Who chooses for an auto name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Each request begins at the next candidate.
+    #[default]
+    RoundRobin,
+    /// Each request begins at the first candidate of the file.
+    Passthrough,
+}
+
+impl Strategy {
+    /// The name used in configuration and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
+/// What the gateway adds to answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// How a switch of models is told.
+    pub notice: NoticeMode,
+    /// The key of our object in JSON answers; empty = none.
+    pub metadata_field: String,
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// One line per request.
+    pub access: AccessLog,
+}
+
+/// Where the line of each request goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    Off,
+    /// The end of that file.
+    File(PathBuf),
+}
