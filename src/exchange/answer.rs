@@ -1,0 +1,224 @@
+//! What the gateway reads from an answer's header and adds to an answer: kind, notice, own object,
+//! own headers.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::base::fault::{Code, Fault};
+use crate::base::surface::Surface;
+use crate::dialect::notice::{self, ChunkFrame, Notice, NoticeMode};
+use crate::exchange::asked::{bounded_name, is_event_stream, is_json};
+use crate::exchange::headers::answer_header_passes;
+use crate::exchange::relay::{Kind, Step};
+use crate::exchange::route::Candidate;
+use crate::exchange::settle;
+use crate::exchange::{Exchange, Now};
+use crate::record::{AttemptRecord, Outcome};
+use crate::upstream::retry::{Reply, Verdict};
+use crate::usage::answer;
+use crate::wire::json::quote_into;
+
+/// The answer of a candidate that failed, kept to be returned as it came.
+#[derive(Clone, Debug)]
+pub struct FailedAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, as far as they describe the body or the wait.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body, up to `limit::ERROR_BODY_BYTES_MAX`.
+    pub body: Bytes,
+}
+
+/// What an answer with these headers is made of.
+pub fn kind_of(headers: &HeaderMap) -> Kind {
+    match headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
+        Some(value) if is_event_stream(value) => Kind::Stream,
+        Some(value) if is_json(value) => Kind::Json,
+        _ => Kind::Opaque,
+    }
+}
+
+/// Whether a header is kept beside the body of a failed answer: not its framing, which is made anew.
+pub fn kept_with_body(name: &str) -> bool {
+    answer_header_passes(name) && !matches!(name, "content-length" | "transfer-encoding")
+}
+
+/// The refusal when no candidate gave an answer that may be shown.
+pub fn unanswered(attempts: &[AttemptRecord]) -> Fault {
+    let outcome = attempts.last().map(|attempt| attempt.outcome);
+    let tried = attempts.len();
+    match outcome {
+        Some(Outcome::TimedOut) => Fault::new(
+            Code::UpstreamTimeout,
+            format!("no provider answered in time ({tried} attempts)"),
+        ),
+        Some(Outcome::AuthFailed) => Fault::new(
+            Code::UpstreamAuthFailed,
+            "the provider refused the gateway's credential; the operator has been told",
+        ),
+        Some(Outcome::Broken) => Fault::new(
+            Code::UpstreamInvalid,
+            format!("the provider's answer broke off or was not HTTP ({tried} attempts)"),
+        ),
+        _ => Fault::new(
+            Code::UpstreamUnreachable,
+            format!("no provider could be reached ({tried} attempts)"),
+        ),
+    }
+}
+
+/// The notice that goes before the first event of a stream; empty without a switch.
+pub fn notice_prefix(exchange: &Exchange, now: Now) -> Vec<u8> {
+    let mode = exchange.around.snapshot.stream.notice;
+    let Some(facts) = exchange.switch().filter(|_| mode != NoticeMode::Off) else {
+        return Vec::new();
+    };
+    let id = format!("weir-{}", exchange.id);
+    let frame = ChunkFrame { id: &id, created: now.unix_ms / 1_000 };
+    notice::stream_prefix(mode, exchange.asked.surface, &facts, frame)
+}
+
+/// The headers that tell the client who answered.
+pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> {
+    let mut headers = Vec::with_capacity(5);
+    let text = |value: &str| HeaderValue::from_str(value).ok();
+    let model =
+        exchange.current_model().filter(|model| !model.is_wildcard()).map(|model| &*model.id);
+    if let Some(model) = model.or(exchange.asked.model()).and_then(text) {
+        headers.push(("x-gateway-model-used", model));
+    }
+    if let Some(provider) =
+        exchange.current.as_ref().and_then(|current| text(&current.provider.name))
+    {
+        headers.push(("x-gateway-provider", provider));
+    }
+    headers.push(("x-gateway-attempt-count", HeaderValue::from(exchange.tried)));
+    let switched = if exchange.switched() { "1" } else { "0" };
+    headers.push(("x-gateway-switched", HeaderValue::from_static(switched)));
+    if let Some(id) = text(&exchange.id.to_string()) {
+        headers.push(("x-gateway-request-id", id));
+    }
+    headers
+}
+
+impl Exchange {
+    /// Whether another model answers than the one chosen first.
+    pub fn switched(&self) -> bool {
+        match (self.current.as_ref().map(|current| &current.candidate), &self.plan.first_choice) {
+            (Some(Candidate::Model(current)), Candidate::Model(first)) => current != first,
+            _ => false,
+        }
+    }
+
+    /// The facts of the switch, if there was one.
+    fn switch(&self) -> Option<Notice<'_>> {
+        if !self.switched() {
+            return None;
+        }
+        let from = self.model_of(&self.plan.first_choice)?;
+        let to = self.current_model()?;
+        Some(Notice {
+            from_model: &from.id,
+            to_model: &to.id,
+            // An endpoint that rests was not asked; 503 says what it would have said.
+            trigger_status: self.trigger_status.unwrap_or(503),
+            from_route: &from.provider.name,
+            to_route: &to.provider.name,
+            attempts: self.tried,
+        })
+    }
+
+    /// A whole JSON answer: read, judged, and completed with what the gateway adds.
+    pub(super) fn complete_json(&mut self, body: Bytes, now: Now) -> Step {
+        let facts = answer::read_answer(self.asked.surface, &body);
+        let shown = self.answer_is_shown();
+        if let Some(code) = facts.error_code
+            && self.has_next()
+            && !shown
+            && self.around.snapshot.routing.retry.judge(Reply::CodeInside(code), true)
+                == Verdict::Next
+        {
+            self.keep_failed(body);
+            self.rest_endpoint(now, None);
+            self.record_attempt(Outcome::ErrorInside, now, code);
+            return Step::Retry;
+        }
+        let bill = settle::of_answer(self, &facts);
+        let members = self.own_members(&bill);
+        let insert_at =
+            facts.closing_brace.filter(|_| !members.is_empty() && !self.length_is_promised());
+        let bytes = match insert_at {
+            Some(at) => insert(&body, at, facts.is_empty_object, &members),
+            None => body,
+        };
+        self.bill = Some(bill);
+        if shown {
+            return Step::Pass(bytes);
+        }
+        let content_length = Some(bytes.len());
+        if let Some(relay) = &mut self.relay {
+            relay.mark_open();
+        }
+        Step::Open { bytes, content_length }
+    }
+
+    /// Whether a length has already been told to the client.
+    fn length_is_promised(&self) -> bool {
+        self.answer_is_shown()
+            && self.current.as_ref().is_some_and(|current| current.length_announced)
+    }
+
+    /// What the gateway adds to a JSON answer, as members without braces.
+    fn own_members(&self, bill: &settle::Bill) -> Vec<u8> {
+        let mut members = Vec::new();
+        if self.around.snapshot.stream.notice != NoticeMode::Off
+            && let Some(facts) = self.switch()
+        {
+            members.extend_from_slice(b"\"gateway_notice\":");
+            members.extend_from_slice(&notice::object(&facts));
+        }
+        let field = &self.around.snapshot.stream.metadata_field;
+        let metered = !matches!(self.asked.surface, Surface::Other(_) | Surface::CountTokens);
+        if metered && !field.is_empty() {
+            if !members.is_empty() {
+                members.push(b',');
+            }
+            quote_into(field, &mut members);
+            members.push(b':');
+            self.push_metadata(&mut members, bill);
+        }
+        members
+    }
+
+    /// The object of S0-11, as far as it is known without budgets.
+    fn push_metadata(&self, out: &mut Vec<u8>, bill: &settle::Bill) {
+        out.extend_from_slice(b"{\"agent_id\":");
+        quote_into(&self.asked.principal.agent.id, out);
+        out.extend_from_slice(b",\"cost\":");
+        out.extend_from_slice(bill.cost.to_string().as_bytes());
+        out.extend_from_slice(b",\"original_model\":");
+        quote_into(&bounded_name(self.asked.model().unwrap_or_default()), out);
+        out.extend_from_slice(b",\"model\":");
+        quote_into(self.current_model().map_or("", |model| &model.id), out);
+        out.extend_from_slice(b",\"models_allowed\":[");
+        let models = self.plan.candidates.iter().filter_map(|candidate| self.model_of(candidate));
+        for (at, model) in models.enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            quote_into(&model.id, out);
+        }
+        out.extend_from_slice(b"]}");
+    }
+}
+
+fn insert(body: &Bytes, at: usize, empty_object: bool, members: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len() + members.len() + 1);
+    out.extend_from_slice(&body[..at]);
+    if !empty_object {
+        out.extend_from_slice(b",");
+    }
+    out.extend_from_slice(members);
+    out.extend_from_slice(&body[at..]);
+    out.freeze()
+}

@@ -1,0 +1,181 @@
+//! What a client asked for, read from its request and checked.
+//!
+//! Everything that is wrong with the request on its own is found here; whether the model exists and
+//! who may serve it is `route`'s business.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+
+use crate::base::fault::{Code, Fault};
+use crate::base::limit::{ID_HEADER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
+use crate::base::surface::Surface;
+use crate::identity::principal::{Presented, Principal};
+use crate::wire::envelope::{self, Envelope};
+
+/// One request to a provider, as the client meant it.
+#[derive(Debug)]
+pub struct Asked {
+    /// Which API it speaks.
+    pub surface: Surface,
+    /// On whose behalf.
+    pub principal: Principal,
+    /// Path and query for the upstream, without our own prefixes.
+    pub target: String,
+    /// The decoded body, held once and shared by all attempts.
+    pub body: Bytes,
+    /// Where its fields lie; `None` for bodies that are no JSON object (files, nothing at all).
+    pub envelope: Option<Envelope>,
+    /// A strategy asked for by name, for this request only.
+    pub route: Option<String>,
+    /// The client's session, where it named one.
+    pub session: Option<Arc<str>>,
+}
+
+impl Asked {
+    /// The model named in the body.
+    pub fn model(&self) -> Option<&str> {
+        self.envelope.as_ref().and_then(|envelope| envelope.model(&self.body))
+    }
+
+    /// Whether the answer is to be a stream.
+    pub fn streaming(&self) -> bool {
+        self.envelope.as_ref().is_some_and(Envelope::wants_stream)
+    }
+
+    /// Whether the client asked for the usage chunk itself.
+    pub fn wants_usage(&self) -> bool {
+        self.envelope.as_ref().is_some_and(Envelope::wants_usage)
+    }
+}
+
+/// The headers that speak about identity, each present at most once.
+///
+/// # Errors
+/// `invalid_request` naming a header that came twice: two readers could take different ones.
+pub fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Fault> {
+    let once = |name: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next();
+        match values.next() {
+            None => Ok(value),
+            Some(_) => {
+                Err(Fault::new(Code::InvalidRequest, "this header is given more than once")
+                    .param(name))
+            }
+        }
+    };
+    Ok(Presented {
+        authorization: once("authorization")?,
+        x_api_key: once("x-api-key")?,
+        agent_id: once("x-agent-id")?,
+    })
+}
+
+/// Scans the body where the surface needs one, or where it says that it is JSON.
+///
+/// # Errors
+/// `invalid_json` or `invalid_request` as the scan finds them.
+pub fn scan(
+    surface: Surface,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Option<Envelope>, Fault> {
+    if matches!(surface, Surface::Other(_)) && (body.is_empty() || !says_json(headers)) {
+        return Ok(None);
+    }
+    envelope::scan(body).map(Some).map_err(|error| error.fault())
+}
+
+/// The value of a short text header.
+///
+/// # Errors
+/// `invalid_request` naming the header, when it is too long or not plain text.
+pub fn short_header<'a>(
+    headers: &'a HeaderMap,
+    name: &'static HeaderName,
+) -> Result<Option<&'a str>, Fault> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= ID_HEADER_BYTES_MAX => {
+            Ok(Some(text.trim()).filter(|text| !text.is_empty()))
+        }
+        _ => {
+            let message = format!("must be plain text of at most {ID_HEADER_BYTES_MAX} characters");
+            Err(Fault::new(Code::InvalidRequest, message).param(name.as_str()))
+        }
+    }
+}
+
+/// A name from a client, cut to a length that is safe to log.
+pub fn bounded_name(name: &str) -> Arc<str> {
+    let mut end = name.len().min(MODEL_NAME_BYTES_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    Arc::from(&name[..end])
+}
+
+fn says_json(headers: &HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()))
+}
+
+/// Whether a content type is JSON: `application/json`, with or without parameters, or `+json`.
+pub fn is_json(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    kind.eq_ignore_ascii_case(b"application/json")
+        || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case(b"+json")
+}
+
+/// Whether a content type is an event stream.
+pub fn is_event_stream(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    kind.eq_ignore_ascii_case(b"text/event-stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::surface::Dialect;
+    use http::HeaderValue;
+
+    #[test]
+    fn two_of_one_identity_header_are_refused_by_name() {
+        for name in ["authorization", "x-api-key", "x-agent-id"] {
+            let mut headers = HeaderMap::new();
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("a"));
+            assert!(presented(&headers).is_ok());
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("a"));
+            let fault = presented(&headers).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (Code::InvalidRequest, Some(name)));
+        }
+    }
+
+    #[test]
+    fn only_bodies_that_are_meant_to_be_json_are_scanned() {
+        let other = Surface::Other(Dialect::OpenAi);
+        let mut headers = HeaderMap::new();
+        let form = Bytes::from_static(b"--boundary");
+        assert!(scan(other, &headers, &form).unwrap().is_none());
+        assert_eq!(scan(Surface::Chat, &headers, &form).unwrap_err().code, Code::InvalidJson);
+        headers.insert("content-type", HeaderValue::from_static("application/json; charset=utf-8"));
+        assert_eq!(scan(other, &headers, &form).unwrap_err().code, Code::InvalidJson);
+        let json = Bytes::from_static(b"{\"model\":\"m\"}");
+        let envelope = scan(other, &headers, &json).unwrap().unwrap();
+        assert_eq!(envelope.model(&json), Some("m"));
+    }
+
+    #[test]
+    fn content_types() {
+        assert!(is_json(b"application/json") && is_json(b"application/problem+JSON; a=b"));
+        assert!(!is_json(b"text/event-stream") && !is_json(b"") && !is_json(b"+json"));
+        assert!(is_event_stream(b"text/event-stream; charset=utf-8"));
+    }
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(&*bounded_name("abc"), "abc");
+        assert!(bounded_name(&"é".repeat(500)).len() <= MODEL_NAME_BYTES_MAX);
+    }
+}

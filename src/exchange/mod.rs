@@ -1,0 +1,411 @@
+//! Floor 4: the life of one request, without a socket. Start here.
+//!
+//! An `Exchange` is made of what the client asked for and a plan. The proxy then drives it, and does
+//! with sockets what each answer says:
+//!
+//! 1. `next_attempt` -> the request to send, or nothing when all candidates have been tried;
+//! 2. `on_header` -> relay the answer, try the next candidate, or refuse;
+//! 3. `on_body` -> what the client gets of each piece, or that the answer is a failure after all;
+//! 4. `on_failure` -> whether a broken attempt is followed by another;
+//! 5. `conclude` -> what the client gets when nobody answered;
+//! 6. `settle::complete` -> the one wide fact that is left.
+//!
+//! Times are parameters (`Now`), effects are values, and nothing here waits.
+
+pub mod answer;
+pub mod asked;
+pub mod headers;
+pub mod models;
+pub mod path;
+pub mod relay;
+pub mod rewrite;
+pub mod route;
+pub mod settle;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::base::fault::{Code, Fault};
+use crate::base::id::RequestId;
+use crate::config::catalog::Model;
+use crate::config::current::Current;
+use crate::config::snapshot::Snapshot;
+use crate::exchange::answer::FailedAnswer;
+use crate::exchange::asked::Asked;
+use crate::exchange::relay::{Kind, Orders, Relay, Step};
+use crate::exchange::rewrite::Attempt;
+use crate::exchange::route::{Candidate, Plan};
+use crate::exchange::settle::Bill;
+use crate::record::{AttemptRecord, Outcome};
+use crate::upstream::provider::Provider;
+use crate::upstream::retry::{self, Reply, Verdict};
+
+/// A reading of the clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Microseconds of a steady clock.
+    pub us: u64,
+    /// Milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Milliseconds of the steady clock.
+    pub const fn ms(self) -> u64 {
+        self.us / 1_000
+    }
+}
+
+/// What becomes of an answer, by its header.
+#[derive(Debug)]
+pub enum OnHeader {
+    /// Its body goes through `on_body`.
+    Relay,
+    /// The next candidate is tried at once.
+    Retry,
+    /// The client gets this refusal.
+    Refuse(Fault),
+}
+
+/// What the client gets when every candidate has failed.
+#[derive(Debug)]
+pub enum Conclusion {
+    /// The last answer of a candidate, as it came.
+    Answer(FailedAnswer),
+    /// A refusal of ours.
+    Refuse(Fault),
+}
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    id: RequestId,
+    around: Arc<Current>,
+    asked: Asked,
+    plan: Plan,
+    /// How many candidates have been asked; the current one is the last of them.
+    tried: usize,
+    current: Option<Running>,
+    attempts: Vec<AttemptRecord>,
+    trigger_status: Option<u16>,
+    failed: Option<FailedAnswer>,
+    relay: Option<Relay>,
+    bill: Option<Bill>,
+}
+
+/// The attempt that runs.
+#[derive(Debug)]
+struct Running {
+    candidate: Candidate,
+    provider: Arc<Provider>,
+    own_credential: bool,
+    asks_usage: bool,
+    started_us: u64,
+    status: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    recorded: bool,
+    length_announced: bool,
+}
+
+impl Exchange {
+    /// An exchange that has not sent anything yet.
+    pub fn new(id: RequestId, around: Arc<Current>, asked: Asked, plan: Plan) -> Self {
+        Self {
+            id,
+            around,
+            asked,
+            plan,
+            tried: 0,
+            current: None,
+            attempts: Vec::with_capacity(1),
+            trigger_status: None,
+            failed: None,
+            relay: None,
+            bill: None,
+        }
+    }
+
+    /// What was asked.
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// The configuration that holds for this exchange from beginning to end.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.around.snapshot
+    }
+
+    /// The relay of the present answer.
+    pub const fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
+    }
+
+    /// Whether another candidate is left.
+    pub fn has_next(&self) -> bool {
+        self.tried < self.plan.candidates.len()
+    }
+
+    /// The request to the next candidate; `None` when all have been asked.
+    ///
+    /// # Errors
+    /// `internal`, if the request cannot be built.
+    pub fn next_attempt(&mut self, now: Now) -> Result<Option<Attempt>, Fault> {
+        let Some(candidate) = self.plan.candidates.get(self.tried).cloned() else {
+            return Ok(None);
+        };
+        self.tried += 1;
+        self.relay = None;
+        let model = self.model_of(&candidate);
+        let provider = match (&candidate, model) {
+            (Candidate::Provider(provider), _) => Arc::clone(provider),
+            (Candidate::Model(_), Some(model)) => Arc::clone(&model.provider),
+            (Candidate::Model(_), None) => {
+                return Err(Fault::new(Code::Internal, "a model is missing from the catalog"));
+            }
+        };
+        let with_theirs = self.plan.credential_for == Some(provider.index);
+        let attempt = rewrite::attempt(&self.asked, &provider, model, with_theirs)?;
+        self.current = Some(Running {
+            candidate,
+            provider,
+            own_credential: attempt.own_credential,
+            asks_usage: attempt.asks_usage,
+            started_us: now.us,
+            status: 0,
+            headers: Vec::new(),
+            recorded: false,
+            length_announced: false,
+        });
+        Ok(Some(attempt))
+    }
+
+    /// Judges the header of the current attempt's answer. `head_only` says that no body will follow.
+    pub fn on_header(&mut self, status: u16, headers: &HeaderMap, now: Now) -> OnHeader {
+        let Some(current) = &mut self.current else {
+            return OnHeader::Refuse(Fault::new(Code::Internal, "an answer without a request"));
+        };
+        current.status = status;
+        let policy = &self.around.snapshot.routing.retry;
+        match policy.judge(Reply::Status(status), current.own_credential) {
+            Verdict::NextAuth => self.credential_refused(now),
+            Verdict::Next => {
+                let wait = retry::retry_after_ms(headers, now.unix_ms);
+                self.rest_endpoint(now, wait);
+                if self.has_next() {
+                    self.keep_headers(headers);
+                    self.start_relay(Kind::Failed, now);
+                } else {
+                    self.start_relay(Kind::Opaque, now);
+                }
+                OnHeader::Relay
+            }
+            Verdict::Return => {
+                let kind = if (200..300).contains(&status) {
+                    answer::kind_of(headers)
+                } else {
+                    Kind::Opaque
+                };
+                if kind == Kind::Json {
+                    self.keep_headers(headers);
+                }
+                self.start_relay(kind, now);
+                OnHeader::Relay
+            }
+        }
+    }
+
+    /// Takes a piece of the current answer's body.
+    pub fn on_body(&mut self, chunk: Bytes, end: bool, now: Now) -> Step {
+        let Some(relay) = &mut self.relay else { return Step::Pass(chunk) };
+        match relay.feed(chunk, end, now.ms()) {
+            Step::Retry => self.give_up_answer(now),
+            Step::Whole(body) => self.complete_json(body, now),
+            step => step,
+        }
+    }
+
+    /// The current attempt broke before it answered, or in the middle. Whether another one follows.
+    pub fn on_failure(&mut self, reply: Reply, now: Now) -> bool {
+        let outcome = match reply {
+            Reply::ConnectFailed => Outcome::ConnectFailed,
+            Reply::TimedOut => Outcome::TimedOut,
+            Reply::ErrorEvent | Reply::CodeInside(_) => Outcome::ErrorInside,
+            Reply::Status(_) => Outcome::RetryStatus,
+            Reply::Broken => Outcome::Broken,
+        };
+        if self.relay.as_ref().is_some_and(|relay| relay.kind() == Kind::Failed) {
+            // Its status was the failure; that its body broke off as well changes nothing.
+            return self.give_up_answer(now) == Step::Retry;
+        }
+        let verdict = self.around.snapshot.routing.retry.judge(reply, true);
+        self.rest_endpoint(now, None);
+        let status = if reply == Reply::TimedOut { 504 } else { 502 };
+        self.record_attempt(outcome, now, status);
+        verdict == Verdict::Next && self.has_next() && !self.answer_is_shown()
+    }
+
+    /// Asks the same candidate once more, because it never saw the request. Not possible once it has
+    /// begun to answer.
+    pub fn repeat_attempt(&mut self) -> bool {
+        if self.relay.is_some() || self.tried == 0 {
+            return false;
+        }
+        self.tried -= 1;
+        true
+    }
+
+    /// The client sees the answer from its header on: nothing is held back, nothing can be retried.
+    pub fn open_now(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.mark_open();
+        }
+    }
+
+    /// Whether anything of an answer may have gone to the client.
+    pub fn answer_is_shown(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::is_open)
+    }
+
+    /// The client has left: no more attempts.
+    pub fn on_client_gone(&mut self, now: Now) {
+        self.tried = self.plan.candidates.len();
+        self.record_attempt(Outcome::ClientGone, now, 499);
+    }
+
+    /// What the client gets when every candidate has failed.
+    pub fn conclude(&mut self) -> Conclusion {
+        if let Some(answer) = self.failed.take() {
+            return Conclusion::Answer(answer);
+        }
+        Conclusion::Refuse(answer::unanswered(&self.attempts))
+    }
+
+    /// The bytes that end a stream which the upstream broke off.
+    pub fn break_off(&mut self, fault: &Fault) -> Bytes {
+        self.relay.as_mut().map(|relay| relay.break_off(fault)).unwrap_or_default()
+    }
+
+    /// The headers that tell the client who answered.
+    pub fn gateway_headers(&self) -> Vec<(&'static str, HeaderValue)> {
+        answer::gateway_headers(self)
+    }
+
+    // --- the steps behind
+
+    fn model_of(&self, candidate: &Candidate) -> Option<&Model> {
+        match candidate {
+            Candidate::Model(index) => self.around.snapshot.catalog.get(*index),
+            Candidate::Provider(_) => None,
+        }
+    }
+
+    fn current_model(&self) -> Option<&Model> {
+        self.model_of(&self.current.as_ref()?.candidate)
+    }
+
+    fn credential_refused(&mut self, now: Now) -> OnHeader {
+        if let Some(Candidate::Model(index)) =
+            self.current.as_ref().map(|current| &current.candidate)
+            && let Some(endpoint) = self.around.endpoints.get(*index)
+        {
+            endpoint.provider.report_auth_failure(now.ms());
+        }
+        self.record_attempt(Outcome::AuthFailed, now, 502);
+        if self.has_next() {
+            return OnHeader::Retry;
+        }
+        match self.conclude() {
+            Conclusion::Refuse(fault) => OnHeader::Refuse(fault),
+            Conclusion::Answer(answer) => {
+                self.failed = Some(answer);
+                OnHeader::Retry
+            }
+        }
+    }
+
+    fn rest_endpoint(&self, now: Now, retry_after_ms: Option<u64>) {
+        let Some(Candidate::Model(index)) = self.current.as_ref().map(|current| &current.candidate)
+        else {
+            return;
+        };
+        if let Some(endpoint) = self.around.endpoints.get(*index) {
+            endpoint.model.report_failure(
+                now.ms(),
+                self.around.snapshot.routing.cooldown_ms,
+                retry_after_ms,
+            );
+        }
+    }
+
+    fn keep_headers(&mut self, headers: &HeaderMap) {
+        let passing = headers.iter().filter(|(name, _)| answer::kept_with_body(name.as_str()));
+        let kept = passing.map(|(name, value)| (name.clone(), value.clone())).collect();
+        if let Some(current) = &mut self.current {
+            current.headers = kept;
+            current.length_announced = headers.contains_key(http::header::CONTENT_LENGTH);
+        }
+    }
+
+    fn start_relay(&mut self, kind: Kind, now: Now) {
+        let asks_usage = self.current.as_ref().is_some_and(|current| current.asks_usage);
+        let prefix = match kind {
+            Kind::Stream => answer::notice_prefix(self, now),
+            _ => Vec::new(),
+        };
+        self.relay = Some(Relay::new(Orders {
+            surface: self.asked.surface,
+            kind,
+            may_retry: self.has_next(),
+            strip_usage: asks_usage,
+            prefix,
+            header_at_ms: now.ms(),
+        }));
+    }
+
+    /// The present answer is a failure: keep it in case that all candidates fail.
+    fn give_up_answer(&mut self, now: Now) -> Step {
+        let outcome = match self.relay.as_ref().map(Relay::kind) {
+            Some(Kind::Failed) => Outcome::RetryStatus,
+            _ => Outcome::ErrorInside,
+        };
+        let body = self.relay.as_mut().map(Relay::take_held).unwrap_or_default();
+        self.keep_failed(body);
+        if outcome == Outcome::ErrorInside {
+            self.rest_endpoint(now, None);
+        }
+        let status = self.current.as_ref().map_or(502, |current| current.status);
+        self.record_attempt(outcome, now, status);
+        Step::Retry
+    }
+
+    fn keep_failed(&mut self, body: Bytes) {
+        if let Some(current) = &mut self.current {
+            let headers = std::mem::take(&mut current.headers);
+            self.failed = Some(FailedAnswer { status: current.status, headers, body });
+        }
+    }
+
+    /// Adds the outcome of the current attempt, once.
+    fn record_attempt(&mut self, outcome: Outcome, now: Now, trigger_status: u16) {
+        let Some(current) = self.current.as_mut().filter(|current| !current.recorded) else {
+            return;
+        };
+        current.recorded = true;
+        if outcome != Outcome::Answered && self.trigger_status.is_none() {
+            self.trigger_status = Some(trigger_status);
+        }
+        let provider = Arc::clone(&current.provider.name);
+        let (status, started_us) = (current.status, current.started_us);
+        let model =
+            self.current_model().map_or_else(|| Arc::from(""), |model| Arc::clone(&model.id));
+        self.attempts.push(AttemptRecord {
+            model,
+            provider,
+            outcome,
+            status,
+            duration_us: now.us.saturating_sub(started_us),
+        });
+    }
+}

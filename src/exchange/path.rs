@@ -1,0 +1,169 @@
+//! Which part of the data plane a method and path ask for (`api.md` section 3, first table).
+//!
+//! Only paths are read here; queries are carried along untouched.
+
+use crate::base::fault::{Code, Fault};
+use crate::base::surface::{Dialect, Surface};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// A provider, on that surface.
+    Provider(Surface),
+    /// The list of models.
+    Models,
+    /// One model by its id (may hold slashes, still percent-encoded).
+    Model(&'a str),
+    /// Health, in the union shape of C-02.
+    Health,
+    /// Alive: the process answers.
+    Live,
+    /// Ready: the process takes traffic.
+    Ready,
+    /// `HEAD /`, the probe of Claude Code.
+    Probe,
+    /// The control API, which an agent may also reach here.
+    Api,
+    /// A web socket on the Responses API: exactly 426.
+    WebSocket,
+}
+
+/// A request line, as far as it decides where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'a> {
+    /// The method, upper case.
+    pub method: &'a str,
+    /// The path without query, beginning with a slash.
+    pub path: &'a str,
+    /// Whether the request asks for a web socket.
+    pub web_socket: bool,
+    /// Whether it carries an `anthropic-version` header, which tells the dialect of paths that both
+    /// dialects have.
+    pub anthropic_version: bool,
+}
+
+/// Finds the destination.
+///
+/// # Errors
+/// `not_found` for a path that is none of ours, `method_not_allowed` for a known path with a method
+/// that it does not have.
+pub fn classify<'a>(line: &RequestLine<'a>) -> Result<Destination<'a>, Fault> {
+    match line.path {
+        "/" if matches!(line.method, "HEAD" | "GET") => Ok(Destination::Probe),
+        "/health" | "/api/health" => read_only(line, Destination::Health),
+        "/healthz" | "/livez" => read_only(line, Destination::Live),
+        "/readyz" => read_only(line, Destination::Ready),
+        "/v1/models" | "/anthropic/v1/models" => match line.method {
+            "GET" | "HEAD" => Ok(Destination::Models),
+            _ => Ok(Destination::Provider(Surface::Other(dialect_of(line)))),
+        },
+        path if path.starts_with("/api/") => Ok(Destination::Api),
+        path => provider_path(line, path),
+    }
+}
+
+/// The path as it is sent upstream: without the `/anthropic` prefix of our own data plane.
+pub fn upstream_path(path: &str) -> &str {
+    match path.strip_prefix("/anthropic") {
+        Some(rest) if rest.starts_with("/v1") => rest,
+        _ => path,
+    }
+}
+
+fn provider_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'a>, Fault> {
+    let path = upstream_path(path);
+    let surface = match path {
+        "/v1/chat/completions" => Surface::Chat,
+        "/v1/completions" => Surface::Completions,
+        "/v1/embeddings" => Surface::Embeddings,
+        "/v1/responses" if line.method == "GET" && line.web_socket => {
+            return Ok(Destination::WebSocket);
+        }
+        "/v1/responses" => Surface::Responses,
+        "/v1/messages" => Surface::Messages,
+        "/v1/messages/count_tokens" => Surface::CountTokens,
+        _ => return Ok(other_path(line, path)?),
+    };
+    if line.method == "POST" {
+        return Ok(Destination::Provider(surface));
+    }
+    Err(Fault::new(Code::MethodNotAllowed, "this path takes POST only"))
+}
+
+fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'a>, Fault> {
+    if let (Some(id), "GET" | "HEAD") = (path.strip_prefix("/v1/models/"), line.method) {
+        return Ok(Destination::Model(id));
+    }
+    if path == "/v1" || path.starts_with("/v1/") {
+        return Ok(Destination::Provider(Surface::Other(dialect_of(line))));
+    }
+    Err(Fault::new(Code::NotFound, "no such path; the APIs are below /v1"))
+}
+
+fn dialect_of(line: &RequestLine<'_>) -> Dialect {
+    let anthropic = line.anthropic_version
+        || line.path.starts_with("/anthropic/")
+        || line.path.starts_with("/v1/messages/");
+    if anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
+}
+
+fn read_only<'a>(
+    line: &RequestLine<'_>,
+    destination: Destination<'a>,
+) -> Result<Destination<'a>, Fault> {
+    if matches!(line.method, "GET" | "HEAD") {
+        return Ok(destination);
+    }
+    Err(Fault::new(Code::MethodNotAllowed, "this path takes GET and HEAD only"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn go(method: &'static str, path: &'static str) -> Result<Destination<'static>, Code> {
+        let line = RequestLine { method, path, web_socket: false, anthropic_version: false };
+        classify(&line).map_err(|fault| fault.code)
+    }
+
+    #[test]
+    fn the_table_of_paths() {
+        use Destination::Provider;
+        assert_eq!(go("POST", "/v1/chat/completions"), Ok(Provider(Surface::Chat)));
+        assert_eq!(go("POST", "/v1/messages"), Ok(Provider(Surface::Messages)));
+        assert_eq!(go("POST", "/anthropic/v1/messages"), Ok(Provider(Surface::Messages)));
+        assert_eq!(
+            go("POST", "/anthropic/v1/messages/count_tokens"),
+            Ok(Provider(Surface::CountTokens))
+        );
+        assert_eq!(go("GET", "/v1/models/openai/gpt-4o"), Ok(Destination::Model("openai/gpt-4o")));
+        assert_eq!(go("DELETE", "/v1/files/x"), Ok(Provider(Surface::Other(Dialect::OpenAi))));
+        assert_eq!(go("PUT", "/v1"), Ok(Provider(Surface::Other(Dialect::OpenAi))));
+        assert_eq!(
+            go("GET", "/v1/messages/batches"),
+            Ok(Provider(Surface::Other(Dialect::Anthropic)))
+        );
+        assert_eq!(go("HEAD", "/"), Ok(Destination::Probe));
+        assert_eq!(go("GET", "/healthz"), Ok(Destination::Live));
+    }
+
+    #[test]
+    fn what_is_not_there_says_so() {
+        assert_eq!(go("GET", "/v1/chat/completions"), Err(Code::MethodNotAllowed));
+        assert_eq!(go("POST", "/health"), Err(Code::MethodNotAllowed));
+        assert_eq!(go("GET", "/v2/chat"), Err(Code::NotFound));
+        assert_eq!(go("GET", "/v1x"), Err(Code::NotFound));
+        assert_eq!(go("POST", "/"), Err(Code::NotFound));
+    }
+
+    #[test]
+    fn a_web_socket_on_responses_is_told_to_use_http() {
+        let line = RequestLine {
+            method: "GET",
+            path: "/v1/responses",
+            web_socket: true,
+            anthropic_version: false,
+        };
+        assert_eq!(classify(&line).unwrap(), Destination::WebSocket);
+    }
+}

@@ -1,0 +1,356 @@
+//! One upstream answer on its way to the client: judged, metered, completed.
+//!
+//! Hot path: `benches/exchange.rs`, per answer and per stream chunk.
+//!
+//! Bytes of a same-dialect stream pass untouched but for three things: a notice before the first
+//! event, the usage chunk that the client did not ask for, and an error event where the upstream
+//! broke off. Whole chunks pass as the very buffers they came in. It holds bytes back only until the
+//! first event is seen (so that another candidate can still be tried) and until an event is complete.
+//! It knows nothing of sockets; times are parameters.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::fault::{Code, Fault};
+use crate::base::limit::{
+    ANSWER_BYTES_MAX, ERROR_BODY_BYTES_MAX, FIRST_EVENT_HOLD_MS, TAIL_BYTES_MAX,
+};
+use crate::base::surface::Surface;
+use crate::dialect::error_body;
+use crate::usage::meter::{EventFact, EventKind, Meter, MeterOutcome, StreamEnd};
+
+/// What the client gets of a piece of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing yet: the gate stays shut.
+    Hold,
+    /// The gate opens with these bytes. A length is given when they are the whole body.
+    Open {
+        /// The first bytes.
+        bytes: Bytes,
+        /// The length of the whole body, where it is known.
+        content_length: Option<usize>,
+    },
+    /// These bytes, behind an open gate; may be empty.
+    Pass(Bytes),
+    /// A JSON document is complete. Nothing of it but blank lines has been shown; its reader decides
+    /// what becomes of it.
+    Whole(Bytes),
+    /// The answer is a failure after all, and nothing of it has been shown: try the next candidate.
+    Retry,
+}
+
+/// What an answer is made of, by its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Server-sent events.
+    Stream,
+    /// One JSON document.
+    Json,
+    /// Anything else, and every error that is passed on: neither read nor changed.
+    Opaque,
+    /// The body of a failed attempt, collected in case that all candidates fail.
+    Failed,
+}
+
+/// What the relay of one answer is to do.
+#[derive(Debug)]
+pub struct Orders {
+    /// What the client speaks.
+    pub surface: Surface,
+    /// What comes.
+    pub kind: Kind,
+    /// Whether another candidate is left.
+    pub may_retry: bool,
+    /// Cut the usage chunk out of the stream: we asked for it, the client did not.
+    pub strip_usage: bool,
+    /// Bytes to put before the first event of a stream: the notice, or nothing.
+    pub prefix: Vec<u8>,
+    /// When the answer's header arrived, in milliseconds of any monotonic clock.
+    pub header_at_ms: u64,
+}
+
+/// One answer in flight.
+#[derive(Debug)]
+pub struct Relay {
+    orders: Orders,
+    meter: Meter,
+    facts: Vec<EventFact>,
+    /// Bytes not passed on yet: a whole document, or the beginning of a stream event.
+    held: BytesMut,
+    /// Offset in the stream of the first byte of `held`.
+    held_at: u64,
+    /// Bytes received in all.
+    received: u64,
+    open: bool,
+    /// What the meter said at the end of the stream.
+    outcome: Option<MeterOutcome>,
+    first_event_seen: bool,
+}
+
+impl Relay {
+    /// The relay of an answer whose header has just been read.
+    pub fn new(orders: Orders) -> Self {
+        Self {
+            meter: Meter::new(orders.surface),
+            facts: Vec::new(),
+            held: BytesMut::new(),
+            held_at: 0,
+            received: 0,
+            open: false,
+            outcome: None,
+            first_event_seen: false,
+            orders,
+        }
+    }
+
+    /// What the answer is made of.
+    pub const fn kind(&self) -> Kind {
+        self.orders.kind
+    }
+
+    /// Whether anything may have gone to the client.
+    pub const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether the first event, or the first byte that is not blank, has been seen.
+    pub const fn first_event_seen(&self) -> bool {
+        self.first_event_seen
+    }
+
+    /// How the stream ended; `None` while it runs and for anything but streams.
+    pub fn stream_end(&self) -> Option<StreamEnd> {
+        self.outcome.as_ref().map(|outcome| outcome.end)
+    }
+
+    /// What the stream said about itself, also when it never came to its end.
+    pub fn into_outcome(mut self) -> Option<MeterOutcome> {
+        match self.orders.kind {
+            Kind::Stream => self.outcome.or_else(|| Some(self.meter.finish(|_| {}))),
+            _ => None,
+        }
+    }
+
+    /// Notes that the answer is shown from its header on.
+    pub fn mark_open(&mut self) {
+        self.open = true;
+    }
+
+    /// Takes the next piece of the answer; `end` when it is the last one.
+    pub fn feed(&mut self, chunk: Bytes, end: bool, now_ms: u64) -> Step {
+        self.received += chunk.len() as u64;
+        match self.orders.kind {
+            Kind::Stream => self.feed_stream(chunk, end, now_ms),
+            Kind::Json => self.feed_json(&chunk, end, now_ms),
+            Kind::Opaque => self.pass(chunk),
+            Kind::Failed => self.collect_failure(&chunk, end),
+        }
+    }
+
+    /// The bytes that end a stream which the upstream broke off, and nothing for other answers.
+    pub fn break_off(&mut self, fault: &Fault) -> Bytes {
+        if self.orders.kind != Kind::Stream || self.stream_end().is_some() {
+            return Bytes::new();
+        }
+        let outcome = self.meter.finish(|_| {});
+        let whole = outcome.end != StreamEnd::Cut;
+        self.outcome = Some(outcome);
+        // What is held is a piece of an event: no client can read it.
+        self.held.clear();
+        // A provider that said all and then dropped the connection has done its work.
+        if whole { Bytes::new() } else { self.error_event(fault) }
+    }
+
+    fn error_event(&self, fault: &Fault) -> Bytes {
+        Bytes::from(error_body::stream_event(self.orders.surface, fault))
+    }
+
+    /// What has been held back, for an answer that is given up.
+    pub fn take_held(&mut self) -> Bytes {
+        self.held.split().freeze()
+    }
+
+    fn pass(&mut self, bytes: Bytes) -> Step {
+        if self.open {
+            return Step::Pass(bytes);
+        }
+        self.open = true;
+        Step::Open { bytes, content_length: None }
+    }
+
+    fn collect_failure(&mut self, chunk: &Bytes, end: bool) -> Step {
+        let room = ERROR_BODY_BYTES_MAX.saturating_sub(self.held.len());
+        self.held.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if end || chunk.len() >= room { Step::Retry } else { Step::Hold }
+    }
+
+    // --- JSON documents
+
+    fn feed_json(&mut self, chunk: &Bytes, end: bool, now_ms: u64) -> Step {
+        if end && self.held.is_empty() {
+            // The common case: one read, no copy.
+            return Step::Whole(chunk.clone());
+        }
+        self.held.extend_from_slice(chunk);
+        if end {
+            return Step::Whole(self.take_held());
+        }
+        if self.held.len() > ANSWER_BYTES_MAX {
+            self.orders.kind = Kind::Opaque;
+            let bytes = self.take_held();
+            return self.pass(bytes);
+        }
+        self.first_event_seen |= !chunk.trim_ascii_start().is_empty();
+        if !self.first_event_seen && self.hold_is_over(now_ms) {
+            // Blank lines are a provider's keep-alive: the client's time-outs need them.
+            let bytes = self.take_held();
+            return self.pass(bytes);
+        }
+        if self.open { Step::Pass(Bytes::new()) } else { Step::Hold }
+    }
+
+    fn hold_is_over(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.orders.header_at_ms) >= FIRST_EVENT_HOLD_MS
+    }
+
+    // --- streams
+
+    fn feed_stream(&mut self, chunk: Bytes, end: bool, now_ms: u64) -> Step {
+        let chunk_at = self.held_at + self.held.len() as u64;
+        self.read(&chunk, end);
+        if !self.first_event_seen {
+            match self.first_event() {
+                Some(EventKind::Error(_)) if self.may_retry() => return self.fail_with(&chunk),
+                None if end && self.may_retry() => return self.fail_with(&chunk),
+                Some(_) => self.first_event_seen = true,
+                None => {}
+            }
+        }
+        let ready = self.first_event_seen || self.open || end || self.hold_is_over(now_ms);
+        if !ready {
+            self.held.extend_from_slice(&chunk);
+            return Step::Hold;
+        }
+        let bytes = self.ready_bytes(chunk, chunk_at, end);
+        self.open_with_prefix(bytes)
+    }
+
+    fn read(&mut self, chunk: &[u8], end: bool) {
+        let facts = &mut self.facts;
+        facts.clear();
+        self.meter.feed(chunk, |fact| facts.push(fact));
+        if end {
+            self.outcome = Some(self.meter.finish(|fact| facts.push(fact)));
+        }
+    }
+
+    fn fail_with(&mut self, chunk: &[u8]) -> Step {
+        self.held.extend_from_slice(chunk);
+        Step::Retry
+    }
+
+    fn may_retry(&self) -> bool {
+        self.orders.may_retry && !self.open
+    }
+
+    fn first_event(&self) -> Option<EventKind> {
+        self.facts.iter().map(|fact| fact.kind).find(|kind| *kind != EventKind::Comment)
+    }
+
+    fn open_with_prefix(&mut self, bytes: Bytes) -> Step {
+        if self.open {
+            return Step::Pass(bytes);
+        }
+        let prefix = std::mem::take(&mut self.orders.prefix);
+        if prefix.is_empty() {
+            return self.pass(bytes);
+        }
+        let mut joined = BytesMut::with_capacity(prefix.len() + bytes.len());
+        joined.extend_from_slice(&prefix);
+        joined.extend_from_slice(&bytes);
+        self.pass(joined.freeze())
+    }
+
+    /// Everything up to the end of the last whole event, without what is to be cut out; at the end
+    /// of the stream also what must follow the last event.
+    fn ready_bytes(&mut self, chunk: Bytes, chunk_at: u64, end: bool) -> Bytes {
+        let chunk_end = chunk_at + chunk.len() as u64;
+        let safe_end = self.safe_end(chunk_end, end);
+        let cuts = self.cuts();
+        if self.held.is_empty() && safe_end == chunk_end && cuts.is_empty() {
+            self.held_at = chunk_end;
+            return self.completed(chunk, end);
+        }
+        self.held.extend_from_slice(&chunk);
+        let out = self.take_until(safe_end, &cuts);
+        self.completed(out, end)
+    }
+
+    /// Up to where bytes may be passed on: the end of the last whole event, unless the unfinished one
+    /// has outgrown its bound.
+    fn safe_end(&self, chunk_end: u64, end: bool) -> u64 {
+        let whole = self.meter.open_start();
+        let complete = end && self.stream_end() != Some(StreamEnd::Cut);
+        if complete || chunk_end - whole.max(self.held_at) > TAIL_BYTES_MAX as u64 {
+            return chunk_end;
+        }
+        whole.max(self.held_at)
+    }
+
+    /// What must not reach the client: the usage chunk that only we asked for, and a byte order mark,
+    /// on which SDKs lose the first event.
+    fn cuts(&self) -> Vec<Range<u64>> {
+        let bom_len = self.meter.bom_len();
+        let bom = (self.held_at < bom_len).then_some(0..bom_len);
+        let strip = self.orders.strip_usage;
+        let usage_only =
+            self.facts.iter().filter(|fact| strip && fact.kind == EventKind::UsageOnly);
+        bom.into_iter().chain(usage_only.map(|fact| fact.range.clone())).collect()
+    }
+
+    fn take_until(&mut self, safe_end: u64, cuts: &[Range<u64>]) -> Bytes {
+        let length = usize::try_from(safe_end - self.held_at).unwrap_or(self.held.len());
+        let ready = self.held.split_to(length.min(self.held.len())).freeze();
+        let base = self.held_at;
+        self.held_at = safe_end;
+        if cuts.is_empty() {
+            return ready;
+        }
+        let mut out = BytesMut::with_capacity(ready.len());
+        let mut from = 0;
+        for cut in cuts {
+            let start = offset(cut.start, base, ready.len());
+            out.extend_from_slice(&ready[from.min(start)..start]);
+            from = offset(cut.end, base, ready.len());
+        }
+        out.extend_from_slice(&ready[from..]);
+        out.freeze()
+    }
+
+    /// At the end of a stream: the blank line that its last event lacks, or the error event that tells
+    /// that it is not whole.
+    fn completed(&mut self, bytes: Bytes, end: bool) -> Bytes {
+        if !end {
+            return bytes;
+        }
+        let unterminated = self.facts.last().is_some_and(|fact| !fact.terminated);
+        let tail = match self.stream_end() {
+            Some(StreamEnd::Cut) => {
+                let message = "the provider ended the stream before the answer was complete";
+                self.error_event(&Fault::new(Code::UpstreamInvalid, message))
+            }
+            _ if unterminated => Bytes::from_static(b"\n\n"),
+            _ => return bytes,
+        };
+        let mut out = BytesMut::with_capacity(bytes.len() + tail.len());
+        out.extend_from_slice(&bytes);
+        out.extend_from_slice(&tail);
+        out.freeze()
+    }
+}
+
+fn offset(at: u64, base: u64, length: usize) -> usize {
+    usize::try_from(at.saturating_sub(base)).map_or(length, |at| at.min(length))
+}

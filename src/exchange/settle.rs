@@ -1,0 +1,165 @@
+//! What one answer consumed and cost, reported or estimated.
+//!
+//! Pure arithmetic over what the meter read; nothing is stored here.
+
+use std::sync::Arc;
+
+use crate::base::money::{NanoUsd, PicoUsd};
+use crate::base::surface::Surface;
+use crate::config::catalog::{Catalog, Model};
+use crate::dialect::notice::NoticeMode;
+use crate::exchange::relay::Kind;
+use crate::exchange::{Exchange, Now};
+use crate::record::{End, Outcome, Record, UsageSource};
+use crate::usage::answer::AnswerFacts;
+use crate::usage::count::{Iteration, Usage};
+use crate::usage::estimate;
+use crate::usage::meter::MeterOutcome;
+
+/// The price of one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bill {
+    /// What was consumed, as far as it is known.
+    pub usage: Option<Usage>,
+    /// Whether that is a report or a guess.
+    pub source: UsageSource,
+    /// What is booked: the provider's own figure where it gave one, else by our table.
+    pub cost: NanoUsd,
+    /// By our table.
+    pub table_cost: NanoUsd,
+}
+
+impl Bill {
+    /// Nothing consumed.
+    pub const NONE: Self = Self {
+        usage: None,
+        source: UsageSource::None,
+        cost: NanoUsd::ZERO,
+        table_cost: NanoUsd::ZERO,
+    };
+}
+
+/// The price of a JSON answer.
+pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
+    let reported = facts.usage.map(|usage| Reported { usage, iterations: &facts.iterations });
+    exchange.bill_for(reported, facts.output_bytes, 0)
+}
+
+/// The price of a stream that has ended, one way or another.
+fn of_stream(exchange: &Exchange, outcome: &MeterOutcome) -> Bill {
+    let iterations = &outcome.iterations;
+    match outcome.usage {
+        Some(usage) if outcome.usage_is_final => {
+            exchange.bill_for(Some(Reported { usage, iterations }), 0, 0)
+        }
+        known => exchange.estimate(known, outcome.output_bytes, outcome.content_events),
+    }
+}
+
+/// A usage as the provider reported it.
+struct Reported<'a> {
+    usage: Usage,
+    iterations: &'a [Iteration],
+}
+
+impl Exchange {
+    /// The bill for a report, or for an estimate where none came.
+    fn bill_for(&self, reported: Option<Reported<'_>>, output_bytes: u64, events: u64) -> Bill {
+        let Some(Reported { usage, iterations }) = reported else {
+            return self.estimate(None, output_bytes, events);
+        };
+        let table_cost = self.table_cost(&usage, iterations);
+        Bill {
+            usage: Some(usage),
+            source: UsageSource::Exact,
+            cost: usage.provider_cost.unwrap_or(table_cost),
+            table_cost,
+        }
+    }
+
+    /// The bill for an answer whose usage is not, or only in part, known.
+    fn estimate(&self, known: Option<Usage>, output_bytes: u64, events: u64) -> Bill {
+        if !self.is_billed() && known.is_none() {
+            return Bill::NONE;
+        }
+        let input = estimate::input_tokens(self.asked.body.len() as u64);
+        let usage = estimate::fill(known, input, estimate::output_tokens(output_bytes, events));
+        let table_cost = self.table_cost(&usage, &[]);
+        Bill { usage: Some(usage), source: UsageSource::Estimated, cost: table_cost, table_cost }
+    }
+
+    /// Whether answers on this surface cost money even if they do not say so.
+    fn is_billed(&self) -> bool {
+        !matches!(self.asked.surface, Surface::CountTokens | Surface::Other(_))
+    }
+
+    /// Every turn by the price of its own model, rounded up once.
+    fn table_cost(&self, usage: &Usage, iterations: &[Iteration]) -> NanoUsd {
+        let Some(model) = self.current_model() else { return NanoUsd::ZERO };
+        if iterations.is_empty() {
+            return model.price.cost(usage);
+        }
+        let catalog = &self.around.snapshot.catalog;
+        let exact = |turn: &Iteration| {
+            let named = turn.model.as_deref().and_then(|name| model_by_upstream_id(catalog, name));
+            named.unwrap_or(model).price.exact(&turn.usage).0
+        };
+        PicoUsd(iterations.iter().map(exact).sum()).round_up()
+    }
+}
+
+fn model_by_upstream_id<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Model> {
+    catalog.models().iter().find(|model| *model.upstream_id == *name || *model.id == *name)
+}
+
+/// Fills in everything that the exchange knows about its request.
+pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
+    exchange.close_attempt(record.end, now);
+    let bill = exchange.final_bill();
+    record.attempts = std::mem::take(&mut exchange.attempts);
+    record.decision = exchange.plan.decision;
+    record.streaming = exchange.asked.streaming();
+    let answered = record.attempts.last().is_some_and(|last| last.outcome == Outcome::Answered);
+    if answered {
+        record.served_model = exchange.current_model().map(|model| Arc::clone(&model.id));
+        record.provider =
+            exchange.current.as_ref().map(|current| Arc::clone(&current.provider.name));
+        record.switched = exchange.switched();
+        let shown = exchange.around.snapshot.stream.notice != NoticeMode::Off;
+        let readable = exchange.relay.as_ref().is_some_and(|relay| relay.kind() != Kind::Opaque);
+        record.notice = record.switched && shown && readable;
+    }
+    record.usage = bill.usage;
+    record.usage_source = bill.source;
+    record.cost = bill.cost;
+    record.table_cost = bill.table_cost;
+}
+
+impl Exchange {
+    /// Notes how the last attempt ended, if that is not known yet.
+    fn close_attempt(&mut self, end: End, now: Now) {
+        let outcome = match end {
+            _ if self.answer_is_shown() => Outcome::Answered,
+            End::ClientGone => Outcome::ClientGone,
+            _ => Outcome::Broken,
+        };
+        self.record_attempt(outcome, now, 502);
+    }
+
+    fn final_bill(&mut self) -> Bill {
+        if let Some(bill) = self.bill.take() {
+            return bill;
+        }
+        let Some(relay) = self.relay.take() else { return Bill::NONE };
+        match relay.kind() {
+            Kind::Stream => {
+                let shown = relay.is_open();
+                let outcome = relay.into_outcome();
+                outcome.filter(|_| shown).map_or(Bill::NONE, |outcome| of_stream(self, &outcome))
+            }
+            // A document that never became whole, or was too large to be read.
+            Kind::Json => self.estimate(None, 0, 0),
+            Kind::Opaque | Kind::Failed => Bill::NONE,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The one wide fact that a request leaves behind. Metrics, the access log and (later) the ledger are
+//! all made from it; nothing else is told about a request.
+//!
+//! It holds names, counts and times, never text of a prompt or an answer, nor a key.
+
+use std::sync::Arc;
+
+use crate::base::id::RequestId;
+use crate::base::money::NanoUsd;
+use crate::base::surface::Surface;
+use crate::usage::count::Usage;
+
+/// Everything worth knowing about one finished exchange.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The id shown to the client as `x-gateway-request-id`.
+    pub request_id: RequestId,
+    /// When the request head had been read, in milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+    /// From the request head to the last byte of the answer, in microseconds.
+    pub duration_us: u64,
+    /// From the request head to the first body byte sent to the client, in microseconds.
+    pub first_byte_us: Option<u64>,
+    /// The part of the time up to the first byte that was spent in the gateway itself: all of it
+    /// less the wait for the client's body and for upstreams, in microseconds.
+    pub overhead_us: u64,
+    /// Which API was spoken; `None` for a path that is none.
+    pub surface: Option<Surface>,
+    /// The agent that the request was counted to; empty before it was known.
+    pub agent: Arc<str>,
+    /// The client's own session id, where it sent one.
+    pub session: Option<Arc<str>>,
+    /// The model that the client named; empty if none. Unbounded input: label with care.
+    pub requested_model: Arc<str>,
+    /// The configured model that answered.
+    pub served_model: Option<Arc<str>>,
+    /// The provider that answered.
+    pub provider: Option<Arc<str>>,
+    /// How the model was chosen: `named`, `alias`, `wildcard`, or the name of a strategy.
+    pub decision: &'static str,
+    /// The status sent to the client; 0 if it left before any.
+    pub status: u16,
+    /// The code of our own refusal, if the answer was one.
+    pub fault: Option<&'static str>,
+    /// Every request sent upstream, in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Whether the answer came from another model than the first one chosen.
+    pub switched: bool,
+    /// Whether a `gateway_notice` was written.
+    pub notice: bool,
+    /// Whether the answer was a stream.
+    pub streaming: bool,
+    /// How the exchange ended.
+    pub end: End,
+    /// What the answer consumed, where any of it is known.
+    pub usage: Option<Usage>,
+    /// Whether that is a report or a guess.
+    pub usage_source: UsageSource,
+    /// What it cost. The provider's own figure where it gave one, else by our price table.
+    pub cost: NanoUsd,
+    /// What our price table says, to be compared with the provider's figure.
+    pub table_cost: NanoUsd,
+    /// Bytes of the request body after decoding.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body as sent to the client.
+    pub response_bytes: u64,
+}
+
+/// One request to one endpoint.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The configured model.
+    pub model: Arc<str>,
+    /// Its provider.
+    pub provider: Arc<str>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The upstream's status; 0 if there was none.
+    pub status: u16,
+    /// From the choice of the endpoint to the outcome, in microseconds.
+    pub duration_us: u64,
+}
+
+/// What became of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Its answer went to the client, whatever its status.
+    Answered,
+    /// A status that calls for the next candidate.
+    RetryStatus,
+    /// An error code inside a 200 answer, or an error as the first event of a 200 stream.
+    ErrorInside,
+    /// Our credential was refused.
+    AuthFailed,
+    /// No connection.
+    ConnectFailed,
+    /// Connected, but no first byte in time.
+    TimedOut,
+    /// The connection broke, or what came was not HTTP.
+    Broken,
+    /// The client left.
+    ClientGone,
+}
+
+impl Outcome {
+    /// The name used in logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::RetryStatus => "retry_status",
+            Self::ErrorInside => "error_inside",
+            Self::AuthFailed => "auth_failed",
+            Self::ConnectFailed => "connect_failed",
+            Self::TimedOut => "timed_out",
+            Self::Broken => "broken",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The answer was complete.
+    Complete,
+    /// We refused, or answered ourselves.
+    Local,
+    /// The stream carried an error event.
+    ErrorEvent,
+    /// The upstream broke off or fell silent in the middle.
+    Cut,
+    /// The client left before the end.
+    ClientGone,
+    /// The process was stopped while the exchange ran.
+    Dropped,
+}
+
+impl End {
+    /// The name used in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Local => "local",
+            Self::ErrorEvent => "error_event",
+            Self::Cut => "cut",
+            Self::ClientGone => "client_gone",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Where the usage of a record comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UsageSource {
+    /// Nothing was consumed, as far as we know (no attempt, or only refused ones).
+    None,
+    /// The upstream reported it, completely.
+    Exact,
+    /// Reported in part or not at all, and filled up by an estimate.
+    Estimated,
+}
+
+impl UsageSource {
+    /// The name used in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Exact => "exact",
+            Self::Estimated => "estimated",
+        }
+    }
+}
