@@ -1,0 +1,311 @@
+//! The control API as HTTP: takes requests apart, calls the handlers, puts the replies together.
+//!
+//! What each call does is in `handlers`, which paths exist in `routes`.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, on};
+use axum::serve::IncomingStream;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::admin::access::Caller;
+use crate::admin::handlers::{self, Parts, Refusal};
+use crate::admin::listener::Bounded;
+use crate::admin::openapi;
+use crate::admin::routes::{Call, ROUTES, Route};
+use crate::base::fault::Code;
+use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
+
+const WORK_TIME: Duration = Duration::from_millis(ADMIN_WORK_MS_MAX);
+const JSON: &str = "application/json";
+const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const NO_SNIFF: (HeaderName, &str) = (HeaderName::from_static("x-content-type-options"), "nosniff");
+
+/// The address of the other side.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, Bounded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Serves the control API until `shutdown` ends and running requests are answered.
+pub async fn serve(
+    listener: TcpListener,
+    parts: Arc<Parts>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let service = router(parts).into_make_service_with_connect_info::<Peer>();
+    axum::serve(Bounded::new(listener), service).with_graceful_shutdown(shutdown).await
+}
+
+/// The whole control API.
+fn router(parts: Arc<Parts>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, method_router(route));
+    }
+    router
+        .fallback(|| async { refuse(&Refusal::new(Code::NotFound, "no such path")) })
+        .method_not_allowed_fallback(|| async {
+            refuse(&Refusal::new(Code::MethodNotAllowed, "this path has no such method"))
+        })
+        .with_state(parts)
+}
+
+fn method_router(route: &'static Route) -> MethodRouter<Arc<Parts>> {
+    on(
+        route.method.filter(),
+        move |State(parts): State<Arc<Parts>>, ConnectInfo(peer): ConnectInfo<Peer>, request| {
+            dispatch(route, parts, peer, request)
+        },
+    )
+}
+
+async fn dispatch(
+    route: &'static Route,
+    parts: Arc<Parts>,
+    peer: Peer,
+    request: Request,
+) -> Response {
+    answer(route, parts, peer, request).await.unwrap_or_else(|refusal| refuse(&refusal))
+}
+
+async fn answer(
+    route: &'static Route,
+    parts: Arc<Parts>,
+    Peer(peer): Peer,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    let current = parts.live.load_full();
+    let caller = Caller::of(&head.headers, peer.ip(), &current.snapshot.gate)?;
+    caller.may(route.access)?;
+    read(body).await?;
+    Ok(match route.call {
+        Call::Health => {
+            bytes(200, JSON, handlers::health_body(&current.snapshot, caller.grant.is_some()))
+        }
+        Call::Live => bytes(200, JSON, handlers::LIVE_BODY),
+        Call::Ready if handlers::is_ready(&parts) => bytes(200, JSON, handlers::READY_BODY),
+        Call::Ready => bytes(503, JSON, handlers::DRAINING_BODY),
+        Call::OpenApi => json(200, &openapi::document()),
+        Call::Metrics => {
+            bytes(200, METRICS_TEXT, blocking(move || handlers::metrics(&parts)).await??)
+        }
+        Call::Status => {
+            let status = blocking(move || handlers::status(&parts)).await?;
+            json(if status.is_healthy() { 200 } else { 503 }, &status.to_json())
+        }
+        Call::Reload => {
+            let reloaded = blocking(move || handlers::reload(&parts)).await??;
+            json(200, &handlers::reloaded_json(&reloaded))
+        }
+    })
+}
+
+/// Reads a body that no call has a use for yet: to bound it, and to keep the connection in step.
+async fn read(body: Body) -> Result<(), Refusal> {
+    match timeout(WORK_TIME, to_bytes(body, ADMIN_BODY_BYTES_MAX)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(Refusal::new(Code::BodyTooLarge, "the body is too large or broke off")),
+        Err(_) => Err(Refusal::new(Code::RequestTimeout, "the body did not come in time")),
+    }
+}
+
+/// Runs what reads files or waits for threads where that hinders nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    match timeout(WORK_TIME, spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(Refusal::new(Code::Internal, "the handler broke off")),
+        Err(_) => Err(Refusal::new(Code::Overloaded, "this took too long, and may still happen")),
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let mut response = json(refusal.status, &refusal.to_json());
+    if refusal.status == StatusCode::UNAUTHORIZED.as_u16() {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
+
+fn json(status: u16, body: &Value) -> Response {
+    bytes(status, JSON, body.to_string())
+}
+
+fn bytes(status: u16, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store"), NO_SNIFF];
+    (status, headers, body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::handlers::sample;
+    use crate::admin::routes::Method;
+    use crate::engine::source::sample::{ADMIN_KEY, AGENT_KEY, Folder, yaml};
+    use crate::telemetry::sample as records;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::atomic::Ordering;
+
+    /// A control API on a free port, for as long as it lives.
+    struct Stand {
+        folder: Folder,
+        parts: Arc<Parts>,
+        address: SocketAddr,
+        _runtime: tokio::runtime::Runtime,
+    }
+
+    struct Answer {
+        status: u16,
+        head: String,
+        body: String,
+    }
+
+    impl Answer {
+        fn json(&self) -> Value {
+            serde_json::from_str(&self.body).unwrap()
+        }
+
+        fn code(&self) -> (u16, String) {
+            (self.status, self.json()["error"]["code"].as_str().unwrap().to_owned())
+        }
+    }
+
+    fn stand(name: &str) -> Stand {
+        let (folder, parts) = sample::parts(name);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(serve(listener, parts.clone(), std::future::pending()));
+        Stand { folder, parts, address, _runtime: runtime }
+    }
+
+    impl Stand {
+        fn send(&self, line: &str, headers: &str, body: &str) -> Answer {
+            let mut stream = TcpStream::connect(self.address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let length = body.len();
+            let request = format!(
+                "{line} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\
+                 content-length: {length}\r\n{headers}\r\n{body}"
+            );
+            // A refusal may come, and the connection go, before a large body is sent.
+            let _ = stream.write_all(request.as_bytes());
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            let answer = String::from_utf8(answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+            let status = head[9..12].parse().unwrap();
+            Answer { status, head: head.to_owned(), body: body.to_owned() }
+        }
+
+        fn get(&self, path: &str) -> Answer {
+            self.send(&format!("GET {path}"), "", "")
+        }
+
+        fn reload(&self, key: &str) -> Answer {
+            self.send("POST /api/reload", &format!("x-api-key: {key}\r\n"), "{}")
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_table_is_served_and_described() {
+        let stand = stand("table");
+        let document = stand.get("/openapi.json").json();
+        let paths = document["paths"].as_object().unwrap();
+        for (path, operations) in paths {
+            for method in operations.as_object().unwrap().keys() {
+                let line = format!("{} {path}", method.to_uppercase());
+                let answer =
+                    stand.send(&line, &format!("authorization: Bearer {ADMIN_KEY}\r\n"), "");
+                assert_eq!(answer.status, 200, "{line}: {}", answer.body);
+                assert!(operations[method]["responses"]["200"].is_object(), "{line}");
+            }
+        }
+        for route in ROUTES {
+            assert!(paths[route.path][route.method.name()].is_object(), "{}", route.path);
+            if route.method == Method::Get {
+                let head = stand.send(&format!("HEAD {}", route.path), "", "");
+                assert_eq!((head.status, &*head.body), (200, ""), "{}", route.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reload_needs_an_admin_key_and_a_good_file() {
+        let stand = stand("reload");
+        assert_eq!(stand.send("POST /api/reload", "", "").code(), (401, "missing_key".into()));
+        assert!(stand.send("POST /api/reload", "", "").head.contains("www-authenticate: Bearer"));
+        assert_eq!(stand.reload("wrong").code(), (401, "invalid_key".into()));
+        assert_eq!(stand.reload(AGENT_KEY).code(), (403, "agent_forbidden".into()));
+        assert_eq!(stand.parts.live.load().snapshot.version, 1);
+        stand.folder.write("weir.yaml", &yaml("two"));
+        let answer = stand.reload(ADMIN_KEY);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let json = answer.json();
+        assert_eq!((&json["status"], &json["version"]), (&"reloaded".into(), &2.into()));
+        assert_eq!(json["agents"], serde_json::json!(["worker"]));
+        stand.folder.write("weir.yaml", "providers: 5\nmodels: 7\n");
+        let answer = stand.reload(ADMIN_KEY);
+        assert_eq!(answer.code(), (422, "invalid_config".into()));
+        assert!(answer.json()["error"]["problems"].as_array().unwrap().len() > 1);
+        assert_eq!(stand.parts.live.load().snapshot.version, 2);
+        assert_eq!((stand.get("/status").status, stand.get("/health").status), (503, 200));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_in_json() {
+        let stand = stand("none");
+        assert_eq!(stand.get("/nothing").code(), (404, "not_found".into()));
+        let answer = stand.send("DELETE /metrics", "", "");
+        assert_eq!(answer.code(), (405, "method_not_allowed".into()));
+        assert!(answer.head.contains("allow: GET,HEAD"), "{}", answer.head);
+        let large = "x".repeat(ADMIN_BODY_BYTES_MAX + 1);
+        let key = format!("x-api-key: {ADMIN_KEY}\r\n");
+        assert_eq!(stand.send("POST /api/reload", &key, &large).status, 413);
+        assert_eq!(stand.parts.live.load().snapshot.version, 1);
+    }
+
+    #[test]
+    fn metrics_show_the_request_before_the_scrape() {
+        let stand = stand("metrics");
+        stand.parts.recorder.send(records::record());
+        let answer = stand.get("/metrics");
+        assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+        assert!(answer.body.contains("weir_request_duration_seconds_count 1"), "{}", answer.body);
+    }
+
+    #[test]
+    fn readiness_ends_when_the_process_stops_and_liveness_does_not() {
+        let stand = stand("ready");
+        assert_eq!(stand.get("/readyz").status, 200);
+        stand.parts.draining.store(true, Ordering::Relaxed);
+        assert_eq!(stand.get("/readyz").status, 503);
+        assert_eq!(stand.get("/livez").status, 200);
+    }
+}

@@ -1,0 +1,11 @@
+//! Floor 6: the control API on its own listener: health, status, metrics, reload.
+//!
+//! `routes` is the one table of what exists; `http` serves it, `openapi` describes it, `handlers` does
+//! the work without sockets, `access` says who may ask, `listener` bounds the connections.
+
+pub mod access;
+pub mod handlers;
+pub mod http;
+pub mod listener;
+pub mod openapi;
+pub mod routes;

@@ -1,0 +1,141 @@
+//! The table of the control API: every path, who may ask, and what comes back. The router and
+//! `/openapi.json` are both made from it, so that neither can know a path that the other does not.
+
+use axum::routing::MethodFilter;
+
+/// What a route asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    Open,
+    /// Nothing on this machine, an admin key elsewhere.
+    Local,
+    /// An admin key.
+    Admin,
+}
+
+/// What a route does: one handler each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Health, in the union shape of C-02.
+    Health,
+    /// The process answers.
+    Live,
+    /// The process takes traffic.
+    Ready,
+    /// The metrics.
+    Metrics,
+    /// The condition of every part.
+    Status,
+    /// Reload of the configuration.
+    Reload,
+    /// This table as an `OpenAPI` document.
+    OpenApi,
+}
+
+/// The methods in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET, and HEAD with it.
+    Get,
+    /// POST.
+    Post,
+}
+
+impl Method {
+    /// As axum wants it.
+    pub const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+        }
+    }
+
+    /// As `OpenAPI` writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+        }
+    }
+}
+
+/// One answer that a route can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// When.
+    pub meaning: &'static str,
+    /// The name of its schema in `openapi`; `None` = plain text.
+    pub schema: Option<&'static str>,
+}
+
+/// One method of one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path.
+    pub path: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    /// What it does.
+    pub call: Call,
+    /// What it is for, in one line.
+    pub summary: &'static str,
+    /// What it answers, besides refusals.
+    pub replies: &'static [Reply],
+}
+
+const HEALTH: &[Reply] =
+    &[reply(200, "Alive; agents and providers are shown only to a key.", "Health")];
+const LIVE: &[Reply] = &[reply(200, "The process answers.", "Ok")];
+const READY: &[Reply] = &[
+    reply(200, "The gateway takes requests.", "Ok"),
+    reply(503, "The gateway is stopping.", "Ok"),
+];
+const STATUS: &[Reply] = &[
+    reply(200, "Every part works.", "Status"),
+    reply(503, "At least one part does not.", "Status"),
+];
+const RELOAD: &[Reply] = &[
+    reply(200, "The configuration is in force.", "Reloaded"),
+    reply(422, "It has problems, all listed, and the old one stays in force.", "Error"),
+];
+const METRICS: &[Reply] =
+    &[Reply { status: 200, meaning: "Metrics in the Prometheus text format.", schema: None }];
+const OPEN_API: &[Reply] = &[reply(200, "The description of this API.", "Document")];
+
+/// Everything that the control API serves.
+pub const ROUTES: &[Route] = &[
+    get("/health", Access::Open, Call::Health, ("Health of the gateway", HEALTH)),
+    get("/api/health", Access::Open, Call::Health, ("Health of the gateway", HEALTH)),
+    get("/healthz", Access::Open, Call::Live, ("Liveness", LIVE)),
+    get("/livez", Access::Open, Call::Live, ("Liveness", LIVE)),
+    get("/readyz", Access::Open, Call::Ready, ("Readiness", READY)),
+    get("/metrics", Access::Open, Call::Metrics, ("Metrics for Prometheus", METRICS)),
+    get("/status", Access::Local, Call::Status, ("Condition of every part", STATUS)),
+    get("/openapi.json", Access::Open, Call::OpenApi, ("Description of this API", OPEN_API)),
+    Route {
+        method: Method::Post,
+        path: "/api/reload",
+        access: Access::Admin,
+        call: Call::Reload,
+        summary: "Read the configuration anew, all or nothing",
+        replies: RELOAD,
+    },
+];
+
+const fn reply(status: u16, meaning: &'static str, schema: &'static str) -> Reply {
+    Reply { status, meaning, schema: Some(schema) }
+}
+
+const fn get(
+    path: &'static str,
+    access: Access,
+    call: Call,
+    (summary, replies): (&'static str, &'static [Reply]),
+) -> Route {
+    Route { method: Method::Get, path, access, call, summary, replies }
+}

@@ -1,0 +1,165 @@
+//! The composition root: builds every part by hand, in order, and starts what a command asks for.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use loadtest::upstream::server::{self as mock_server, MockConfig};
+use parking_lot::Mutex;
+
+use crate::admin::handlers::Parts as AdminParts;
+use crate::config::problem::Problem;
+use crate::config::snapshot::Snapshot;
+use crate::engine::live::Live;
+use crate::engine::recorder::Recorder;
+use crate::engine::reloader::{self, Reloader};
+use crate::engine::source::Source;
+use crate::identity::key;
+use crate::proxy::background::{Admin, Reloading};
+use crate::proxy::server::{self, Parts};
+use crate::proxy::shared::Shared;
+use crate::telemetry::logging::{self, Format};
+use crate::telemetry::metrics::Metrics;
+
+/// `weir serve`.
+///
+/// # Errors
+/// What is wrong, for people: a bad configuration, a port that is taken.
+pub fn serve(path: PathBuf, watch: bool, upgrade: bool) -> Result<(), String> {
+    start_log(Format::Json)?;
+    let source = Source::new(path);
+    let snapshot = source.read().map_err(|problems| listed(&problems))?;
+    for warning in &snapshot.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !upgrade {
+        snapshot.server.listen.iter().try_for_each(|address| bind(*address).map(drop))?;
+    }
+    run(source, snapshot, watch, upgrade)
+}
+
+/// Builds and runs the gateway.
+///
+/// # Errors
+/// A part that cannot start.
+pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Result<(), String> {
+    let settings = snapshot.server.clone();
+    // The process that hands over keeps the admin port until it begins to stop.
+    let admin_listener = if upgrade { None } else { Some(bind(settings.admin)?) };
+    let log = reloader::open_log(&snapshot).map_err(|problems| listed(&problems))?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;
+    let metrics = Arc::new(metrics);
+    let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), log));
+    recorder.start().map_err(|error| format!("the recorder cannot start: {error}"))?;
+    let live = Arc::new(Live::new(snapshot));
+    let reloader = Arc::new(Reloader::new(
+        source,
+        Arc::clone(&live),
+        Arc::clone(&metrics),
+        Arc::clone(&recorder),
+    ));
+    let draining = Arc::new(AtomicBool::new(false));
+    let admin = Admin {
+        address: settings.admin,
+        listener: Mutex::new(admin_listener),
+        parts: Arc::new(AdminParts {
+            live: Arc::clone(&live),
+            reloader: Arc::clone(&reloader),
+            recorder: Arc::clone(&recorder),
+            metrics: Arc::clone(&metrics),
+            draining: Arc::clone(&draining),
+        }),
+    };
+    let prefix = u64::from_le_bytes(random()?);
+    let shared = Arc::new(Shared::new(live, recorder, metrics, prefix));
+    let reloading = Reloading { reloader, watch };
+    tracing::info!(listen = ?settings.listen, admin = %settings.admin, "weir is up");
+    server::run(&settings, Parts { shared, admin, reloading, draining, upgrade })
+}
+
+/// Writes what is still to be written and ends the process.
+pub fn leave(recorder: &Recorder) -> ! {
+    recorder.stop();
+    crate::demo::clean_up();
+    std::process::exit(0)
+}
+
+/// `weir check`.
+///
+/// # Errors
+/// Every problem, one a line.
+pub fn check(path: PathBuf) -> Result<(), String> {
+    let source = Source::new(path);
+    let snapshot = source.read().map_err(|problems| listed(&problems))?;
+    for warning in &snapshot.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let (models, providers) = (snapshot.catalog.models().len(), snapshot.providers.len());
+    say(&format!("{}: ok, {models} models at {providers} providers", source.path().display()));
+    Ok(())
+}
+
+/// `weir mock`.
+///
+/// # Errors
+/// A port that is taken, a log that cannot be opened.
+pub fn mock(listen: SocketAddr, log: Option<PathBuf>) -> Result<(), String> {
+    let config = MockConfig { listen, log, ..MockConfig::default() };
+    mock_server::run(config, |address| say(&format!("mock providers on http://{address}/v1")))
+        .map_err(|error| format!("{listen}: {error}"))
+}
+
+/// `weir key new`.
+///
+/// # Errors
+/// No randomness from the system.
+pub fn new_key() -> Result<(), String> {
+    let fresh = key::fresh(&random()?);
+    say(&fresh.key);
+    say(&fresh.hash.to_string());
+    Ok(())
+}
+
+/// Starts the program's own log.
+///
+/// # Errors
+/// A filter in `WEIR_LOG` that cannot be read.
+pub fn start_log(format: Format) -> Result<(), String> {
+    let filter = std::env::var("WEIR_LOG").ok();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    logging::init(format, filter.as_deref(), no_color).map_err(|error| error.to_string())
+}
+
+/// Random bytes from the system.
+///
+/// # Errors
+/// None are to be had.
+pub fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(bytes)
+}
+
+/// Prints a line for people. A closed pipe is no reason to fail.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints why a command failed.
+pub fn say_error(problem: &str) {
+    let _ = writeln!(std::io::stderr(), "{problem}");
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Makes sure that the address can be had. Pingora would only panic on a thread of its own.
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let refused = |error| format!("cannot listen on {address}: {error}");
+    let listener = TcpListener::bind(address).map_err(refused)?;
+    listener.set_nonblocking(true).map_err(refused)?;
+    Ok(listener)
+}

@@ -1,0 +1,106 @@
+//! The commands (`api.md` section 1): what was typed, and which part of `app` does it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app;
+use crate::demo;
+
+/// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+const AFTER_HELP: &str = "Without a command, `weir` is `weir serve`. Try `weir demo` first: it needs \
+    no key, no file and no network.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reloads, SIGQUIT hands over to a new process
+    #[command(alias = "start")]
+    Serve(Serve),
+    /// The same as `serve --watch`
+    Dev(Serve),
+    /// Read and check the configuration, and print every problem
+    Check(Config),
+    /// Run a gateway with mock providers, show what it does, and stay up
+    Demo,
+    /// Run mock providers
+    Mock(Mock),
+    /// Keys
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Print a fresh key and its hash; the configuration may hold either
+    New,
+}
+
+#[derive(Debug, Default, Args)]
+struct Config {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", env = "WEIR_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Args)]
+struct Serve {
+    #[command(flatten)]
+    config: Config,
+    /// Reload when the file changes
+    #[arg(long)]
+    watch: bool,
+    /// Take the listeners over from the running process (send it SIGQUIT)
+    #[arg(long)]
+    upgrade: bool,
+}
+
+#[derive(Debug, Args)]
+struct Mock {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// Append one JSON line per request to this file
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+impl Config {
+    /// The file named, else the seed's variable (S0-05), else the usual place.
+    fn path(self) -> PathBuf {
+        let named = self.config.or_else(|| std::env::var_os("CONFIG_PATH").map(PathBuf::from));
+        named.unwrap_or_else(|| PathBuf::from("conf/weir.yaml"))
+    }
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let Cli { command, serve } = Cli::parse();
+    let done = match command.unwrap_or(Command::Serve(serve)) {
+        Command::Serve(serve) => app::serve(serve.config.path(), serve.watch, serve.upgrade),
+        Command::Dev(serve) => app::serve(serve.config.path(), true, serve.upgrade),
+        Command::Check(config) => app::check(config.path()),
+        Command::Demo => demo::run(),
+        Command::Mock(mock) => app::mock(mock.listen, mock.log),
+        Command::Key { command: KeyCommand::New } => app::new_key(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            app::say_error(&problem);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `weir demo`: a gateway with mock providers on free loopback ports, a little traffic through it, and
+//! the lines to try it by hand. Needs no key, no file of the user's and no network.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use loadtest::fetch::{self, Ask, Fetched};
+use loadtest::upstream::server::{MockConfig, Upstream};
+use once_cell::sync::OnceCell;
+
+use crate::app::{self, say};
+use crate::base::limit::DEMO_START_MS_MAX;
+use crate::engine::source::Source;
+use crate::identity::key;
+use crate::telemetry::logging::Format;
+
+/// Where the demonstration keeps its configuration.
+static FOLDER: OnceCell<PathBuf> = OnceCell::new();
+
+/// Where everything listens, and the key to it.
+#[derive(Clone)]
+struct Stage {
+    data: SocketAddr,
+    admin: SocketAddr,
+    openai: SocketAddr,
+    anthropic: SocketAddr,
+    key: String,
+    admin_key: String,
+}
+
+/// Runs the demonstration until a signal ends it.
+///
+/// # Errors
+/// A port or a folder that cannot be had.
+pub fn run() -> Result<(), String> {
+    app::start_log(Format::Human)?;
+    let stage = Stage {
+        data: free_port()?,
+        admin: free_port()?,
+        openai: free_port()?,
+        anthropic: free_port()?,
+        key: key::fresh(&app::random()?).key,
+        admin_key: key::fresh(&app::random()?).key,
+    };
+    let path = write_configuration(&stage)?;
+    let source = Source::new(path);
+    let snapshot = source.read().map_err(|problems| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    })?;
+    let actors = stage.clone();
+    std::thread::Builder::new()
+        .name("demo".into())
+        .spawn(move || perform(&actors))
+        .map_err(|error| error.to_string())?;
+    app::run(source, snapshot, true, false)
+}
+
+/// Takes away what the demonstration left on the disk.
+pub fn clean_up() {
+    if let Some(folder) = FOLDER.get()
+        && let Err(error) = std::fs::remove_dir_all(folder)
+    {
+        tracing::warn!(%error, "{} could not be removed", folder.display());
+    }
+}
+
+fn free_port() -> Result<SocketAddr, String> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+fn write_configuration(stage: &Stage) -> Result<PathBuf, String> {
+    let folder = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
+    let path = folder.join("weir.yaml");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&path, configuration(stage)))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let _ = FOLDER.set(folder);
+    Ok(path)
+}
+
+fn configuration(stage: &Stage) -> String {
+    let Stage { data, admin, openai, anthropic, key, admin_key } = stage;
+    format!(
+        "server: {{listen: '{data}', admin: '{admin}', grace_seconds: 5}}
+auth: {{agent_keys: ['{key}'], admin_keys: ['{admin_key}']}}
+log: {{access: off}}
+providers:
+  mock-openai: {{dialect: openai, base_url: 'http://{openai}/v1', api_key: mock-openai-credential}}
+  mock-anthropic: {{dialect: anthropic, base_url: 'http://{anthropic}', api_key: mock-anthropic-credential}}
+models:
+  - {{id: swift, provider: mock-openai, price: {{input: 0.15, output: 0.60}}}}
+  - {{id: deep, provider: mock-openai, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}}}
+  - {{id: busy, provider: mock-openai, upstream_id: mock-429, enabled: true, price: {{input: 1, output: 2}}}}
+  - {{id: claude-mock, provider: mock-anthropic, price: {{input: 3.00, output: 15.00}}}}
+aliases: {{gpt-4o: deep}}
+routing:
+  fallbacks: {{busy: [swift]}}
+agents:
+  default: {{mode: auto, models: [swift, deep, claude-mock, busy]}}
+"
+    )
+}
+
+/// The traffic, on a thread and a runtime of its own: the gateway's start when Pingora does.
+fn perform(stage: &Stage) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let played = match runtime {
+        Ok(runtime) => runtime.block_on(play(stage)),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = played {
+        app::say_error(&format!("the demonstration broke off: {error}"));
+    }
+}
+
+async fn play(stage: &Stage) -> std::io::Result<()> {
+    let mock =
+        |listen, name: &str| MockConfig { listen, name: name.to_owned(), ..MockConfig::default() };
+    let _openai = Upstream::start(mock(stage.openai, "mock-openai")).await?;
+    let _anthropic = Upstream::start(mock(stage.anthropic, "mock-anthropic")).await?;
+    wait_until_up(stage).await?;
+    say("weir demo: a gateway and two mock providers are up. A little traffic:\n");
+    show("a named model", &chat(stage, "swift", false).await?);
+    show("an alias, streamed", &chat(stage, "gpt-4o", true).await?);
+    show(
+        "a model whose provider answers 429: the next one takes over, and says so",
+        &chat(stage, "busy", true).await?,
+    );
+    for _ in 0..2 {
+        show("`auto`: turn by turn", &chat(stage, "auto", false).await?);
+    }
+    show("Anthropic Messages", &messages(stage).await?);
+    show("a wrong model", &chat(stage, "deeep", false).await?);
+    say(&instructions(stage));
+    std::future::pending().await
+}
+
+async fn wait_until_up(stage: &Stage) -> std::io::Result<()> {
+    let up = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            look.tick().await;
+            let ask =
+                Ask { addr: stage.data, method: "GET", path: "/readyz", headers: &[], body: b"" };
+            if fetch::fetch(ask).await.is_ok() {
+                return;
+            }
+        }
+    };
+    let wait = Duration::from_millis(DEMO_START_MS_MAX);
+    tokio::time::timeout(wait, up).await.map_err(|_| std::io::ErrorKind::TimedOut.into())
+}
+
+async fn chat(stage: &Stage, model: &str, stream: bool) -> std::io::Result<Fetched> {
+    let body = format!(
+        r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"What is a weir?"}}]}}"#
+    );
+    post(stage, "/v1/chat/completions", &body).await
+}
+
+async fn messages(stage: &Stage) -> std::io::Result<Fetched> {
+    let body = r#"{"model":"claude-mock","max_tokens":64,"messages":[{"role":"user","content":"What is a weir?"}]}"#;
+    post(stage, "/v1/messages", body).await
+}
+
+async fn post(stage: &Stage, path: &str, body: &str) -> std::io::Result<Fetched> {
+    let authorization = format!("Bearer {}", stage.key);
+    let headers = [("authorization", authorization.as_str()), ("anthropic-version", "2023-06-01")];
+    let ask =
+        Ask { addr: stage.data, method: "POST", path, headers: &headers, body: body.as_bytes() };
+    fetch::fetch(ask).await
+}
+
+fn show(what: &str, answer: &Fetched) {
+    let switched = if answer.header("x-gateway-switched") == "1" { ", switched" } else { "" };
+    let (model, attempts) =
+        (answer.header("x-gateway-model-used"), answer.header("x-gateway-attempt-count"));
+    say(&format!("- {what}: {}", answer.status));
+    if !model.is_empty() {
+        say(&format!("    model {model}, attempts {attempts}{switched}"));
+    }
+    let text = answer.text();
+    let first = text.lines().find(|line| line.contains("gateway_notice")).or(text.lines().next());
+    let line: String = first.unwrap_or_default().chars().take(160).collect();
+    say(&format!("    {line}"));
+}
+
+fn instructions(stage: &Stage) -> String {
+    let Stage { data, admin, key, admin_key, .. } = stage;
+    let folder = FOLDER.get().map_or_else(String::new, |folder| folder.display().to_string());
+    format!(
+        "
+data plane  http://{data}/v1      (OpenAI base URL; Anthropic: http://{data})
+admin port  http://{admin}        /metrics /status /openapi.json
+settings    {folder}/weir.yaml    (edit it: it is reloaded at once)
+
+curl http://{data}/v1/chat/completions -H 'authorization: Bearer {key}' \\
+  -d '{{\"model\":\"auto\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
+curl -N http://{data}/v1/chat/completions -H 'authorization: Bearer {key}' \\
+  -d '{{\"model\":\"busy\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
+curl http://{data}/v1/messages -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' \\
+  -d '{{\"model\":\"claude-mock\",\"max_tokens\":64,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
+curl http://{data}/v1/models -H 'authorization: Bearer {key}'
+curl -s http://{admin}/metrics | grep ^weir_
+curl -X POST http://{admin}/api/reload -H 'authorization: Bearer {admin_key}'
+
+Ctrl-C ends it."
+    )
+}

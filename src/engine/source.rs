@@ -1,0 +1,239 @@
+//! Where a configuration comes from: its file, the `.env` beside it, and the environment, which wins.
+//!
+//! Reads and checks; nothing is put in force here. Values of `.env` are secrets and are never named in
+//! a problem.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use crate::base::limit::CONFIG_BYTES_MAX;
+use crate::config;
+use crate::config::problem::Problem;
+use crate::config::snapshot::Snapshot;
+
+/// Answers for an environment variable.
+pub type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The files of a configuration.
+pub struct Source {
+    path: PathBuf,
+    env_path: PathBuf,
+    env: Env,
+    last_read: Mutex<Option<[u8; 32]>>,
+}
+
+/// What tells cheaply whether a file may have changed.
+pub(super) type Stamp = [Option<(SystemTime, u64)>; 2];
+
+impl Source {
+    /// That file, with the environment of the process.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::with_env(path, Box::new(|name| std::env::var(name).ok()))
+    }
+
+    /// That file, with another environment.
+    pub fn with_env(path: impl Into<PathBuf>, env: Env) -> Self {
+        let path = path.into();
+        let env_path = path.with_file_name(".env");
+        Self { path, env_path, env, last_read: Mutex::default() }
+    }
+
+    /// The file of the configuration.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads and checks the configuration as it stands now.
+    pub fn read(&self) -> Result<Snapshot, Vec<Problem>> {
+        let text = bounded(&self.path);
+        let own_env = bounded_if_there(&self.env_path);
+        *self.last_read.lock() = text.as_ref().ok().zip(own_env.as_ref().ok()).map(digest);
+        let name = self.path.display().to_string();
+        let text = text.map_err(|error| vec![problem(&self.path, &error.to_string())])?;
+        let own_env = own_env.map_err(|error| vec![problem(&self.env_path, &error.to_string())])?;
+        let own_env = variables(&self.env_path, &own_env).map_err(|problem| vec![problem])?;
+        let env = |key: &str| (self.env)(key).or_else(|| own_env.get(key).cloned());
+        config::load(&text, &name, &env)
+    }
+
+    /// Times and lengths of both files; nothing for one that is not there.
+    pub(super) fn stamp(&self) -> Stamp {
+        [&self.path, &self.env_path].map(|path| {
+            let seen = fs::metadata(path).ok()?;
+            Some((seen.modified().ok()?, seen.len()))
+        })
+    }
+
+    /// Whether the files hold something else than at the last read. A missing configuration is no
+    /// change: editors and deployments take it away for a moment.
+    pub(super) fn has_changed(&self) -> bool {
+        let Ok(text) = bounded(&self.path) else { return false };
+        let Ok(own_env) = bounded_if_there(&self.env_path) else { return false };
+        *self.last_read.lock() != Some(digest((&text, &own_env)))
+    }
+}
+
+fn problem(path: &Path, message: &str) -> Problem {
+    Problem { path: path.display().to_string(), message: message.to_owned(), line: None }
+}
+
+fn digest((text, own_env): (&String, &String)) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(text.len().to_le_bytes());
+    hash.update(text);
+    hash.update(own_env);
+    hash.finalize().into()
+}
+
+/// The text of a file, unless it is larger than a configuration can be.
+fn bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let room = CONFIG_BYTES_MAX as u64 + 1;
+    File::open(path)?.take(room).read_to_string(&mut text)?;
+    if text.len() > CONFIG_BYTES_MAX {
+        let message = format!("is too large (at most {CONFIG_BYTES_MAX} bytes)");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
+fn bounded_if_there(path: &Path) -> io::Result<String> {
+    match bounded(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
+}
+
+fn variables(path: &Path, text: &str) -> Result<HashMap<String, String>, Problem> {
+    let mut all = HashMap::new();
+    for variable in dotenvy::from_read_iter(text.as_bytes()) {
+        // The error holds the line, and the line a secret: only its place is told.
+        let (name, value) = variable.map_err(|_| {
+            let message = format!("cannot be read after {} variables (NAME=value)", all.len());
+            problem(path, &message)
+        })?;
+        all.insert(name, value);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    //! Configurations for tests of this floor and the next.
+
+    use super::*;
+
+    pub(crate) const ADMIN_KEY: &str = "admin-key-0123456789";
+    pub(crate) const AGENT_KEY: &str = "agent-key-0123456789";
+
+    /// One provider, one model of that name, an agent `worker`, an admin key and an agent key.
+    pub(crate) fn yaml(model: &str) -> String {
+        format!(
+            "server: {{threads: 1}}\n\
+             auth: {{admin_keys: [\"{ADMIN_KEY}\"], agent_keys: [\"{AGENT_KEY}\"]}}\n\
+             providers:\n  openrouter: {{dialect: openai, base_url: \"http://127.0.0.1:9000/v1\", \
+             api_key: \"${{PROVIDER_KEY}}\"}}\n\
+             models:\n  - {{id: {model}, provider: openrouter, price: {{input: 1, output: 2}}}}\n\
+             agents:\n  worker: {{mode: auto}}\n"
+        )
+    }
+
+    pub(crate) fn env(name: &str) -> Option<String> {
+        (name == "PROVIDER_KEY").then(|| "provider-secret".to_owned())
+    }
+
+    pub(crate) fn snapshot(model: &str) -> Snapshot {
+        config::load(&yaml(model), "test.yaml", &env).unwrap()
+    }
+
+    /// A folder of its own, removed at the end.
+    pub(crate) struct Folder(pub(crate) PathBuf);
+
+    impl Folder {
+        pub(crate) fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::Folder;
+    use super::*;
+
+    fn problems_of(source: &Source) -> String {
+        let problems = source.read().unwrap_err();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_dot_env_beside_the_file_is_read_and_the_environment_wins() {
+        let folder = Folder::new("dotenv");
+        let path = folder.write("weir.yaml", &sample::yaml("m"));
+        let source = Source::with_env(&path, Box::new(|_| None));
+        let problems = problems_of(&source);
+        assert!(problems.contains("PROVIDER_KEY"), "{problems}");
+        folder.write(".env", "PROVIDER_KEY=from-file\n");
+        assert_eq!(secret(&source), "Bearer from-file");
+        let source = Source::with_env(&path, Box::new(sample::env));
+        assert_eq!(secret(&source), "Bearer provider-secret");
+    }
+
+    fn secret(source: &Source) -> String {
+        let snapshot = source.read().unwrap();
+        let (_, value) = snapshot.providers[0].auth.clone().unwrap();
+        value.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_problem_without_secrets() {
+        let folder = Folder::new("unreadable");
+        let source = Source::new(folder.0.join("missing.yaml"));
+        assert!(problems_of(&source).contains("missing.yaml: No such file"));
+        let path = folder.write("weir.yaml", &sample::yaml("m"));
+        folder.write(".env", "A=1\nhush hush = \"secret\n");
+        let problems = problems_of(&Source::new(&path));
+        assert!(problems.contains(".env: cannot be read after 1 variables"), "{problems}");
+        assert!(!problems.contains("hush"), "{problems}");
+        folder.write("weir.yaml", &"#".repeat(CONFIG_BYTES_MAX + 1));
+        let problems = problems_of(&Source::new(&path));
+        assert!(problems.contains("weir.yaml: is too large"), "{problems}");
+    }
+
+    #[test]
+    fn only_another_content_is_a_change() {
+        let folder = Folder::new("changed");
+        let path = folder.write("weir.yaml", &sample::yaml("m"));
+        let source = Source::with_env(&path, Box::new(sample::env));
+        assert!(source.has_changed(), "never read");
+        source.read().unwrap();
+        assert!(!source.has_changed());
+        folder.write("weir.yaml", &sample::yaml("m"));
+        assert!(!source.has_changed(), "written anew with the same content");
+        folder.write(".env", "A=1\n");
+        assert!(source.has_changed());
+        source.read().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!source.has_changed(), "gone for a moment");
+    }
+}

@@ -1,0 +1,33 @@
+//! Weir, an LLM edge gateway: the rooms in floor order. `src/README.md` is the map.
+
+// Floor 0: values.
+pub mod base;
+// Floor 1: bytes.
+pub mod wire;
+// Floor 2: domain rooms, strangers to each other (but `dialect` may see `usage`).
+pub mod dialect;
+pub mod identity;
+pub mod routing;
+pub mod upstream;
+pub mod usage;
+// Floor 3: configuration.
+pub mod config;
+// Floor 4: the life of one request, and the outside.
+pub mod exchange;
+pub mod record;
+#[cfg(feature = "gateway")]
+pub mod telemetry;
+// Floor 5: long-lived parts.
+#[cfg(feature = "gateway")]
+pub mod engine;
+// Floor 6: sockets.
+#[cfg(feature = "gateway")]
+pub mod admin;
+#[cfg(feature = "gateway")]
+pub mod app;
+#[cfg(feature = "gateway")]
+pub mod cli;
+#[cfg(feature = "gateway")]
+pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod proxy;

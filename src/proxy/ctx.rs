@@ -1,0 +1,363 @@
+//! The context that Pingora carries along with a request: one exchange, and what it takes to record it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderName;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use crate::base::fault::{Code, Fault};
+use crate::base::id::RequestId;
+use crate::base::surface::{Dialect, Surface};
+use crate::exchange::relay::{Kind, Step};
+use crate::exchange::rewrite::Attempt;
+use crate::exchange::settle::{self, Bill};
+use crate::exchange::{Conclusion, Exchange, Now};
+use crate::proxy::held::Gate;
+use crate::proxy::reply::{self, Reply as LocalReply};
+use crate::proxy::service;
+use crate::proxy::shared::{Shared, Ticket};
+use crate::record::{End, Record};
+use crate::telemetry::metrics::Ongoing;
+use crate::upstream::retry::Reply;
+use crate::usage::meter::StreamEnd;
+
+/// Everything that is known of one request.
+pub struct Ctx {
+    /// What all requests share.
+    pub shared: Arc<Shared>,
+    /// Its id.
+    pub id: RequestId,
+    /// When its head had been read.
+    pub started: Now,
+    /// What holds back its answer.
+    pub gate: Arc<Gate>,
+    /// Its life, once it is known to go to a provider.
+    pub exchange: Option<Box<Exchange>>,
+    /// What it said of itself, for requests that are refused before that.
+    pub draft: Draft,
+    /// The attempt that runs.
+    pub attempt: Option<Attempt>,
+    /// A refusal to be written when Pingora has given up the upstream.
+    pub refusal: Option<Fault>,
+    /// An error was made on purpose, to have the next candidate tried.
+    pub wants_next: bool,
+    /// How it ended, once that is known.
+    pub end: Option<End>,
+    /// The status sent to the client; 0 before.
+    pub status: u16,
+    /// When the first body byte went to the client.
+    pub first_byte_us: Option<u64>,
+    /// Time spent waiting for others up to the first byte.
+    pub waited_us: u64,
+    /// Since when an upstream is waited for.
+    pub waiting_since_us: Option<u64>,
+    /// Body bytes sent to the client.
+    pub response_bytes: u64,
+    /// Whether the last failure was silence.
+    pub timed_out: bool,
+    /// Whether the request on a reused connection has been repeated already.
+    pub repeated: bool,
+    /// Its place among the open requests and streams.
+    pub tickets: Vec<Ticket>,
+    /// The open stream in the metrics.
+    pub stream: Option<Ongoing>,
+    recorded: bool,
+}
+
+/// What a request said of itself before there was an exchange.
+pub struct Draft {
+    /// The agent it counts to; empty before it is known.
+    pub agent: Arc<str>,
+    /// Which API it spoke.
+    pub surface: Option<Surface>,
+    /// The model it named.
+    pub model: Arc<str>,
+    /// Its session.
+    pub session: Option<Arc<str>>,
+    /// Bytes of its decoded body.
+    pub request_bytes: u64,
+    /// Our refusal, if that was the answer.
+    pub fault: Option<&'static str>,
+}
+
+impl Ctx {
+    /// The context of a request whose head has just been read.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        let empty: Arc<str> = Arc::from("");
+        Self {
+            id: shared.next_id(),
+            started: shared.now(),
+            shared: Arc::clone(shared),
+            gate: Arc::new(Gate::default()),
+            exchange: None,
+            attempt: None,
+            draft: Draft {
+                agent: Arc::clone(&empty),
+                surface: None,
+                model: empty,
+                session: None,
+                request_bytes: 0,
+                fault: None,
+            },
+            refusal: None,
+            wants_next: false,
+            end: None,
+            status: 0,
+            first_byte_us: None,
+            waited_us: 0,
+            waiting_since_us: None,
+            response_bytes: 0,
+            timed_out: false,
+            repeated: false,
+            tickets: Vec::new(),
+            stream: None,
+            recorded: false,
+        }
+    }
+
+    /// The dialect in which to refuse.
+    pub fn dialect(&self) -> Dialect {
+        self.draft.surface.map_or(Dialect::OpenAi, Surface::dialect)
+    }
+
+    /// Notes that somebody else is waited for.
+    pub fn wait_begins(&mut self) {
+        self.waiting_since_us.get_or_insert(self.shared.now().us);
+    }
+
+    /// Notes that the wait is over. Waits after the first byte do not count as overhead anyway.
+    pub fn wait_ends(&mut self) {
+        if let Some(since) = self.waiting_since_us.take()
+            && self.first_byte_us.is_none()
+        {
+            self.waited_us += self.shared.now().us.saturating_sub(since);
+        }
+    }
+
+    /// Notes bytes of a body that go to the client.
+    pub fn body_goes_out(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.response_bytes += bytes as u64;
+        if self.first_byte_us.is_none() {
+            self.wait_ends();
+            self.first_byte_us = Some(self.shared.now().us.saturating_sub(self.started.us));
+        }
+    }
+
+    /// Notes a refusal of ours as the answer.
+    pub fn refused(&mut self, code: Code) {
+        self.draft.fault = Some(code.name());
+        self.status = code.status();
+        self.end = Some(End::Local);
+    }
+
+    /// The error that leads Pingora to the next candidate.
+    pub fn next_candidate(&mut self) -> Box<Error> {
+        self.wants_next = true;
+        self.wait_ends();
+        let mut error =
+            service::upstream_error(ErrorType::HTTPStatus(502), "the next candidate is tried");
+        error.set_retry(true);
+        error
+    }
+
+    /// Sends a piece of the answer through the relay and moves the gate as it says.
+    ///
+    /// # Errors
+    /// An error that leads to the next candidate.
+    pub fn relay(&mut self, chunk: Bytes, end: bool) -> Result<Bytes> {
+        let now = self.shared.now();
+        let Some(exchange) = self.exchange.as_mut() else { return Ok(chunk) };
+        let bytes = match exchange.on_body(chunk, end, now) {
+            Step::Hold => Bytes::new(),
+            Step::Open { bytes, content_length } => {
+                self.gate.open(content_length);
+                bytes
+            }
+            Step::Pass(bytes) | Step::Whole(bytes) => bytes,
+            Step::Retry => return Err(self.next_candidate()),
+        };
+        self.body_goes_out(bytes.len());
+        Ok(bytes)
+    }
+
+    /// Lets the answer be read on after the client has left, if there is room for one more.
+    pub fn allow_drain(&mut self, drains_max: usize) {
+        self.stream = Some(self.shared.metrics.stream_opened());
+        let Some(exchange) = &self.exchange else { return };
+        let drain_ms = exchange.snapshot().server.drain_ms;
+        if drain_ms > 0 && self.shared.load.drains.count() < drains_max {
+            self.gate.allow_drain(Some(Duration::from_millis(drain_ms)));
+        }
+    }
+
+    /// The provider could not be reached. Whether another attempt follows.
+    pub fn cannot_connect(&mut self) -> bool {
+        self.wait_ends();
+        let now = self.shared.now();
+        self.exchange
+            .as_mut()
+            .is_some_and(|exchange| exchange.on_failure(Reply::ConnectFailed, now))
+    }
+
+    /// An attempt broke. Whether another one follows.
+    pub fn attempt_broke(&mut self, error: &Error, reused: bool) -> bool {
+        self.wait_ends();
+        let now = self.shared.now();
+        let Some(exchange) = self.exchange.as_mut() else { return false };
+        let expired = self.gate.expired();
+        if self.gate.client_gone() || !expired && service::is_downstream(error) {
+            exchange.on_client_gone(now);
+            self.end = Some(End::ClientGone);
+            return false;
+        }
+        let heard = if expired { Reply::TimedOut } else { service::heard(error) };
+        // The provider closed an idle connection just as we took it from the pool: it has not seen
+        // the request, and is asked once more over a new one.
+        if reused && heard == Reply::Broken && !self.repeated && exchange.repeat_attempt() {
+            self.repeated = true;
+            return true;
+        }
+        self.timed_out = heard == Reply::TimedOut;
+        exchange.on_failure(heard, now)
+    }
+
+    /// Writes what a client gets of a failed exchange; the status, 0 if nothing could be written.
+    pub async fn finish_failed(&mut self, session: &mut Session) -> u16 {
+        if self.end == Some(End::ClientGone) {
+            session.set_keepalive(None);
+            return 0;
+        }
+        if session.response_written().is_some() {
+            return self.finish_broken(session).await;
+        }
+        let mut reply = self.failed_reply();
+        reply.close = true;
+        self.status = reply.status;
+        self.body_goes_out(reply.body.len());
+        let status = reply.status;
+        if let Err(error) = reply::write(session, self.id, reply).await {
+            tracing::debug!(request_id = %self.id, %error, "the client could not be told");
+        }
+        status
+    }
+
+    /// An answer under way cannot be taken back: a stream ends in an error event, anything else in a
+    /// closed connection, which clients see as an incomplete body.
+    async fn finish_broken(&mut self, session: &mut Session) -> u16 {
+        let fault = service::broken_stream(self.timed_out);
+        let event =
+            self.exchange.as_mut().map(|exchange| exchange.break_off(&fault)).unwrap_or_default();
+        session.set_keepalive(None);
+        if event.is_empty() {
+            session.shutdown().await;
+            return 0;
+        }
+        self.body_goes_out(event.len());
+        if let Err(error) = session.downstream_session.write_response_body(event, true).await {
+            tracing::debug!(request_id = %self.id, %error, "the client could not be told");
+        }
+        self.status
+    }
+
+    fn failed_reply(&mut self) -> LocalReply {
+        let headers =
+            self.exchange.as_ref().map(|exchange| exchange.gateway_headers()).unwrap_or_default();
+        let concluded = self.exchange.as_mut().map(|exchange| exchange.conclude());
+        let mut reply = match (self.refusal.take(), concluded) {
+            (None, Some(Conclusion::Answer(answer))) => LocalReply {
+                status: answer.status,
+                headers: answer.headers,
+                body: answer.body,
+                close: true,
+            },
+            (Some(fault), _) | (None, Some(Conclusion::Refuse(fault))) => {
+                self.refusal_reply(&fault)
+            }
+            (None, None) => self.refusal_reply(&Fault::new(Code::Internal, "the request was lost")),
+        };
+        let own = headers.into_iter().filter(|(name, _)| *name != "x-gateway-request-id");
+        reply.headers.extend(own.map(|(name, value)| (HeaderName::from_static(name), value)));
+        reply
+    }
+
+    fn refusal_reply(&mut self, fault: &Fault) -> LocalReply {
+        self.refused(fault.code);
+        LocalReply::refusal(self.dialect(), fault)
+    }
+
+    /// Leaves the record, once. Called at the end of the request, and by `drop` when Pingora ends a
+    /// request without saying so (at the end of a shutdown's grace).
+    pub fn record(&mut self, fallback_end: End) {
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        self.wait_ends();
+        let now = self.shared.now();
+        let end = self.end.or_else(|| self.stream_end()).unwrap_or(fallback_end);
+        let record = self.to_record(end, now);
+        self.shared.recorder.send(record);
+    }
+
+    fn stream_end(&self) -> Option<End> {
+        if self.gate.client_gone() {
+            return Some(End::ClientGone);
+        }
+        let relay = self.exchange.as_ref()?.relay()?;
+        if relay.kind() != Kind::Stream {
+            return None;
+        }
+        relay.stream_end().map(|end| match end {
+            StreamEnd::ErrorEvent => End::ErrorEvent,
+            StreamEnd::Cut => End::Cut,
+            StreamEnd::DoneUsage | StreamEnd::DoneNoUsage => End::Complete,
+        })
+    }
+
+    fn to_record(&mut self, end: End, now: Now) -> Record {
+        let first_byte = self.first_byte_us;
+        let up_to_first = first_byte.unwrap_or(now.us.saturating_sub(self.started.us));
+        let mut record = Record {
+            request_id: self.id,
+            started_unix_ms: self.started.unix_ms,
+            duration_us: now.us.saturating_sub(self.started.us),
+            first_byte_us: first_byte,
+            overhead_us: up_to_first.saturating_sub(self.waited_us),
+            surface: self.draft.surface,
+            agent: Arc::clone(&self.draft.agent),
+            session: self.draft.session.take(),
+            requested_model: Arc::clone(&self.draft.model),
+            served_model: None,
+            provider: None,
+            decision: "",
+            status: self.status,
+            fault: self.draft.fault,
+            attempts: Vec::new(),
+            switched: false,
+            notice: false,
+            streaming: false,
+            end,
+            usage: None,
+            usage_source: crate::record::UsageSource::None,
+            cost: Bill::NONE.cost,
+            table_cost: Bill::NONE.table_cost,
+            request_bytes: self.draft.request_bytes,
+            response_bytes: self.response_bytes,
+        };
+        if let Some(exchange) = self.exchange.take() {
+            settle::complete(*exchange, &mut record, now);
+        }
+        record
+    }
+}
+
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        self.record(End::Dropped);
+    }
+}

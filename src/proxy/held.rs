@@ -1,0 +1,439 @@
+//! The downstream session while an exchange runs: replays our body, holds back answers.
+//!
+//! Hot path: measured by `loadtest/scenarios`.
+//!
+//! Pingora replays a request body only from a private 64 KiB buffer, and writes an answer's header
+//! before its first body byte is known. Both walls fall when the real session is wrapped in a custom
+//! one: `Held` gives out each attempt's own body segments instead of what was read from the client,
+//! and lets nothing pass to the client while its `Gate` is shut. It decides nothing itself: the gate
+//! is moved by `proxy::service` as the exchange says.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::custom::CustomMessageWrite;
+use pingora_core::protocols::http::custom::server::Session as CustomSession;
+use pingora_core::protocols::http::{HttpTask, ServerSession};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tokio::time::Instant;
+
+/// What `proxy::service` and the wrapped session tell each other. Both live on one task, so the lock
+/// is never waited for.
+#[derive(Default)]
+pub struct Gate {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Body segments of the current attempt that Pingora has not taken yet.
+    body: VecDeque<Bytes>,
+    /// Nothing passes to the client while this is set.
+    shut: bool,
+    /// What arrived while the gate was shut.
+    kept: Vec<HttpTask>,
+    /// The length to write into the kept header when the gate opens, if the body was changed.
+    content_length: Option<usize>,
+    /// When the wait that is going on ends in an error.
+    deadline: Option<Instant>,
+    /// How long an answer is read on after the client has left. `None`: not at all.
+    drain: Option<Duration>,
+    /// The deadline was passed.
+    expired: bool,
+    /// The client has left.
+    gone: bool,
+    /// The real session, put here when the wrapper is dropped.
+    returned: Option<Box<ServerSession>>,
+}
+
+impl Gate {
+    /// Begins an attempt: its body, a shut gate, and nothing kept from the attempt before.
+    pub fn begin_attempt(&self, segments: impl IntoIterator<Item = Bytes>, deadline: Instant) {
+        let mut state = self.state.lock();
+        state.body = segments.into_iter().collect();
+        state.shut = true;
+        state.kept.clear();
+        state.content_length = None;
+        state.deadline = Some(deadline);
+        state.expired = false;
+    }
+
+    /// Sets or clears the end of the wait that is going on.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.state.lock().deadline = deadline;
+    }
+
+    /// Opens the gate. What was kept goes out with the next write. A length is written into the kept
+    /// header; it must be given only when the whole body is known.
+    pub fn open(&self, content_length: Option<usize>) {
+        let mut state = self.state.lock();
+        state.shut = false;
+        state.content_length = content_length;
+    }
+
+    /// The error that ends the wait at its deadline.
+    fn expire(&self) -> Box<Error> {
+        let mut state = self.state.lock();
+        if state.gone {
+            return Error::explain(ErrorType::ConnectionClosed, "the client left");
+        }
+        state.expired = true;
+        Error::explain(ErrorType::ReadTimedout, "the deadline of this attempt passed")
+    }
+
+    /// Allows the answer to be read on for that long after the client has left.
+    pub fn allow_drain(&self, drain: Option<Duration>) {
+        self.state.lock().drain = drain;
+    }
+
+    /// Whether the last wait ended at its deadline. Pingora takes every error of this session for the
+    /// client's, so the error itself cannot tell.
+    pub fn expired(&self) -> bool {
+        self.state.lock().expired
+    }
+
+    /// Whether the client has left.
+    pub fn client_gone(&self) -> bool {
+        self.state.lock().gone
+    }
+}
+
+/// The wrapper around the real session.
+struct Held {
+    real: Option<Box<ServerSession>>,
+    gate: Arc<Gate>,
+}
+
+/// Puts the wrapper around the session of a request whose body has been read.
+pub fn wrap(session: &mut Session, gate: &Arc<Gate>) {
+    let empty = Box::new(ServerSession::new_custom(Box::new(())));
+    let real = std::mem::replace(&mut session.downstream_session, empty);
+    let held = Held { real: Some(real), gate: Arc::clone(gate) };
+    *session.downstream_session = ServerSession::new_custom(Box::new(held));
+}
+
+/// Takes the wrapper off again. Does nothing when there is none.
+pub fn unwrap(session: &mut Session, gate: &Gate) {
+    if !session.downstream_session.is_custom() {
+        return;
+    }
+    // The trait cannot be downcast: dropping the wrapper hands the real session to the gate.
+    *session.downstream_session = ServerSession::new_custom(Box::new(()));
+    let mut state = gate.state.lock();
+    if let Some(real) = state.returned.take() {
+        session.downstream_session = real;
+    }
+    if state.gone {
+        session.downstream_session.set_keepalive(None);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gate.state.lock().returned = self.real.take();
+    }
+}
+
+impl Held {
+    fn real(&self) -> &ServerSession {
+        // Set by `wrap` and taken only by `drop`.
+        self.real.as_deref().expect("the wrapper owns a session until it is dropped")
+    }
+
+    fn real_mut(&mut self) -> &mut ServerSession {
+        self.real.as_deref_mut().expect("the wrapper owns a session until it is dropped")
+    }
+
+    /// Waits until the client leaves. Under a drain the wait goes on: the deadline ends it.
+    async fn watch_client(&mut self) -> Result<Option<Bytes>> {
+        let error = match self.real_mut().read_body_or_idle(true).await {
+            Ok(more) => return Ok(more),
+            Err(error) => error,
+        };
+        if self.gate.state.lock().client_left() {
+            return std::future::pending().await;
+        }
+        Err(error)
+    }
+}
+
+impl State {
+    /// Notes that the client has left; whether the answer is read on for a while. Asked again on
+    /// every turn of Pingora's loop, so the deadline is set once.
+    fn client_left(&mut self) -> bool {
+        let Some(drain) = self.drain.filter(|_| !self.shut) else {
+            self.gone = true;
+            return false;
+        };
+        if !self.gone {
+            self.gone = true;
+            self.deadline = Some(Instant::now() + drain);
+        }
+        true
+    }
+}
+
+/// Resolves at the gate's deadline, which may be moved or cleared while this waits.
+async fn deadline_of(gate: &Gate) {
+    loop {
+        let Some(deadline) = gate.state.lock().deadline else {
+            return std::future::pending().await;
+        };
+        if Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+/// Takes the tasks that may go out now.
+fn pass(state: &mut State, mut tasks: Vec<HttpTask>) -> Vec<HttpTask> {
+    if state.kept.is_empty() {
+        return tasks;
+    }
+    let mut all = std::mem::take(&mut state.kept);
+    all.append(&mut tasks);
+    // Empty bodies came from filters that held bytes back.
+    all.retain(|task| !matches!(task, HttpTask::Body(Some(data), false) if data.is_empty()));
+    all
+}
+
+fn write_length(tasks: &mut [HttpTask], length: usize) -> Result<()> {
+    for task in tasks {
+        if let HttpTask::Header(header, _) = task {
+            header.remove_header(&http::header::TRANSFER_ENCODING);
+            header.set_content_length(length)?;
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl CustomSession for Held {
+    fn req_header(&self) -> &RequestHeader {
+        self.real().req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.real_mut().req_header_mut()
+    }
+
+    // --- the request body: what the attempt sends, not what the client sent
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.gate.state.lock().body.pop_front())
+    }
+
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if !no_body_expected {
+            let segment = self.gate.state.lock().body.pop_front();
+            if segment.is_some() {
+                return Ok(segment);
+            }
+        }
+        let gate = Arc::clone(&self.gate);
+        tokio::select! {
+            biased;
+            seen = self.watch_client() => seen,
+            () = deadline_of(&gate) => Err(gate.expire()),
+        }
+    }
+
+    fn is_body_done(&mut self) -> bool {
+        self.gate.state.lock().body.is_empty()
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        self.gate.state.lock().body.is_empty()
+    }
+
+    fn enable_retry_buffering(&mut self) {}
+
+    fn retry_buffer_truncated(&self) -> bool {
+        false
+    }
+
+    /// Nothing to replay from a buffer: every attempt reads its own segments above.
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        None
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        self.real_mut().drain_request_body().await
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.real().body_bytes_read()
+    }
+
+    // --- the answer
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let ready = {
+            let mut state = self.gate.state.lock();
+            if state.gone {
+                return discard(tasks);
+            }
+            if state.shut {
+                return keep(&mut state, tasks);
+            }
+            let mut ready = pass(&mut state, tasks);
+            if let Some(length) = state.content_length.take() {
+                write_length(&mut ready, length)?;
+            }
+            ready
+        };
+        self.real_mut().response_duplex_vec(ready).await
+    }
+
+    async fn write_response_header(&mut self, header: Box<ResponseHeader>, _: bool) -> Result<()> {
+        self.real_mut().write_response_header(header).await
+    }
+
+    async fn write_response_header_ref(&mut self, header: &ResponseHeader, _: bool) -> Result<()> {
+        self.real_mut().write_response_header_ref(header).await
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.real_mut().write_response_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.real_mut().write_response_trailers(trailers).await
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.real().response_written()
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.real().body_bytes_sent()
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        if self.gate.client_gone() {
+            return Ok(());
+        }
+        self.real_mut().finish_body().await
+    }
+
+    async fn shutdown(&mut self, _code: u32, _ctx: &str) {
+        self.real_mut().shutdown().await;
+    }
+
+    // --- plain delegation
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.real_mut().set_read_timeout(timeout);
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.real().get_read_timeout()
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.real_mut().set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.real().get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.real_mut().set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.real().get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        self.real().request_summary()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.real().digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.real_mut().digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.real().client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.real().server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.real().to_h1_raw()
+    }
+
+    // --- custom messages: an extension that HTTP clients do not have
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>>
+    {
+        None
+    }
+
+    fn restore_custom_message_reader(
+        &mut self,
+        _: Box<dyn futures_core::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What becomes of an answer whose client has left: read to its end and dropped.
+fn discard(tasks: Vec<HttpTask>) -> Result<bool> {
+    let mut end = false;
+    for task in tasks {
+        if let HttpTask::Failed(error) = task {
+            return Err(error);
+        }
+        end |= task.is_end();
+    }
+    Ok(end)
+}
+
+/// What becomes of an answer while the gate is shut.
+fn keep(state: &mut State, tasks: Vec<HttpTask>) -> Result<bool> {
+    let mut end = false;
+    for task in tasks {
+        if let HttpTask::Failed(error) = task {
+            return Err(error);
+        }
+        end |= task.is_end();
+        state.kept.push(task);
+    }
+    if end {
+        // The exchange must have decided by then; to end in silence would lose the answer.
+        return Error::e_explain(ErrorType::InternalError, "an answer ended behind a shut gate");
+    }
+    Ok(false)
+}

@@ -1,0 +1,150 @@
+//! From a request's head to an exchange: checks, identity, limits, body, plan.
+//!
+//! Every refusal happens here, before anything goes upstream, in the order in which it is cheapest.
+
+use std::sync::Arc;
+
+use http::header::{HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use pingora::http::RequestHeader;
+use pingora_core::protocols::http::ServerSession;
+use pingora_proxy::Session;
+
+use crate::base::fault::{Code, Fault};
+use crate::base::surface::Surface;
+use crate::config::current::Current;
+use crate::exchange::Exchange;
+use crate::exchange::asked::{self, Asked};
+use crate::exchange::path::{self, Destination, RequestLine};
+use crate::exchange::route::{self, Scene};
+use crate::identity::principal::Principal;
+use crate::proxy::collect;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::doorman;
+use crate::proxy::local;
+use crate::proxy::reply::Reply;
+
+static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+static X_WEIR_ROUTE: HeaderName = HeaderName::from_static("x-weir-route");
+
+/// What a request comes to.
+pub enum Admitted {
+    /// It goes to a provider; the context holds its exchange.
+    Upstream,
+    /// It is answered here.
+    Here(Reply),
+}
+
+/// Takes a request in.
+///
+/// # Errors
+/// Every refusal of `api.md` section 3 that needs no upstream.
+pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fault> {
+    let current = ctx.shared.live.load_full();
+    let head = session.req_header();
+    let path = head.uri.path().to_owned();
+    let destination = path::classify(&line(head, &path))?;
+    if let Destination::Provider(surface) = destination {
+        ctx.draft.surface = Some(surface);
+    }
+    check_head(session)?;
+    if doorman::is_crowded() {
+        return Err(overloaded("connections"));
+    }
+    let ticket = ctx.shared.load.requests.enter(current.snapshot.server.requests_max);
+    ctx.tickets.push(ticket.ok_or_else(|| overloaded("requests"))?);
+    let head = session.req_header();
+    if let Some(reply) = local::open_answer(&destination, &current, head)? {
+        return Ok(Admitted::Here(reply));
+    }
+    let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
+    ctx.draft.agent = Arc::clone(&principal.agent.id);
+    let Destination::Provider(surface) = destination else {
+        return local::keyed_answer(&destination, &current, head).map(Admitted::Here);
+    };
+    let asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    start_exchange(ctx, current, asked)?;
+    Ok(Admitted::Upstream)
+}
+
+fn line<'a>(head: &'a RequestHeader, path: &'a str) -> RequestLine<'a> {
+    let upgrade = head.headers.get(UPGRADE);
+    RequestLine {
+        method: head.method.as_str(),
+        path,
+        web_socket: upgrade
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")),
+        anthropic_version: head.headers.contains_key("anthropic-version"),
+    }
+}
+
+/// Refuses heads that two readers could read in two ways, as far as Pingora lets them through.
+fn check_head(session: &ServerSession) -> Result<(), Fault> {
+    let head = session.req_header();
+    let bad = |message| Err(Fault::new(Code::InvalidRequest, message));
+    if session.is_http2() {
+        return Ok(());
+    }
+    if !head.headers.contains_key(HOST) && head.version == http::Version::HTTP_11 {
+        return bad("the Host header is missing");
+    }
+    let raw = session.to_h1_raw();
+    if memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
+        return bad("header lines must end in CR LF");
+    }
+    // Pingora has taken the length away by then; only the raw bytes still show both.
+    if head.headers.contains_key(TRANSFER_ENCODING) && has_field(&raw, b"content-length") {
+        return bad("Content-Length and Transfer-Encoding exclude each other");
+    }
+    Ok(())
+}
+
+fn has_field(raw: &[u8], name: &[u8]) -> bool {
+    raw.split(|byte| *byte == b'\n').any(|line| {
+        line.split_at_checked(name.len())
+            .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(name) && rest.starts_with(b":"))
+    })
+}
+
+async fn read_request(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    current: &Current,
+    (surface, principal): (Surface, Principal),
+) -> Result<Asked, Fault> {
+    let bytes_max = current.snapshot.server.body_bytes_max;
+    ctx.wait_begins();
+    let body = collect::read_body(session, bytes_max).await;
+    ctx.wait_ends();
+    let body = body?;
+    ctx.draft.request_bytes = body.len() as u64;
+    let head = session.req_header();
+    let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let asked = Asked {
+        envelope: asked::scan(surface, &head.headers, &body)?,
+        route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
+        session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
+        target: path::upstream_path(path_and_query).to_owned(),
+        surface,
+        principal,
+        body,
+    };
+    ctx.draft.model = asked::bounded_name(asked.model().unwrap_or_default());
+    ctx.draft.session.clone_from(&asked.session);
+    Ok(asked)
+}
+
+fn start_exchange(ctx: &mut Ctx, current: Arc<Current>, asked: Asked) -> Result<(), Fault> {
+    if asked.streaming() {
+        let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
+        ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
+    }
+    let scene =
+        Scene { current: &current, rotation: &ctx.shared.rotation, now_ms: ctx.shared.now().ms() };
+    let plan = route::plan(&scene, &asked)?;
+    ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan)));
+    Ok(())
+}
+
+fn overloaded(what: &str) -> Fault {
+    Fault::new(Code::Overloaded, format!("too many {what} at the same time; try again shortly"))
+}

@@ -1,0 +1,16 @@
+//! Floor 6: the data plane on Pingora. Callbacks carry bytes and effects; every decision is made by
+//! `exchange`. Pingora is named in this room only.
+
+pub mod background;
+pub mod collect;
+pub mod ctx;
+pub mod doorman;
+pub mod held;
+pub mod intake;
+pub mod local;
+pub mod peer;
+pub mod reply;
+pub mod server;
+pub mod service;
+pub mod shared;
+pub mod upstream_request;

@@ -1,0 +1,103 @@
+//! One attempt's provider as a Pingora peer: address, TLS, timeouts.
+//!
+//! Addresses are looked up off the request path as far as possible: Pingora's own peers would resolve
+//! names with a blocking call on every request.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use pingora::upstreams::peer::HttpPeer;
+use pingora_core::protocols::ALPN;
+use pingora_core::{Error, ErrorType, Result};
+
+use crate::base::limit::{DNS_TTL_MS, DNS_WAIT_MS};
+use crate::upstream::provider::Provider;
+
+/// The addresses of the providers' hosts. Bounded by the number of configured hosts: only names from
+/// the configuration are ever looked up.
+#[derive(Default)]
+pub struct Resolver {
+    hosts: RwLock<HashMap<Box<str>, Resolved>>,
+}
+
+struct Resolved {
+    addresses: Vec<IpAddr>,
+    at: Instant,
+}
+
+impl Resolver {
+    /// The address to connect to for that provider.
+    ///
+    /// # Errors
+    /// A connect error when the name cannot be resolved.
+    pub async fn address(&self, provider: &Provider) -> Result<SocketAddr> {
+        if let Ok(ip) = provider.host().parse::<IpAddr>() {
+            return Ok(SocketAddr::new(ip, provider.port()));
+        }
+        let fresh = Duration::from_millis(DNS_TTL_MS);
+        let known = self
+            .hosts
+            .read()
+            .get(provider.host())
+            .map(|host| (host.addresses.first().copied(), host.at.elapsed() < fresh));
+        if let Some((Some(ip), true)) = known {
+            return Ok(SocketAddr::new(ip, provider.port()));
+        }
+        match self.look_up(provider).await {
+            Ok(ip) => Ok(SocketAddr::new(ip, provider.port())),
+            // An old address is better than none while the name service is away.
+            Err(error) => match known {
+                Some((Some(ip), _)) => Ok(SocketAddr::new(ip, provider.port())),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Moves the first address of a host to the end, after it could not be reached.
+    pub fn rotate(&self, host: &str) {
+        if let Some(host) = self.hosts.write().get_mut(host)
+            && !host.addresses.is_empty()
+        {
+            host.addresses.rotate_left(1);
+        }
+    }
+
+    async fn look_up(&self, provider: &Provider) -> Result<IpAddr> {
+        let query = tokio::net::lookup_host((provider.host(), provider.port()));
+        let wait = Duration::from_millis(DNS_WAIT_MS);
+        let found: Vec<IpAddr> = match tokio::time::timeout(wait, query).await {
+            Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
+            _ => Vec::new(),
+        };
+        let Some(first) = found.first().copied() else {
+            let mut error = Error::explain(
+                ErrorType::ConnectNoRoute,
+                format!("the host of provider {} has no address", provider.name),
+            );
+            error.as_up();
+            return Err(error);
+        };
+        let resolved = Resolved { addresses: found, at: Instant::now() };
+        self.hosts.write().insert(provider.host().into(), resolved);
+        Ok(first)
+    }
+}
+
+/// The peer for one attempt.
+pub fn peer(provider: &Provider, address: SocketAddr) -> Box<HttpPeer> {
+    let mut peer = Box::new(HttpPeer::new(address, provider.tls(), provider.sni().to_owned()));
+    let options = &mut peer.options;
+    let connect = Duration::from_millis(provider.timeouts.connect_ms);
+    options.connection_timeout = Some(connect);
+    // TCP and TLS together.
+    options.total_connection_timeout = Some(connect);
+    options.read_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
+    options.write_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
+    options.idle_timeout = Some(Duration::from_secs(60));
+    if provider.tls() {
+        options.alpn = ALPN::H2H1;
+    }
+    peer
+}

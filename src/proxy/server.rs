@@ -1,0 +1,93 @@
+//! Listeners, threads and services: the running server.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use pingora_core::listeners::ListenerConfig;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::protocols::l4::stream::L4BufferSettings;
+use pingora_core::server::configuration::{Opt, ServerConf};
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::background::background_service;
+use pingora_core::services::listening::Service;
+use pingora_proxy::HttpProxy;
+
+use crate::base::limit::{
+    IDLE_UPSTREAMS_MAX, PROXY_TRIES_MAX, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES,
+};
+use crate::config::snapshot::Server as Settings;
+use crate::proxy::background::{Admin, Leaving, Reloading, Signals};
+use crate::proxy::doorman::Doorman;
+use crate::proxy::service::Weir;
+use crate::proxy::shared::Shared;
+
+/// What the server is made of.
+pub struct Parts {
+    /// What all requests share.
+    pub shared: Arc<Shared>,
+    /// The admin port.
+    pub admin: Admin,
+    /// What reloads the configuration.
+    pub reloading: Reloading,
+    /// Set when the process begins to stop.
+    pub draining: Arc<AtomicBool>,
+    /// Whether to take the listeners over from a running process.
+    pub upgrade: bool,
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// A certificate or key that cannot be read.
+pub fn run(settings: &Settings, parts: Parts) -> Result<(), String> {
+    let mut opt = Opt::default();
+    opt.upgrade = parts.upgrade;
+    let mut server = Server::new_with_opt_and_conf(opt, conf(settings));
+    server.bootstrap();
+    let data_plane = data_plane(settings, &parts.shared)?;
+    server.add_service(data_plane);
+    server.add_service(background_service("admin", parts.admin));
+    server.add_service(background_service("reload", parts.reloading));
+    let leaving = Leaving { shared: Arc::clone(&parts.shared), draining: parts.draining };
+    server.add_service(background_service("leaving", leaving));
+    let mut args = RunArgs::default();
+    args.shutdown_signal = Box::new(Signals);
+    server.run(args);
+    crate::app::leave(&parts.shared.recorder)
+}
+
+fn conf(settings: &Settings) -> ServerConf {
+    ServerConf {
+        threads: match settings.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        },
+        grace_period_seconds: Some(settings.grace_seconds),
+        // What still runs at the end of the grace is dropped; contexts record themselves then.
+        graceful_shutdown_timeout_seconds: Some(1),
+        upgrade_sock: settings.upgrade_sock.display().to_string(),
+        upstream_keepalive_pool_size: IDLE_UPSTREAMS_MAX,
+        max_retries: PROXY_TRIES_MAX,
+        ..ServerConf::default()
+    }
+}
+
+fn data_plane(settings: &Settings, shared: &Arc<Shared>) -> Result<Service<Doorman>, String> {
+    let mut proxy = HttpProxy::new(Weir::new(Arc::clone(shared)), Arc::new(conf(settings)));
+    proxy.handle_init_modules();
+    let doorman = Doorman::new(proxy, Arc::clone(shared), settings.h2c);
+    let mut service = Service::new("data plane".to_owned(), doorman);
+    for address in &settings.listen {
+        let buffers = L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES);
+        let mut listener = ListenerConfig::tcp(address.to_string()).l4_buffer(buffers);
+        if let Some(tls) = &settings.tls {
+            let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
+            let mut tls = TlsSettings::intermediate(&cert, &key)
+                .map_err(|error| format!("server.tls: {error}"))?;
+            tls.enable_h2();
+            listener = listener.tls(tls);
+        }
+        service.add_listener(listener);
+    }
+    Ok(service)
+}

@@ -1,0 +1,313 @@
+//! The `ProxyHttp` of Weir: Pingora's callbacks in phase order, each handing over to the exchange.
+//!
+//! Hot path: `loadtest/scenarios`. Nothing is decided here but how an exchange's answer looks to
+//! Pingora.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::upstreams::peer::HttpPeer;
+use pingora_core::protocols::http::compression::ResponseCompressionCtx;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::time::Instant;
+
+use crate::base::fault::{Code, Fault};
+use crate::base::limit::{DRAINS_MAX, ERROR_BODY_WAIT_MS};
+use crate::exchange::OnHeader;
+use crate::exchange::headers::answer_header_passes;
+use crate::exchange::relay::Kind;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::held;
+use crate::proxy::intake::{self, Admitted};
+use crate::proxy::peer;
+use crate::proxy::reply::{self, Reply};
+use crate::proxy::shared::Shared;
+use crate::proxy::upstream_request;
+use crate::record::End;
+use crate::upstream::retry::Reply as Heard;
+
+/// The data plane.
+pub struct Weir {
+    shared: Arc<Shared>,
+}
+
+impl Weir {
+    /// A data plane over those parts.
+    pub const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Weir {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        crate::proxy::doorman::head_is_read();
+        Ctx::new(&self.shared)
+    }
+
+    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {
+        // None: answers are neither compressed nor otherwise changed by Pingora.
+    }
+
+    /// Begin, scan, admit, route: everything up to the plan, or an answer of our own.
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+        let reply = match intake::admit(session, ctx).await {
+            Ok(Admitted::Upstream) => {
+                held::wrap(session, &ctx.gate);
+                return Ok(false);
+            }
+            Ok(Admitted::Here(reply)) => reply,
+            Err(fault) => {
+                ctx.refused(fault.code);
+                Reply::refusal(ctx.dialect(), &fault)
+            }
+        };
+        ctx.status = reply.status;
+        ctx.end = Some(End::Local);
+        ctx.body_goes_out(reply.body.len());
+        reply::write(session, ctx.id, reply).await?;
+        Ok(true)
+    }
+
+    /// The next candidate, resolved; candidates whose name cannot be resolved are passed over.
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        ctx.wants_next = false;
+        loop {
+            let now = self.shared.now();
+            let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
+            let attempt = match exchange.next_attempt(now) {
+                Ok(Some(attempt)) => attempt,
+                Ok(None) => {
+                    return Err(upstream_error(ErrorType::ConnectError, "all candidates failed"));
+                }
+                Err(fault) => {
+                    ctx.refusal = Some(fault);
+                    return Err(internal("the attempt cannot be built"));
+                }
+            };
+            // A fresh one for each attempt: it keeps the state of the answer before.
+            session.upstream_compression = ResponseCompressionCtx::new(0, true, false);
+            ctx.wait_begins();
+            let address = self.shared.resolver.address(&attempt.provider).await;
+            let provider = Arc::clone(&attempt.provider);
+            ctx.attempt = Some(attempt);
+            match address {
+                Ok(address) => return Ok(peer::peer(&provider, address)),
+                Err(error) if !ctx.cannot_connect() => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Ctx,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(attempt) = &ctx.attempt {
+            self.shared.resolver.rotate(attempt.provider.host());
+        }
+        e.set_retry(ctx.cannot_connect());
+        e
+    }
+
+    /// The attempt's own head and body in place of the client's.
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let Some(attempt) = ctx.attempt.as_mut() else { return Err(internal("no attempt")) };
+        upstream_request::prepare(upstream_request, attempt)?;
+        let wait = Duration::from_millis(attempt.provider.timeouts.first_byte_ms);
+        ctx.gate.begin_attempt(attempt.segments.iter().cloned(), Instant::now() + wait);
+        Ok(())
+    }
+
+    /// Relay, next candidate, or refusal; and what the client sees of the header.
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        header: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if header.status.is_informational() {
+            return Ok(());
+        }
+        let now = self.shared.now();
+        let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
+        match exchange.on_header(header.status.as_u16(), &header.headers, now) {
+            OnHeader::Retry => return Err(ctx.next_candidate()),
+            OnHeader::Refuse(fault) => {
+                ctx.refusal = Some(fault);
+                return Err(upstream_error(ErrorType::InternalError, "refused"));
+            }
+            OnHeader::Relay => {}
+        }
+        self.accept_header(session, header, ctx)
+    }
+
+    /// A piece of the answer through the relay.
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        let chunk = body.take().unwrap_or_default();
+        *body = Some(ctx.relay(chunk, end_of_stream)?);
+        Ok(None)
+    }
+
+    /// An answer over HTTP/2 may end in trailers instead of a last piece of its body.
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        _: &mut http::HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Bytes>> {
+        ctx.relay(Bytes::new(), true).map(Some)
+    }
+
+    /// Whose fault a broken attempt was, and whether another one follows.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        _: &mut Session,
+        e: Box<Error>,
+        ctx: &mut Ctx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut e = e.more_context(format!("peer {peer}"));
+        let next = ctx.wants_next || ctx.refusal.is_none() && ctx.attempt_broke(&e, client_reused);
+        e.set_retry(next);
+        e
+    }
+
+    /// What the client gets when no candidate gave an answer, or when one broke off.
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        held::unwrap(session, &ctx.gate);
+        tracing::debug!(request_id = %ctx.id, error = %e, "an exchange failed");
+        let error_code = ctx.finish_failed(session).await;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        held::unwrap(session, &ctx.gate);
+        ctx.record(if e.is_some() { End::Cut } else { End::Complete });
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
+        // The record says it, in one line for each request.
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Ctx,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Weir {
+    /// An answer whose body will be relayed, or whose failure will be kept.
+    fn accept_header(
+        &self,
+        session: &Session,
+        header: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
+        let kind = exchange.relay().map_or(Kind::Opaque, |relay| relay.kind());
+        if kind == Kind::Failed {
+            let wait = Duration::from_millis(ERROR_BODY_WAIT_MS);
+            ctx.gate.set_deadline(Some(Instant::now() + wait));
+            return Ok(());
+        }
+        ctx.gate.set_deadline(None);
+        ctx.status = header.status.as_u16();
+        let dropped: Vec<_> = header
+            .headers
+            .keys()
+            .filter(|name| !answer_header_passes(name.as_str()))
+            .cloned()
+            .collect();
+        for name in &dropped {
+            header.remove_header(name);
+        }
+        for (name, value) in exchange.gateway_headers() {
+            header.insert_header(name, value)?;
+        }
+        let bodiless = session.req_header().method == http::Method::HEAD
+            || matches!(ctx.status, 204 | 304)
+            || header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        if kind == Kind::Opaque || bodiless {
+            exchange.open_now();
+            ctx.gate.open(None);
+        }
+        if kind == Kind::Stream {
+            // Something may be put in or cut out: its length is open, and Pingora makes it chunked.
+            header.remove_header(&CONTENT_LENGTH);
+            header.remove_header(&TRANSFER_ENCODING);
+            ctx.allow_drain(DRAINS_MAX);
+        }
+        Ok(())
+    }
+}
+
+/// An error of our own making.
+pub fn internal(why: &'static str) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::InternalError, why);
+    error.set_retry(false);
+    error
+}
+
+/// An error that stands for an upstream's failure.
+pub fn upstream_error(kind: ErrorType, why: &'static str) -> Box<Error> {
+    let mut error = Error::explain(kind, why);
+    error.as_up();
+    error.set_retry(false);
+    error
+}
+
+/// Whether the error came from the client's side of the connection.
+pub fn is_downstream(error: &Error) -> bool {
+    matches!(error.esource(), ErrorSource::Downstream)
+}
+
+/// What Pingora's error says of the upstream.
+pub fn heard(error: &Error) -> Heard {
+    match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Heard::TimedOut,
+        _ => Heard::Broken,
+    }
+}
+
+/// The refusal when a stream breaks off.
+pub fn broken_stream(timed_out: bool) -> Fault {
+    if timed_out {
+        return Fault::new(
+            Code::UpstreamTimeout,
+            "the provider fell silent in the middle of the answer",
+        );
+    }
+    Fault::new(Code::UpstreamInvalid, "the provider broke off in the middle of the answer")
+}

@@ -1,0 +1,106 @@
+//! What all requests of the data plane share: configuration, clocks, counters, the recorder.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::base::id::RequestId;
+use crate::engine::live::Live;
+use crate::engine::recorder::Recorder;
+use crate::exchange::Now;
+use crate::proxy::peer::Resolver;
+use crate::routing::round_robin::Rotation;
+use crate::telemetry::metrics::Metrics;
+
+/// The parts of the data plane.
+pub struct Shared {
+    /// The configuration.
+    pub live: Arc<Live>,
+    /// Where records go.
+    pub recorder: Arc<Recorder>,
+    /// Gauges that are moved while a request runs.
+    pub metrics: Arc<Metrics>,
+    /// Addresses of providers.
+    pub resolver: Resolver,
+    /// Whose turn it is.
+    pub rotation: Rotation,
+    /// Work that is going on.
+    pub load: Load,
+    id_prefix: u64,
+    id_next: AtomicU64,
+}
+
+impl Shared {
+    /// The parts, with request ids that begin with `id_prefix` (random per process).
+    pub fn new(
+        live: Arc<Live>,
+        recorder: Arc<Recorder>,
+        metrics: Arc<Metrics>,
+        id_prefix: u64,
+    ) -> Self {
+        Self {
+            live,
+            recorder,
+            metrics,
+            resolver: Resolver::default(),
+            rotation: Rotation::default(),
+            load: Load::default(),
+            id_prefix,
+            id_next: AtomicU64::new(1),
+        }
+    }
+
+    /// A new request id: unique in the process by its counter, among processes by its prefix.
+    pub fn next_id(&self) -> RequestId {
+        let count = self.id_next.fetch_add(1, Ordering::Relaxed);
+        RequestId::from_bits(u128::from(self.id_prefix) << 64 | u128::from(count))
+    }
+
+    /// The clocks.
+    pub fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { us: self.live.now_us(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// How much is going on. Limits are the caller's: they may change with a reload.
+#[derive(Default)]
+pub struct Load {
+    /// Requests between their head and their record.
+    pub requests: Arc<Gauge>,
+    /// Streams among them.
+    pub streams: Arc<Gauge>,
+    /// Client connections.
+    pub connections: Arc<Gauge>,
+    /// Abandoned streams that are read on.
+    pub drains: Arc<Gauge>,
+}
+
+/// A count of things that are open.
+#[derive(Default)]
+pub struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Opens one more if fewer than `max` are open; it is closed when the ticket is dropped.
+    pub fn enter(self: &Arc<Self>, max: usize) -> Option<Ticket> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < max {
+            return Some(Ticket(Arc::clone(self)));
+        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// One open thing.
+pub struct Ticket(Arc<Gauge>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,280 @@
+//! The access log: one wide JSON line per request, and where the lines go.
+//!
+//! Hot path: a line is built for every request, on the recorder's thread, into a buffer that is kept;
+//! many lines share one write. Names of models, agents and sessions are client input and are escaped so
+//! that neither a log reader nor a terminal can be fooled. No text of a prompt or an answer is here,
+//! because a `Record` holds none.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+
+use crate::base::surface::Surface;
+use crate::config::snapshot::AccessLog as Target;
+use crate::record::{End, Record};
+use crate::telemetry::json_line::Object;
+
+/// Bytes of lines that are gathered before they are written.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The open log.
+pub struct AccessLog {
+    sink: Sink,
+    buffer: Vec<u8>,
+    buffered_lines: u64,
+}
+
+enum Sink {
+    Off,
+    Stdout,
+    Stderr,
+    File(File),
+    #[cfg(test)]
+    Memory(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>),
+}
+
+/// Lines that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("access log: {lines} lines lost: {error}")]
+pub struct LinesLost {
+    /// How many.
+    pub lines: u64,
+    /// Why.
+    pub error: io::Error,
+}
+
+impl AccessLog {
+    /// Opens the log; only a file can fail.
+    pub fn open(target: &Target) -> io::Result<Self> {
+        let sink = Sink::open(target)?;
+        Ok(Self { sink, buffer: Vec::new(), buffered_lines: 0 })
+    }
+
+    /// Writes the lines of those requests, in as few writes as the buffer allows.
+    pub fn write(&mut self, records: &[Record]) -> Result<(), LinesLost> {
+        if matches!(self.sink, Sink::Off) {
+            return Ok(());
+        }
+        let mut lost = Ok(());
+        for record in records {
+            write_line(&mut self.buffer, record);
+            self.buffered_lines += 1;
+            if self.buffer.len() >= BUFFER_BYTES {
+                lost = lost.and(self.empty());
+            }
+        }
+        lost.and(self.empty())
+    }
+
+    fn empty(&mut self) -> Result<(), LinesLost> {
+        let written = self.sink.write(&self.buffer);
+        let lines = std::mem::take(&mut self.buffered_lines);
+        self.buffer.clear();
+        written.map_err(|error| LinesLost { lines, error })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn to_memory() -> (Self, std::sync::Arc<parking_lot::Mutex<Vec<u8>>>) {
+        let memory = std::sync::Arc::<parking_lot::Mutex<Vec<u8>>>::default();
+        let sink = Sink::Memory(memory.clone());
+        (Self { sink, buffer: Vec::new(), buffered_lines: 0 }, memory)
+    }
+}
+
+impl Sink {
+    fn open(target: &Target) -> io::Result<Self> {
+        Ok(match target {
+            Target::Off => Self::Off,
+            Target::Stdout => Self::Stdout,
+            Target::Stderr => Self::Stderr,
+            Target::File(path) => {
+                Self::File(OpenOptions::new().create(true).append(true).open(path)?)
+            }
+        })
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Off => Ok(()),
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(lines)?;
+                out.flush()
+            }
+            Self::Stderr => io::stderr().lock().write_all(lines),
+            Self::File(file) => file.write_all(lines),
+            #[cfg(test)]
+            Self::Memory(memory) => {
+                memory.lock().extend_from_slice(lines);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether the client got a complete answer that is no error.
+fn is_ok(record: &Record) -> bool {
+    (200..400).contains(&record.status) && matches!(record.end, End::Complete | End::Local)
+}
+
+/// What went wrong, in one word: our refusal, how the answer ended, or that the upstream's own error
+/// was passed on.
+fn error_type(record: &Record) -> Option<&'static str> {
+    match (record.fault, record.end) {
+        (Some(fault), _) => Some(fault),
+        _ if is_ok(record) => None,
+        (None, End::Complete | End::Local) => Some("upstream_status"),
+        (None, end) => Some(end.name()),
+    }
+}
+
+/// Adds one line. The fields are `api.md` section 5 and those of S2-18 that exist so far.
+pub fn write_line(out: &mut Vec<u8>, record: &Record) {
+    let mut line = Object::open(out);
+    line.time("ts", record.started_unix_ms);
+    line.display("request_id", record.request_id);
+    line.text("agent", Some(&record.agent));
+    line.text("session_id", record.session.as_deref());
+    line.word("surface", record.surface.map(Surface::name));
+    line.word("dialect", record.surface.map(|surface| surface.dialect().name()));
+    line.text("requested_model", Some(&record.requested_model));
+    line.text("final_model", record.served_model.as_deref());
+    line.text("provider", record.provider.as_deref());
+    line.word("decision", Some(record.decision));
+    line.number("status", u64::from(record.status));
+    line.flag("ok", is_ok(record));
+    line.word("error_type", error_type(record));
+    line.word("fault", record.fault);
+    line.word("end", Some(record.end.name()));
+    line.flag("streaming", record.streaming);
+    attempts(&mut line, record);
+    line.flag("switched", record.switched);
+    line.flag("notice", record.notice);
+    usage(&mut line, record);
+    line.millis("latency_ms", Some(record.duration_us));
+    line.millis("ttft_ms", record.first_byte_us);
+    line.number("overhead_us", record.overhead_us);
+    line.number("request_bytes", record.request_bytes);
+    line.number("response_bytes", record.response_bytes);
+    line.close();
+    out.push(b'\n');
+}
+
+fn attempts(line: &mut Object<'_>, record: &Record) {
+    line.list("models_tried", |list| {
+        for attempt in &record.attempts {
+            list.text(&attempt.model);
+        }
+    });
+    line.number("escalation_count", (record.attempts.len() as u64).saturating_sub(1));
+    line.list("attempts", |list| {
+        for attempt in &record.attempts {
+            list.object(|one| {
+                one.text("model", Some(&attempt.model));
+                one.text("provider", Some(&attempt.provider));
+                one.word("outcome", Some(attempt.outcome.name()));
+                one.number("status", u64::from(attempt.status));
+                one.millis("ms", Some(attempt.duration_us));
+            });
+        }
+    });
+}
+
+fn usage(line: &mut Object<'_>, record: &Record) {
+    line.word("usage_source", Some(record.usage_source.name()));
+    if let Some(usage) = &record.usage {
+        let written = usage.cache_write.saturating_add(usage.cache_write_1h);
+        let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(written);
+        line.number("prompt_tokens", prompt);
+        line.number("completion_tokens", usage.output);
+        line.number("cached_tokens", usage.cache_read);
+        line.number("input_tokens", usage.input);
+        line.number("cache_write_tokens", usage.cache_write);
+        line.number("cache_write_1h_tokens", usage.cache_write_1h);
+        line.number("reasoning_tokens", usage.reasoning);
+    }
+    line.display("cost_usd", record.cost);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Outcome;
+    use crate::telemetry::sample;
+    use serde_json::{Value, json};
+
+    fn line_of(record: &Record) -> Value {
+        let mut out = Vec::new();
+        write_line(&mut out, record);
+        assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1));
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_line_holds_everything_about_a_request() {
+        let line = line_of(&sample::record());
+        let expected = r#"{
+            "ts": "2023-11-14T22:13:20.007Z", "request_id": "0000000000000000000000000000001f",
+            "agent": "agent-1", "session_id": "s-1", "surface": "chat", "dialect": "openai",
+            "requested_model": "auto", "final_model": "claude", "provider": "openrouter",
+            "decision": "round_robin", "status": 200, "ok": true, "error_type": null, "fault": null,
+            "end": "complete", "streaming": true, "models_tried": ["gpt", "claude"],
+            "escalation_count": 1, "switched": true, "notice": true, "usage_source": "exact",
+            "prompt_tokens": 127, "completion_tokens": 50, "cached_tokens": 20, "input_tokens": 100,
+            "cache_write_tokens": 3, "cache_write_1h_tokens": 4, "reasoning_tokens": 7,
+            "cost_usd": "0.00057", "latency_ms": 2500.5, "ttft_ms": 300.0, "overhead_us": 45,
+            "request_bytes": 1234, "response_bytes": 5678, "attempts": [
+                {"model": "gpt", "provider": "openrouter", "outcome": "retry_status",
+                 "status": 429, "ms": 150.25},
+                {"model": "claude", "provider": "openrouter", "outcome": "answered",
+                 "status": 200, "ms": 150.25}
+            ]
+        }"#;
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn names_from_clients_cannot_forge_lines() {
+        let mut record = sample::record();
+        record.requested_model = "a\"}\n{\"status\":200,\u{1b}[2J\u{9b}\u{202e}".into();
+        record.session = None;
+        let line = line_of(&record);
+        assert_eq!(line["requested_model"], &*record.requested_model);
+        assert_eq!(line["session_id"], Value::Null);
+    }
+
+    #[test]
+    fn the_kind_of_error_is_one_word() {
+        let mut record = sample::record();
+        record.status = 502;
+        assert_eq!(line_of(&record)["error_type"], "upstream_status");
+        record.fault = Some("upstream_unreachable");
+        assert_eq!(line_of(&record)["error_type"], "upstream_unreachable");
+        (record.status, record.fault, record.end) = (200, None, End::Cut);
+        let line = line_of(&record);
+        assert_eq!((&line["ok"], &line["error_type"]), (&json!(false), &json!("cut")));
+        record.attempts = vec![sample::attempt("m", Outcome::ClientGone, 0)];
+        record.usage = None;
+        assert_eq!(line_of(&record)["escalation_count"], 0);
+    }
+
+    #[test]
+    fn lines_are_added_to_a_file() {
+        let folder = std::env::temp_dir().join(format!("weir-lines-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let target = Target::File(folder.join("access.jsonl"));
+        for _ in 0..2 {
+            let mut log = AccessLog::open(&target).unwrap();
+            log.write(&[sample::record(), sample::record()]).unwrap();
+        }
+        let text = std::fs::read_to_string(folder.join("access.jsonl")).unwrap();
+        assert_eq!(text.lines().count(), 4);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(AccessLog::open(&target).is_err());
+    }
+
+    #[test]
+    fn no_log_is_no_error() {
+        assert!(AccessLog::open(&Target::Off).unwrap().write(&[sample::record()]).is_ok());
+    }
+}

@@ -1,0 +1,14 @@
+//! Floor 4: what operators see of the gateway: metrics, the access log and the program's own log.
+//!
+//! Requests are known here only as a finished `record::Record`.
+
+pub mod access_log;
+mod json_line;
+pub mod labels;
+pub mod logging;
+pub mod metrics;
+pub mod process;
+mod series;
+
+#[cfg(test)]
+pub(crate) mod sample;
