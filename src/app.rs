@@ -4,7 +4,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use loadtest::upstream::server::{self as mock_server, MockConfig};
 use parking_lot::Mutex;
@@ -60,23 +59,25 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
         Arc::clone(&metrics),
         Arc::clone(&recorder),
     ));
-    let draining = Arc::new(AtomicBool::new(false));
+    let prefix = u64::from_le_bytes(random()?);
+    let shared =
+        Shared::new(Arc::clone(&live), Arc::clone(&recorder), Arc::clone(&metrics), prefix);
     let admin = Admin {
         address: settings.admin,
         listener: Mutex::new(admin_listener),
         parts: Arc::new(AdminParts {
-            live: Arc::clone(&live),
+            live,
             reloader: Arc::clone(&reloader),
-            recorder: Arc::clone(&recorder),
-            metrics: Arc::clone(&metrics),
-            draining: Arc::clone(&draining),
+            recorder,
+            metrics,
+            draining: Arc::clone(&shared.draining),
         }),
+        handing_over: Arc::default(),
     };
-    let prefix = u64::from_le_bytes(random()?);
-    let shared = Arc::new(Shared::new(live, recorder, metrics, prefix));
+    let shared = Arc::new(shared);
     let reloading = Reloading { reloader, watch };
     tracing::info!(listen = ?settings.listen, admin = %settings.admin, "weir is up");
-    server::run(&settings, Parts { shared, admin, reloading, draining, upgrade })
+    server::run(&settings, Parts { shared, admin, reloading, upgrade })
 }
 
 /// Writes what is still to be written and ends the process.

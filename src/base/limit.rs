@@ -1,7 +1,7 @@
 //! Every bound of the program that is not a configuration key, with its reason.
 //!
 //! A buffer, queue, map, loop or wait anywhere else takes its limit from here (or from the
-//! configuration, whose defaults and ranges live in `config::check`).
+//! configuration, whose defaults and ranges live in `config::bound`).
 
 /// Depth of nested JSON in a request. Deeper bodies are refused: no provider takes them, and a
 /// bound keeps the scan's state on the stack.
@@ -125,3 +125,7 @@ pub const HANDOVER_MS_MAX: u64 = 60_000;
 
 /// Milliseconds that the demonstration waits for its gateway.
 pub const DEMO_START_MS_MAX: u64 = 10_000;
+
+/// Milliseconds that an idle connection to a provider is kept: below the 60 s or more after which the
+/// large providers close theirs, so that we seldom take one that is just being closed.
+pub const IDLE_UPSTREAM_MS_MAX: u64 = 55_000;

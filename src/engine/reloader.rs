@@ -232,7 +232,6 @@ fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
         ("server.tls", old.tls != new.tls),
         ("server.threads", old.threads != new.threads),
         ("server.h2c", old.h2c != new.h2c),
-        ("server.connections_max", old.connections_max != new.connections_max),
         ("server.upgrade_sock", old.upgrade_sock != new.upgrade_sock),
     ];
     let changed = settings.into_iter().filter(|(_, changed)| *changed);

@@ -97,6 +97,7 @@ pub struct Exchange {
 
 /// The attempt that runs.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one attempt")]
 struct Running {
     candidate: Candidate,
     provider: Arc<Provider>,

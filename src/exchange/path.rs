@@ -82,7 +82,7 @@ fn provider_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destinatio
         "/v1/responses" => Surface::Responses,
         "/v1/messages" => Surface::Messages,
         "/v1/messages/count_tokens" => Surface::CountTokens,
-        _ => return Ok(other_path(line, path)?),
+        _ => return other_path(line, path),
     };
     if line.method == "POST" {
         return Ok(Destination::Provider(surface));

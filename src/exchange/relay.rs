@@ -154,13 +154,19 @@ impl Relay {
         if self.orders.kind != Kind::Stream || self.stream_end().is_some() {
             return Bytes::new();
         }
-        let outcome = self.meter.finish(|_| {});
-        let whole = outcome.end != StreamEnd::Cut;
-        self.outcome = Some(outcome);
+        self.outcome = Some(self.meter.finish(|_| {}));
+        let whole = self.stream_end() != Some(StreamEnd::Cut);
         // What is held is a piece of an event: no client can read it.
         self.held.clear();
         // A provider that said all and then dropped the connection has done its work.
         if whole { Bytes::new() } else { self.error_event(fault) }
+    }
+
+    /// Whether the stream stopped without its prescribed end. Streams of other paths than the known
+    /// ones have their own ends, or none: nothing can be said of them.
+    fn is_cut(&self) -> bool {
+        self.stream_end() == Some(StreamEnd::Cut)
+            && !matches!(self.orders.surface, Surface::Other(_))
     }
 
     fn error_event(&self, fault: &Fault) -> Bytes {
@@ -292,7 +298,7 @@ impl Relay {
     /// has outgrown its bound.
     fn safe_end(&self, chunk_end: u64, end: bool) -> u64 {
         let whole = self.meter.open_start();
-        let complete = end && self.stream_end() != Some(StreamEnd::Cut);
+        let complete = end && !self.is_cut();
         if complete || chunk_end - whole.max(self.held_at) > TAIL_BYTES_MAX as u64 {
             return chunk_end;
         }
@@ -336,13 +342,13 @@ impl Relay {
             return bytes;
         }
         let unterminated = self.facts.last().is_some_and(|fact| !fact.terminated);
-        let tail = match self.stream_end() {
-            Some(StreamEnd::Cut) => {
-                let message = "the provider ended the stream before the answer was complete";
-                self.error_event(&Fault::new(Code::UpstreamInvalid, message))
-            }
-            _ if unterminated => Bytes::from_static(b"\n\n"),
-            _ => return bytes,
+        let tail = if self.is_cut() {
+            let message = "the provider ended the stream before the answer was complete";
+            self.error_event(&Fault::new(Code::UpstreamInvalid, message))
+        } else if unterminated {
+            Bytes::from_static(b"\n\n")
+        } else {
+            return bytes;
         };
         let mut out = BytesMut::with_capacity(bytes.len() + tail.len());
         out.extend_from_slice(&bytes);

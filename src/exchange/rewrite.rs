@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
@@ -97,12 +97,5 @@ fn body(asked: &Asked, edits: Vec<Edit>) -> Result<(Vec<Bytes>, usize), Fault> {
     }
     let spliced = splice::splice(&asked.body, edits)
         .map_err(|error| Fault::new(Code::Internal, error.to_string()))?;
-    let length = spliced.len();
-    let segments = spliced.segments();
-    if length > JOIN_BYTES_MAX {
-        return Ok((segments, length));
-    }
-    let mut joined = BytesMut::with_capacity(length);
-    segments.iter().for_each(|segment| joined.extend_from_slice(segment));
-    Ok((vec![joined.freeze()], length))
+    Ok((spliced.pieces(JOIN_BYTES_MAX), spliced.len()))
 }

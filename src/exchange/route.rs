@@ -230,9 +230,10 @@ fn any_provider(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
 
 fn not_found(name: &str, close: &[Arc<str>], disabled: bool) -> Fault {
     let shown = crate::exchange::asked::bounded_name(name);
-    let mut message = match disabled {
-        true => format!("model `{shown}` is disabled"),
-        false => format!("no model `{shown}` is configured"),
+    let mut message = if disabled {
+        format!("model `{shown}` is disabled")
+    } else {
+        format!("no model `{shown}` is configured")
     };
     if !close.is_empty() {
         message.push_str("; close ids: ");

@@ -41,36 +41,30 @@ impl Bill {
 
 /// The price of a JSON answer.
 pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
-    let reported = facts.usage.map(|usage| Reported { usage, iterations: &facts.iterations });
-    exchange.bill_for(reported, facts.output_bytes, 0)
+    if facts.usage.is_none() && facts.has_error {
+        // An error in the clothes of a 200: providers do not charge for it.
+        return Bill::NONE;
+    }
+    match &facts.usage {
+        Some(usage) => exchange.bill_for(usage, &facts.iterations),
+        None => exchange.estimate(None, facts.output_bytes, 0),
+    }
 }
 
 /// The price of a stream that has ended, one way or another.
 fn of_stream(exchange: &Exchange, outcome: &MeterOutcome) -> Bill {
-    let iterations = &outcome.iterations;
     match outcome.usage {
-        Some(usage) if outcome.usage_is_final => {
-            exchange.bill_for(Some(Reported { usage, iterations }), 0, 0)
-        }
+        Some(usage) if outcome.usage_is_final => exchange.bill_for(&usage, &outcome.iterations),
         known => exchange.estimate(known, outcome.output_bytes, outcome.content_events),
     }
 }
 
-/// A usage as the provider reported it.
-struct Reported<'a> {
-    usage: Usage,
-    iterations: &'a [Iteration],
-}
-
 impl Exchange {
-    /// The bill for a report, or for an estimate where none came.
-    fn bill_for(&self, reported: Option<Reported<'_>>, output_bytes: u64, events: u64) -> Bill {
-        let Some(Reported { usage, iterations }) = reported else {
-            return self.estimate(None, output_bytes, events);
-        };
-        let table_cost = self.table_cost(&usage, iterations);
+    /// The bill for what the provider reported.
+    fn bill_for(&self, usage: &Usage, iterations: &[Iteration]) -> Bill {
+        let table_cost = self.table_cost(usage, iterations);
         Bill {
-            usage: Some(usage),
+            usage: Some(*usage),
             source: UsageSource::Exact,
             cost: usage.provider_cost.unwrap_or(table_cost),
             table_cost,

@@ -47,6 +47,9 @@ pub struct Admin {
     pub listener: Mutex<Option<std::net::TcpListener>>,
     /// What its handlers need.
     pub parts: Arc<Parts>,
+    /// Set when a new process takes over, which needs the address at once. Otherwise the port answers
+    /// to the end, so that readiness probes see the stop.
+    pub handing_over: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -54,7 +57,10 @@ impl BackgroundService for Admin {
     async fn start(&self, shutdown: ShutdownWatch) {
         let listener = self.listener.lock().take();
         let served = match self.listen(listener).await {
-            Ok(listener) => http::serve(listener, Arc::clone(&self.parts), stopped(shutdown)).await,
+            Ok(listener) => {
+                let stop = handed_over(shutdown, Arc::clone(&self.handing_over));
+                http::serve(listener, Arc::clone(&self.parts), stop).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = served {
@@ -86,8 +92,6 @@ impl Admin {
 pub struct Leaving {
     /// Where the open requests are counted.
     pub shared: Arc<Shared>,
-    /// Told to the readiness probe.
-    pub draining: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -95,7 +99,7 @@ impl BackgroundService for Leaving {
     async fn start(&self, shutdown: ShutdownWatch) {
         let mut again = signal(SignalKind::interrupt()).ok();
         stopped(shutdown).await;
-        self.draining.store(true, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::Relaxed);
         let load = &self.shared.load;
         tokio::select! {
             () = no_requests(load) => {}
@@ -124,13 +128,23 @@ async fn next(signal: Option<&mut Signal>) {
     }
 }
 
+async fn handed_over(shutdown: ShutdownWatch, handing_over: Arc<AtomicBool>) {
+    stopped(shutdown).await;
+    if !handing_over.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn stopped(mut shutdown: ShutdownWatch) {
     // An error means that the server is gone, which is a stop as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
 /// SIGTERM and SIGINT finish what runs; SIGQUIT hands the listeners to a new process first.
-pub struct Signals;
+pub struct Signals {
+    /// Set by SIGQUIT.
+    pub handing_over: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
@@ -144,7 +158,10 @@ impl ShutdownSignalWatch for Signals {
         tokio::select! {
             _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
             _ = interrupt.recv() => ShutdownSignal::GracefulTerminate,
-            _ = quit.recv() => ShutdownSignal::GracefulUpgrade,
+            _ = quit.recv() => {
+                self.handing_over.store(true, Ordering::Relaxed);
+                ShutdownSignal::GracefulUpgrade
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
-use crate::proxy::held::Gate;
+use crate::proxy::held::{Drain, Gate};
 use crate::proxy::reply::{self, Reply as LocalReply};
 use crate::proxy::service;
 use crate::proxy::shared::{Shared, Ticket};
@@ -25,6 +25,7 @@ use crate::upstream::retry::Reply;
 use crate::usage::meter::StreamEnd;
 
 /// Everything that is known of one request.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one request")]
 pub struct Ctx {
     /// What all requests share.
     pub shared: Arc<Shared>,
@@ -64,6 +65,8 @@ pub struct Ctx {
     pub tickets: Vec<Ticket>,
     /// The open stream in the metrics.
     pub stream: Option<Ongoing>,
+    /// The open request in the metrics.
+    _request: Ongoing,
     recorded: bool,
 }
 
@@ -114,6 +117,7 @@ impl Ctx {
             repeated: false,
             tickets: Vec::new(),
             stream: None,
+            _request: shared.metrics.request_opened(),
             recorded: false,
         }
     }
@@ -186,13 +190,14 @@ impl Ctx {
         Ok(bytes)
     }
 
-    /// Lets the answer be read on after the client has left, if there is room for one more.
-    pub fn allow_drain(&mut self, drains_max: usize) {
+    /// A stream is about to pass: it is counted, and may be read on after the client has left.
+    pub fn stream_begins(&mut self) {
         self.stream = Some(self.shared.metrics.stream_opened());
         let Some(exchange) = &self.exchange else { return };
         let drain_ms = exchange.snapshot().server.drain_ms;
-        if drain_ms > 0 && self.shared.load.drains.count() < drains_max {
-            self.gate.allow_drain(Some(Duration::from_millis(drain_ms)));
+        if drain_ms > 0 {
+            let gauge = Arc::clone(&self.shared.load.drains);
+            self.gate.allow_drain(Drain { time: Duration::from_millis(drain_ms), gauge });
         }
     }
 
@@ -300,7 +305,7 @@ impl Ctx {
         self.wait_ends();
         let now = self.shared.now();
         let end = self.end.or_else(|| self.stream_end()).unwrap_or(fallback_end);
-        let record = self.to_record(end, now);
+        let record = self.make_record(end, now);
         self.shared.recorder.send(record);
     }
 
@@ -319,7 +324,7 @@ impl Ctx {
         })
     }
 
-    fn to_record(&mut self, end: End, now: Now) -> Record {
+    fn make_record(&mut self, end: End, now: Now) -> Record {
         let first_byte = self.first_byte_us;
         let up_to_first = first_byte.unwrap_or(now.us.saturating_sub(self.started.us));
         let mut record = Record {

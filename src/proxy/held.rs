@@ -26,6 +26,9 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::time::Instant;
 
+use crate::base::limit::DRAINS_MAX;
+use crate::proxy::shared::{Gauge, Ticket};
+
 /// What `proxy::service` and the wrapped session tell each other. Both live on one task, so the lock
 /// is never waited for.
 #[derive(Default)]
@@ -45,8 +48,10 @@ struct State {
     content_length: Option<usize>,
     /// When the wait that is going on ends in an error.
     deadline: Option<Instant>,
-    /// How long an answer is read on after the client has left. `None`: not at all.
-    drain: Option<Duration>,
+    /// How long an answer is read on after the client has left, and where that is counted.
+    drain: Option<Drain>,
+    /// The place among the abandoned answers that are read on.
+    draining: Option<Ticket>,
     /// The deadline was passed.
     expired: bool,
     /// The client has left.
@@ -81,6 +86,7 @@ impl Gate {
     }
 
     /// The error that ends the wait at its deadline.
+    #[expect(clippy::unnecessary_box_returns, reason = "the form in which Pingora carries errors")]
     fn expire(&self) -> Box<Error> {
         let mut state = self.state.lock();
         if state.gone {
@@ -90,9 +96,9 @@ impl Gate {
         Error::explain(ErrorType::ReadTimedout, "the deadline of this attempt passed")
     }
 
-    /// Allows the answer to be read on for that long after the client has left.
-    pub fn allow_drain(&self, drain: Option<Duration>) {
-        self.state.lock().drain = drain;
+    /// Allows the answer to be read on after the client has left.
+    pub fn allow_drain(&self, drain: Drain) {
+        self.state.lock().drain = Some(drain);
     }
 
     /// Whether the last wait ended at its deadline. Pingora takes every error of this session for the
@@ -105,6 +111,14 @@ impl Gate {
     pub fn client_gone(&self) -> bool {
         self.state.lock().gone
     }
+}
+
+/// How an answer is read on when nobody waits for it any more.
+pub struct Drain {
+    /// For how long.
+    pub time: Duration,
+    /// Where such answers are counted, so that they stay few.
+    pub gauge: Arc<Gauge>,
 }
 
 /// The wrapper around the real session.
@@ -170,15 +184,14 @@ impl State {
     /// Notes that the client has left; whether the answer is read on for a while. Asked again on
     /// every turn of Pingora's loop, so the deadline is set once.
     fn client_left(&mut self) -> bool {
-        let Some(drain) = self.drain.filter(|_| !self.shut) else {
-            self.gone = true;
-            return false;
-        };
         if !self.gone {
             self.gone = true;
-            self.deadline = Some(Instant::now() + drain);
+            if let Some(drain) = self.drain.as_ref().filter(|_| !self.shut) {
+                self.draining = drain.gauge.enter(DRAINS_MAX);
+                self.deadline = Some(Instant::now() + drain.time);
+            }
         }
-        true
+        self.draining.is_some()
     }
 }
 

@@ -53,7 +53,8 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     let ticket = ctx.shared.load.requests.enter(current.snapshot.server.requests_max);
     ctx.tickets.push(ticket.ok_or_else(|| overloaded("requests"))?);
     let head = session.req_header();
-    if let Some(reply) = local::open_answer(&destination, &current, head)? {
+    let draining = session.is_process_shutting_down();
+    if let Some(reply) = local::open_answer(&destination, &current, (head, draining))? {
         return Ok(Admitted::Here(reply));
     }
     let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;

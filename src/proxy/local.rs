@@ -18,7 +18,7 @@ use crate::proxy::reply::Reply;
 pub fn open_answer(
     destination: &Destination<'_>,
     current: &Current,
-    head: &RequestHeader,
+    (head, draining): (&RequestHeader, bool),
 ) -> Result<Option<Reply>, Fault> {
     let reply = match destination {
         Destination::Health => {
@@ -26,8 +26,9 @@ pub fn open_answer(
             let with_key = current.snapshot.gate.grant(&presented).is_some();
             Reply::json(200, handlers::health_body(&current.snapshot, with_key))
         }
-        Destination::Live => Reply::json(200, &b"{\"status\":\"ok\"}"[..]),
-        Destination::Ready => Reply::json(200, &b"{\"status\":\"ready\"}"[..]),
+        Destination::Live => Reply::json(200, handlers::LIVE_BODY),
+        Destination::Ready if draining => Reply::json(503, handlers::DRAINING_BODY),
+        Destination::Ready => Reply::json(200, handlers::READY_BODY),
         Destination::Probe => Reply::json(200, &b"{\"service\":\"weir\"}"[..]),
         Destination::WebSocket => {
             let message = "web sockets are not spoken here; send POST /v1/responses over HTTP";

@@ -12,7 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora_core::protocols::ALPN;
 use pingora_core::{Error, ErrorType, Result};
 
-use crate::base::limit::{DNS_TTL_MS, DNS_WAIT_MS};
+use crate::base::limit::{DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX};
 use crate::upstream::provider::Provider;
 
 /// The addresses of the providers' hosts. Bounded by the number of configured hosts: only names from
@@ -95,7 +95,7 @@ pub fn peer(provider: &Provider, address: SocketAddr) -> Box<HttpPeer> {
     options.total_connection_timeout = Some(connect);
     options.read_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
     options.write_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
-    options.idle_timeout = Some(Duration::from_secs(60));
+    options.idle_timeout = Some(Duration::from_millis(IDLE_UPSTREAM_MS_MAX));
     if provider.tls() {
         options.alpn = ALPN::H2H1;
     }

@@ -1,7 +1,6 @@
 //! Listeners, threads and services: the running server.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use pingora_core::listeners::ListenerConfig;
 use pingora_core::listeners::tls::TlsSettings;
@@ -29,8 +28,6 @@ pub struct Parts {
     pub admin: Admin,
     /// What reloads the configuration.
     pub reloading: Reloading,
-    /// Set when the process begins to stop.
-    pub draining: Arc<AtomicBool>,
     /// Whether to take the listeners over from a running process.
     pub upgrade: bool,
 }
@@ -40,19 +37,17 @@ pub struct Parts {
 /// # Errors
 /// A certificate or key that cannot be read.
 pub fn run(settings: &Settings, parts: Parts) -> Result<(), String> {
-    let mut opt = Opt::default();
-    opt.upgrade = parts.upgrade;
+    let opt = Opt { upgrade: parts.upgrade, ..Opt::default() };
     let mut server = Server::new_with_opt_and_conf(opt, conf(settings));
     server.bootstrap();
     let data_plane = data_plane(settings, &parts.shared)?;
     server.add_service(data_plane);
+    let handing_over = Arc::clone(&parts.admin.handing_over);
     server.add_service(background_service("admin", parts.admin));
     server.add_service(background_service("reload", parts.reloading));
-    let leaving = Leaving { shared: Arc::clone(&parts.shared), draining: parts.draining };
+    let leaving = Leaving { shared: Arc::clone(&parts.shared) };
     server.add_service(background_service("leaving", leaving));
-    let mut args = RunArgs::default();
-    args.shutdown_signal = Box::new(Signals);
-    server.run(args);
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { handing_over }) });
     crate::app::leave(&parts.shared.recorder)
 }
 

@@ -17,10 +17,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
 use crate::base::fault::{Code, Fault};
-use crate::base::limit::{DRAINS_MAX, ERROR_BODY_WAIT_MS};
+use crate::base::limit::ERROR_BODY_WAIT_MS;
 use crate::exchange::OnHeader;
 use crate::exchange::headers::answer_header_passes;
-use crate::exchange::relay::Kind;
+use crate::exchange::relay::{Kind, Relay};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::held;
 use crate::proxy::intake::{self, Admitted};
@@ -157,7 +157,7 @@ impl ProxyHttp for Weir {
             }
             OnHeader::Relay => {}
         }
-        self.accept_header(session, header, ctx)
+        accept_header(session, header, ctx)
     }
 
     /// A piece of the answer through the relay.
@@ -227,52 +227,44 @@ impl ProxyHttp for Weir {
     }
 }
 
-impl Weir {
-    /// An answer whose body will be relayed, or whose failure will be kept.
-    fn accept_header(
-        &self,
-        session: &Session,
-        header: &mut ResponseHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
-        let kind = exchange.relay().map_or(Kind::Opaque, |relay| relay.kind());
-        if kind == Kind::Failed {
-            let wait = Duration::from_millis(ERROR_BODY_WAIT_MS);
-            ctx.gate.set_deadline(Some(Instant::now() + wait));
-            return Ok(());
-        }
-        ctx.gate.set_deadline(None);
-        ctx.status = header.status.as_u16();
-        let dropped: Vec<_> = header
-            .headers
-            .keys()
-            .filter(|name| !answer_header_passes(name.as_str()))
-            .cloned()
-            .collect();
-        for name in &dropped {
-            header.remove_header(name);
-        }
-        for (name, value) in exchange.gateway_headers() {
-            header.insert_header(name, value)?;
-        }
-        let bodiless = session.req_header().method == http::Method::HEAD
-            || matches!(ctx.status, 204 | 304)
-            || header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-        if kind == Kind::Opaque || bodiless {
-            exchange.open_now();
-            ctx.gate.open(None);
-        }
-        if kind == Kind::Stream {
-            // Something may be put in or cut out: its length is open, and Pingora makes it chunked.
-            header.remove_header(&CONTENT_LENGTH);
-            header.remove_header(&TRANSFER_ENCODING);
-            ctx.allow_drain(DRAINS_MAX);
-        }
-        Ok(())
+/// An answer whose body will be relayed, or whose failure will be kept.
+fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
+    let kind = exchange.relay().map_or(Kind::Opaque, Relay::kind);
+    if kind == Kind::Failed {
+        let wait = Duration::from_millis(ERROR_BODY_WAIT_MS);
+        ctx.gate.set_deadline(Some(Instant::now() + wait));
+        return Ok(());
     }
+    ctx.gate.set_deadline(None);
+    ctx.status = header.status.as_u16();
+    let dropped: Vec<_> = header
+        .headers
+        .keys()
+        .filter(|name| !answer_header_passes(name.as_str()))
+        .cloned()
+        .collect();
+    for name in &dropped {
+        header.remove_header(name);
+    }
+    for (name, value) in exchange.gateway_headers() {
+        header.insert_header(name, value)?;
+    }
+    let bodiless = session.req_header().method == http::Method::HEAD
+        || matches!(ctx.status, 204 | 304)
+        || header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+    if kind == Kind::Opaque || bodiless {
+        exchange.open_now();
+        ctx.gate.open(None);
+    }
+    if kind == Kind::Stream {
+        // Something may be put in or cut out: its length is open, and Pingora makes it chunked.
+        header.remove_header(&CONTENT_LENGTH);
+        header.remove_header(&TRANSFER_ENCODING);
+        ctx.stream_begins();
+    }
+    Ok(())
 }
-
 /// An error of our own making.
 pub fn internal(why: &'static str) -> Box<Error> {
     let mut error = Error::explain(ErrorType::InternalError, why);

@@ -1,7 +1,7 @@
 //! What all requests of the data plane share: configuration, clocks, counters, the recorder.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::id::RequestId;
@@ -26,6 +26,8 @@ pub struct Shared {
     pub rotation: Rotation,
     /// Work that is going on.
     pub load: Load,
+    /// Set when the process begins to stop.
+    pub draining: Arc<AtomicBool>,
     id_prefix: u64,
     id_next: AtomicU64,
 }
@@ -45,6 +47,7 @@ impl Shared {
             resolver: Resolver::default(),
             rotation: Rotation::default(),
             load: Load::default(),
+            draining: Arc::default(),
             id_prefix,
             id_next: AtomicU64::new(1),
         }

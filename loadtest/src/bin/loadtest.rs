@@ -238,6 +238,10 @@ fn measured(args: &MeasureArgs) -> io::Result<bool> {
     round.cpu_ns = spent.checked_div(units).unwrap_or_default();
     round.rss_kib = args.pid.map_or(Ok(0), process::rss_kib)?;
     say(&round.to_json().to_string())?;
+    if round.requests == 0 {
+        let causes = [&printed["statusCodeDistribution"], &printed["errorDistribution"]];
+        writeln!(io::stderr(), "{} had no good answer: {causes:?}", round.proxy)?;
+    }
     Ok(round.requests > 0)
 }
 
