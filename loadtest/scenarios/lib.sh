@@ -5,8 +5,7 @@
 #
 # Environment: ROUNDS (3), RUN_SECONDS (2), PROXIES ("pingora weir nginx", whichever exist),
 # WEIR, LOADTEST, PASSTHROUGH, NGINX, OHA (programs), OUT (file that gets the measured lines),
-# WEIR_EXTRA (file with YAML appended to the generated configuration), WEIR_LEDGER (1; 0 leaves
-# store and budget out, for versions without them: such figures are not those of the goals).
+# WEIR_EXTRA (file with YAML appended to the generated configuration).
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,7 +20,6 @@ ROUNDS=${ROUNDS:-3}
 RUN_SECONDS=${RUN_SECONDS:-2}
 INTERVAL=${INTERVAL:-0}
 STREAM_SECONDS=${STREAM_SECONDS:-10}
-WEIR_LEDGER=${WEIR_LEDGER:-1}
 UNITS=1
 KEY=loadtest-agent-key-0123456789abcdef
 
@@ -138,14 +136,13 @@ start_weir() {
   launch weir "${ON_PROXY[@]}" env -C "$TMP" WEIR_LOG=error "$WEIR" serve -c "$TMP/weir.yaml"
 }
 
-# Everything on: agent key, hard budget, model rewrite, fallback armed, metering, access log.
+# Everything on: agent key, model rewrite, fallback armed, metering, access log.
 weir_config() {
   cat <<YAML
 server:
   listen: ["127.0.0.1:${PORT[weir]}"]
   admin: "127.0.0.1:$ADMIN_PORT"
   threads: 1
-$([ "$WEIR_LEDGER" = 0 ] || echo "store: \"sqlite:$TMP/weir.db\"")
 log: {access: /dev/null}
 auth:
   admin_keys: ["loadtest-admin-key-0123456789abcdef"]
@@ -169,8 +166,6 @@ routing:
 agents:
   default:
     mode: auto
-$([ "$WEIR_LEDGER" = 0 ] ||
-    echo "    budget: {limit_usd: 1000000, period: daily, timezone: UTC, hard_cap: true}")
 YAML
 }
 

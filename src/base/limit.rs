@@ -15,8 +15,8 @@ pub const SSE_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// through as it comes: embeddings of a full batch stay below this.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails.
-/// Provider errors are below 4 KiB; the rest is room for HTML error pages.
+/// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails; larger
+/// ones are given up as a whole. Provider errors are below 4 KiB; the rest is room for error pages.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Milliseconds to wait for the body of a failed attempt before the next candidate is tried.
@@ -113,12 +113,8 @@ pub const PROXY_TRIES_MAX: usize = 40;
 /// Milliseconds between two looks whether the last request has ended, while the process stops.
 pub const DRAIN_LOOK_MS: u64 = 20;
 
-/// Bytes of the read buffer of a client's connection. Pingora's 64 KiB would be most of an idle
-/// stream's memory; a request head fits into this.
-pub const READ_BUFFER_BYTES: usize = 4 * 1024;
-
-/// Bytes of the write buffer of a client's connection.
-pub const WRITE_BUFFER_BYTES: usize = 2 * 1024;
+/// Bytes of the write buffer of a client's connection: about one segment, as Pingora's default.
+pub const WRITE_BUFFER_BYTES: usize = 1_460;
 
 /// Milliseconds that a new process waits for the admin port of the one it takes over from.
 pub const HANDOVER_MS_MAX: u64 = 60_000;
@@ -129,3 +125,6 @@ pub const DEMO_START_MS_MAX: u64 = 10_000;
 /// Milliseconds that an idle connection to a provider is kept: below the 60 s or more after which the
 /// large providers close theirs, so that we seldom take one that is just being closed.
 pub const IDLE_UPSTREAM_MS_MAX: u64 = 55_000;
+
+/// Bytes of the read buffer below TLS on a client's connection: one record.
+pub const TLS_READ_BUFFER_BYTES: usize = 17 * 1024;

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
 use crate::dialect::notice::{self, ChunkFrame, Notice, NoticeMode};
-use crate::exchange::asked::{bounded_name, is_event_stream, is_json};
+use crate::exchange::asked::{is_event_stream, is_json};
 use crate::exchange::headers::answer_header_passes;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::route::Candidate;
@@ -197,7 +197,7 @@ impl Exchange {
         out.extend_from_slice(b",\"cost\":");
         out.extend_from_slice(bill.cost.to_string().as_bytes());
         out.extend_from_slice(b",\"original_model\":");
-        quote_into(&bounded_name(self.asked.model().unwrap_or_default()), out);
+        quote_into(self.asked.model().unwrap_or_default(), out);
         out.extend_from_slice(b",\"model\":");
         quote_into(self.current_model().map_or("", |model| &model.id), out);
         out.extend_from_slice(b",\"models_allowed\":[");

@@ -23,30 +23,55 @@ pub struct Asked {
     pub principal: Principal,
     /// Path and query for the upstream, without our own prefixes.
     pub target: String,
-    /// The decoded body, held once and shared by all attempts.
+    /// The decoded body, held once and shared by all attempts; gone once no other can follow.
     pub body: Bytes,
-    /// Where its fields lie; `None` for bodies that are no JSON object (files, nothing at all).
-    pub envelope: Option<Envelope>,
+    /// Where its fields lie; `None` for bodies that are no JSON object (files, nothing at all), and
+    /// once the body is gone.
+    pub envelope: Option<Box<Envelope>>,
+    /// What the body said, as far as it is needed to the end.
+    pub wish: Wish,
     /// A strategy asked for by name, for this request only.
     pub route: Option<String>,
     /// The client's session, where it named one.
     pub session: Option<Arc<str>>,
 }
 
+/// What a body asks for, as far as the gateway has to know it after the body is gone.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The model named; cut to a bounded length.
+    pub model: Option<Arc<str>>,
+    /// Whether the answer is to be a stream.
+    pub stream: bool,
+    /// Whether the client asked for the usage chunk itself.
+    pub usage: bool,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+}
+
+impl Wish {
+    /// What that body says.
+    pub fn of(envelope: Option<&Envelope>, body: &[u8]) -> Self {
+        Self {
+            model: envelope.and_then(|envelope| envelope.model(body)).map(bounded_name),
+            stream: envelope.is_some_and(Envelope::wants_stream),
+            usage: envelope.is_some_and(Envelope::wants_usage),
+            body_bytes: body.len() as u64,
+        }
+    }
+}
+
 impl Asked {
     /// The model named in the body.
     pub fn model(&self) -> Option<&str> {
-        self.envelope.as_ref().and_then(|envelope| envelope.model(&self.body))
+        self.wish.model.as_deref()
     }
 
-    /// Whether the answer is to be a stream.
-    pub fn streaming(&self) -> bool {
-        self.envelope.as_ref().is_some_and(Envelope::wants_stream)
-    }
-
-    /// Whether the client asked for the usage chunk itself.
-    pub fn wants_usage(&self) -> bool {
-        self.envelope.as_ref().is_some_and(Envelope::wants_usage)
+    /// Lets go of what only further attempts would need. An agent's request is often half a megabyte,
+    /// and its stream may run for an hour.
+    pub fn let_go(&mut self) {
+        self.body = Bytes::new();
+        self.envelope = None;
     }
 }
 
@@ -81,11 +106,11 @@ pub fn scan(
     surface: Surface,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<Option<Envelope>, Fault> {
+) -> Result<Option<Box<Envelope>>, Fault> {
     if matches!(surface, Surface::Other(_)) && (body.is_empty() || !says_json(headers)) {
         return Ok(None);
     }
-    envelope::scan(body).map(Some).map_err(|error| error.fault())
+    envelope::scan(body).map(|found| Some(Box::new(found))).map_err(|error| error.fault())
 }
 
 /// The value of a short text header.

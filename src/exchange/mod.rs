@@ -223,6 +223,10 @@ impl Exchange {
         match relay.feed(chunk, end, now.ms()) {
             Step::Retry => self.give_up_answer(now),
             Step::Whole(body) => self.complete_json(body, now),
+            Step::Open { bytes, content_length } => {
+                self.asked.let_go();
+                Step::Open { bytes, content_length }
+            }
             step => step,
         }
     }
@@ -371,8 +375,10 @@ impl Exchange {
             Some(Kind::Failed) => Outcome::RetryStatus,
             _ => Outcome::ErrorInside,
         };
-        let body = self.relay.as_mut().map(Relay::take_held).unwrap_or_default();
-        self.keep_failed(body);
+        if let Some(relay) = self.relay.as_mut().filter(|relay| relay.is_returnable()) {
+            let body = relay.take_held();
+            self.keep_failed(body);
+        }
         if outcome == Outcome::ErrorInside {
             self.rest_endpoint(now, None);
         }

@@ -94,10 +94,21 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     if let (Some(id), "GET" | "HEAD") = (path.strip_prefix("/v1/models/"), line.method) {
         return Ok(Destination::Model(id));
     }
+    if steps_out(path) {
+        return Err(Fault::new(Code::NotFound, "a path must not hold `.` or `..` segments"));
+    }
     if path == "/v1" || path.starts_with("/v1/") {
         return Ok(Destination::Provider(Surface::Other(dialect_of(line))));
     }
     Err(Fault::new(Code::NotFound, "no such path; the APIs are below /v1"))
+}
+
+/// Whether a provider that normalises paths could be led out of the base URL's path, with our
+/// credential in hand.
+fn steps_out(path: &str) -> bool {
+    let plain =
+        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    plain.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
 }
 
 fn dialect_of(line: &RequestLine<'_>) -> Dialect {
@@ -154,6 +165,10 @@ mod tests {
         assert_eq!(go("GET", "/v2/chat"), Err(Code::NotFound));
         assert_eq!(go("GET", "/v1x"), Err(Code::NotFound));
         assert_eq!(go("POST", "/"), Err(Code::NotFound));
+        for path in ["/v1/../admin", "/v1/%2e%2E/admin", "/v1/a/..%2fb", "/v1/.", "/v1/a/..%5Cb"] {
+            assert_eq!(go("GET", path), Err(Code::NotFound), "{path}");
+        }
+        assert!(go("GET", "/v1/files/a..b").is_ok());
     }
 
     #[test]

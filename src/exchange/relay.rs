@@ -75,15 +75,18 @@ pub struct Orders {
 #[derive(Debug)]
 pub struct Relay {
     orders: Orders,
-    meter: Meter,
+    /// Streams only.
+    meter: Option<Box<Meter>>,
     facts: Vec<EventFact>,
     /// Bytes not passed on yet: a whole document, or the beginning of a stream event.
     held: BytesMut,
     /// Offset in the stream of the first byte of `held`.
     held_at: u64,
-    /// Bytes received in all.
-    received: u64,
+    /// Offset behind the last whole event.
+    whole_until: u64,
     open: bool,
+    /// The whole body of a failed attempt is held.
+    failure_is_whole: bool,
     /// What the meter said at the end of the stream.
     outcome: Option<MeterOutcome>,
     first_event_seen: bool,
@@ -93,12 +96,13 @@ impl Relay {
     /// The relay of an answer whose header has just been read.
     pub fn new(orders: Orders) -> Self {
         Self {
-            meter: Meter::new(orders.surface),
+            meter: (orders.kind == Kind::Stream).then(|| Box::new(Meter::new(orders.surface))),
             facts: Vec::new(),
             held: BytesMut::new(),
             held_at: 0,
-            received: 0,
+            whole_until: 0,
             open: false,
+            failure_is_whole: false,
             outcome: None,
             first_event_seen: false,
             orders,
@@ -115,9 +119,13 @@ impl Relay {
         self.open
     }
 
-    /// Whether the first event, or the first byte that is not blank, has been seen.
-    pub const fn first_event_seen(&self) -> bool {
-        self.first_event_seen
+    /// Whether what is held may be returned as the answer of a failed attempt: part of an answer is
+    /// none. An error event is the last that a stream says.
+    pub const fn is_returnable(&self) -> bool {
+        match self.orders.kind {
+            Kind::Failed => self.failure_is_whole,
+            _ => true,
+        }
     }
 
     /// How the stream ended; `None` while it runs and for anything but streams.
@@ -127,10 +135,7 @@ impl Relay {
 
     /// What the stream said about itself, also when it never came to its end.
     pub fn into_outcome(mut self) -> Option<MeterOutcome> {
-        match self.orders.kind {
-            Kind::Stream => self.outcome.or_else(|| Some(self.meter.finish(|_| {}))),
-            _ => None,
-        }
+        self.outcome.or_else(|| self.meter.as_mut().map(|meter| meter.finish(|_| {})))
     }
 
     /// Notes that the answer is shown from its header on.
@@ -140,7 +145,6 @@ impl Relay {
 
     /// Takes the next piece of the answer; `end` when it is the last one.
     pub fn feed(&mut self, chunk: Bytes, end: bool, now_ms: u64) -> Step {
-        self.received += chunk.len() as u64;
         match self.orders.kind {
             Kind::Stream => self.feed_stream(chunk, end, now_ms),
             Kind::Json => self.feed_json(&chunk, end, now_ms),
@@ -151,10 +155,10 @@ impl Relay {
 
     /// The bytes that end a stream which the upstream broke off, and nothing for other answers.
     pub fn break_off(&mut self, fault: &Fault) -> Bytes {
-        if self.orders.kind != Kind::Stream || self.stream_end().is_some() {
+        let Some(meter) = self.meter.as_mut().filter(|_| self.outcome.is_none()) else {
             return Bytes::new();
-        }
-        self.outcome = Some(self.meter.finish(|_| {}));
+        };
+        self.outcome = Some(meter.finish(|_| {}));
         let whole = self.stream_end() != Some(StreamEnd::Cut);
         // What is held is a piece of an event: no client can read it.
         self.held.clear();
@@ -187,9 +191,12 @@ impl Relay {
     }
 
     fn collect_failure(&mut self, chunk: &Bytes, end: bool) -> Step {
-        let room = ERROR_BODY_BYTES_MAX.saturating_sub(self.held.len());
-        self.held.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if end || chunk.len() >= room { Step::Retry } else { Step::Hold }
+        if self.held.len() + chunk.len() > ERROR_BODY_BYTES_MAX {
+            return Step::Retry;
+        }
+        self.held.extend_from_slice(chunk);
+        self.failure_is_whole = end;
+        if end { Step::Retry } else { Step::Hold }
     }
 
     // --- JSON documents
@@ -244,11 +251,13 @@ impl Relay {
     }
 
     fn read(&mut self, chunk: &[u8], end: bool) {
+        let Some(meter) = &mut self.meter else { return };
         let facts = &mut self.facts;
         facts.clear();
-        self.meter.feed(chunk, |fact| facts.push(fact));
+        meter.feed(chunk, |fact| facts.push(fact));
+        self.whole_until = meter.open_start();
         if end {
-            self.outcome = Some(self.meter.finish(|fact| facts.push(fact)));
+            self.outcome = Some(meter.finish(|fact| facts.push(fact)));
         }
     }
 
@@ -297,7 +306,7 @@ impl Relay {
     /// Up to where bytes may be passed on: the end of the last whole event, unless the unfinished one
     /// has outgrown its bound.
     fn safe_end(&self, chunk_end: u64, end: bool) -> u64 {
-        let whole = self.meter.open_start();
+        let whole = self.whole_until;
         let complete = end && !self.is_cut();
         if complete || chunk_end - whole.max(self.held_at) > TAIL_BYTES_MAX as u64 {
             return chunk_end;
@@ -308,7 +317,7 @@ impl Relay {
     /// What must not reach the client: the usage chunk that only we asked for, and a byte order mark,
     /// on which SDKs lose the first event.
     fn cuts(&self) -> Vec<Range<u64>> {
-        let bom_len = self.meter.bom_len();
+        let bom_len = self.meter.as_ref().map_or(0, |meter| meter.bom_len());
         let bom = (self.held_at < bom_len).then_some(0..bom_len);
         let strip = self.orders.strip_usage;
         let usage_only =
@@ -359,4 +368,188 @@ impl Relay {
 
 fn offset(at: u64, base: u64, length: usize) -> usize {
     usize::try_from(at.saturating_sub(base)).map_or(length, |at| at.min(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const USAGE: &[u8] = include_bytes!("../../tests/fixtures/openai_chat_stream_usage.sse");
+    const TRUNCATED: &[u8] =
+        include_bytes!("../../tests/fixtures/openai_chat_stream_truncated.sse");
+    const COMMENTS: &[u8] = include_bytes!("../../tests/fixtures/openrouter_stream_comments.sse");
+
+    fn orders(kind: Kind) -> Orders {
+        Orders {
+            surface: Surface::Chat,
+            kind,
+            may_retry: true,
+            strip_usage: false,
+            prefix: Vec::new(),
+            header_at_ms: 0,
+        }
+    }
+
+    /// Everything that the client gets when the answer comes in those pieces, or nothing if the
+    /// answer was given up.
+    fn relayed(orders: Orders, pieces: &[&[u8]]) -> Option<Vec<u8>> {
+        let mut relay = Relay::new(orders);
+        let mut out = Vec::new();
+        for (at, piece) in pieces.iter().enumerate() {
+            let end = at + 1 == pieces.len();
+            match relay.feed(Bytes::copy_from_slice(piece), end, 0) {
+                Step::Hold => assert!(out.is_empty(), "held back behind an open gate"),
+                Step::Open { bytes, .. } | Step::Pass(bytes) | Step::Whole(bytes) => {
+                    out.extend_from_slice(&bytes);
+                }
+                Step::Retry => return None,
+            }
+        }
+        Some(out)
+    }
+
+    fn cut_at<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+        let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+        at.extend([0, bytes.len()]);
+        at.sort_unstable();
+        at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+    }
+
+    fn without_usage(stream: &[u8]) -> Vec<u8> {
+        let text = std::str::from_utf8(stream).unwrap();
+        let events = text.split_inclusive("\n\n");
+        events.filter(|event| !event.contains("\"choices\":[]")).collect::<String>().into_bytes()
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_passes_byte_for_byte(cuts in prop::collection::vec(any::<usize>(), 0..40)) {
+            for stream in [USAGE, COMMENTS] {
+                let out = relayed(orders(Kind::Stream), &cut_at(stream, &cuts));
+                prop_assert_eq!(out.as_deref(), Some(stream));
+            }
+        }
+
+        #[test]
+        fn only_the_usage_chunk_is_cut_out(cuts in prop::collection::vec(any::<usize>(), 0..40)) {
+            let strip = Orders { strip_usage: true, ..orders(Kind::Stream) };
+            let out = relayed(strip, &cut_at(USAGE, &cuts));
+            prop_assert_eq!(out, Some(without_usage(USAGE)));
+        }
+
+        #[test]
+        fn a_broken_stream_ends_in_one_whole_error_event(
+            cuts in prop::collection::vec(any::<usize>(), 0..40)
+        ) {
+            let out = relayed(orders(Kind::Stream), &cut_at(TRUNCATED, &cuts)).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let whole = std::str::from_utf8(TRUNCATED).unwrap().rfind("\n\n").unwrap() + 2;
+            prop_assert!(text.as_bytes().starts_with(&TRUNCATED[..whole]));
+            let ends_in_error =
+                text[whole..].starts_with("data: {\"error\":{") && text.ends_with("}\n\n");
+            prop_assert!(ends_in_error);
+        }
+
+        #[test]
+        fn any_bytes_are_answered(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cuts in prop::collection::vec(any::<usize>(), 0..9),
+        ) {
+            for kind in [Kind::Stream, Kind::Json, Kind::Opaque, Kind::Failed] {
+                let _ = relayed(orders(kind), &cut_at(&bytes, &cuts));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_alone_comes_out_the_same() {
+        let bytes: Vec<&[u8]> = USAGE.chunks(1).collect();
+        assert_eq!(relayed(orders(Kind::Stream), &bytes).as_deref(), Some(USAGE));
+    }
+
+    #[test]
+    fn whole_chunks_pass_as_the_buffers_they_came_in() {
+        let mut relay = Relay::new(orders(Kind::Stream));
+        let chunk = Bytes::from_static(b"data: {\"choices\":[{\"index\":0,\"delta\":{}}]}\n\n");
+        assert!(matches!(relay.feed(chunk.clone(), false, 0), Step::Open { .. }));
+        let Step::Pass(out) = relay.feed(chunk.clone(), false, 0) else { panic!("not passed") };
+        assert_eq!(out.as_ptr(), chunk.as_ptr());
+    }
+
+    #[test]
+    fn an_error_as_first_event_is_a_failure_while_another_candidate_is_left() {
+        let error: &[u8] = b": wait\n\ndata: {\"error\":{\"code\":502,\"message\":\"no\"}}\n\n";
+        assert_eq!(relayed(orders(Kind::Stream), &[error]), None);
+        let last = Orders { may_retry: false, ..orders(Kind::Stream) };
+        assert!(relayed(last, &[error]).unwrap().starts_with(error));
+        let event: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+        let late = [event, error].concat();
+        assert!(relayed(orders(Kind::Stream), &[&late]).unwrap().starts_with(&late));
+    }
+
+    #[test]
+    fn comments_are_held_back_for_a_while_and_then_passed() {
+        let mut relay = Relay::new(orders(Kind::Stream));
+        let comment = Bytes::from_static(b": PROCESSING\n\n");
+        assert_eq!(relay.feed(comment.clone(), false, 10), Step::Hold);
+        let twice = Bytes::from_static(b": PROCESSING\n\n: PROCESSING\n\n");
+        let step = relay.feed(comment, false, FIRST_EVENT_HOLD_MS);
+        assert_eq!(step, Step::Open { bytes: twice, content_length: None });
+        let error = Bytes::from_static(b"data: {\"error\":{\"code\":502}}\n\n");
+        assert_eq!(relay.feed(error.clone(), false, FIRST_EVENT_HOLD_MS), Step::Pass(error));
+    }
+
+    #[test]
+    fn the_notice_comes_before_everything() {
+        let told = Orders { prefix: b": notice\n\n".to_vec(), ..orders(Kind::Stream) };
+        let out = relayed(told, &[COMMENTS]).unwrap();
+        assert_eq!(out, [b": notice\n\n", COMMENTS].concat());
+    }
+
+    #[test]
+    fn a_huge_event_passes_in_pieces() {
+        let mut relay = Relay::new(orders(Kind::Stream));
+        let start =
+            Bytes::from_static(b"data: {\"choices\":[{\"index\":0,\"delta\":{}}]}\n\ndata: \"");
+        assert!(matches!(relay.feed(start, false, 0), Step::Open { .. }));
+        let piece = Bytes::from(vec![b'x'; TAIL_BYTES_MAX / 2]);
+        let mut passed = 0;
+        for _ in 0..8 {
+            let Step::Pass(bytes) = relay.feed(piece.clone(), false, 0) else {
+                panic!("not passed")
+            };
+            passed += bytes.len();
+        }
+        assert!(passed > 6 * piece.len(), "{passed}");
+    }
+
+    #[test]
+    fn a_document_is_handed_over_whole() {
+        assert_eq!(relayed(orders(Kind::Json), &[b"{}"]).unwrap(), b"{}");
+        assert_eq!(relayed(orders(Kind::Json), &[b"{", b"}", b""]).unwrap(), b"{}");
+    }
+
+    #[test]
+    fn blank_lines_are_passed_on_after_a_while_and_the_document_still_comes_whole() {
+        let mut relay = Relay::new(orders(Kind::Json));
+        assert_eq!(relay.feed(Bytes::from_static(b"\n"), false, 0), Step::Hold);
+        let step = relay.feed(Bytes::from_static(b"\n"), false, FIRST_EVENT_HOLD_MS);
+        assert_eq!(step, Step::Open { bytes: Bytes::from_static(b"\n\n"), content_length: None });
+        assert_eq!(relay.feed(Bytes::from_static(b"{"), false, 9_000), Step::Pass(Bytes::new()));
+        let whole = relay.feed(Bytes::from_static(b"}"), true, 9_000);
+        assert_eq!(whole, Step::Whole(Bytes::from_static(b"{}")));
+    }
+
+    #[test]
+    fn a_failure_is_kept_whole_or_not_at_all() {
+        let mut relay = Relay::new(orders(Kind::Failed));
+        assert_eq!(relay.feed(Bytes::from_static(b"{\"error\""), false, 0), Step::Hold);
+        assert_eq!(relay.feed(Bytes::from_static(b":1}"), true, 0), Step::Retry);
+        assert!(relay.is_returnable());
+        assert_eq!(relay.take_held(), "{\"error\":1}");
+        let mut relay = Relay::new(orders(Kind::Failed));
+        assert_eq!(relay.feed(Bytes::from(vec![b'x'; 1 << 20]), false, 0), Step::Retry);
+        assert!(!relay.is_returnable());
+    }
 }

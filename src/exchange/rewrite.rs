@@ -69,8 +69,8 @@ pub fn attempt(
 
 fn asks_usage(asked: &Asked, provider: &Provider) -> bool {
     matches!(asked.surface, Surface::Chat | Surface::Completions)
-        && asked.streaming()
-        && !asked.wants_usage()
+        && asked.wish.stream
+        && !asked.wish.usage
         && provider.abilities.ask_usage
 }
 

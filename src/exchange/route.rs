@@ -86,7 +86,9 @@ impl Chooser<'_> {
     fn named(&self, index: usize, via: Via) -> Result<Plan, Fault> {
         self.allowed(index)?;
         self.speaks(index)?;
+        let pinned = self.asked.principal.agent.mode == Mode::Pinned;
         let chain = self.scene.current.snapshot.catalog.chain(index).iter().copied();
+        let chain = chain.filter(|_| !pinned);
         let order = std::iter::once(index).chain(chain.filter(|&next| self.usable(next))).collect();
         let decision = match via {
             Via::Named => "named",

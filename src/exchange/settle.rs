@@ -76,7 +76,7 @@ impl Exchange {
         if !self.is_billed() && known.is_none() {
             return Bill::NONE;
         }
-        let input = estimate::input_tokens(self.asked.body.len() as u64);
+        let input = estimate::input_tokens(self.asked.wish.body_bytes);
         let usage = estimate::fill(known, input, estimate::output_tokens(output_bytes, events));
         let table_cost = self.table_cost(&usage, &[]);
         Bill { usage: Some(usage), source: UsageSource::Estimated, cost: table_cost, table_cost }
@@ -112,7 +112,7 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
     let bill = exchange.final_bill();
     record.attempts = std::mem::take(&mut exchange.attempts);
     record.decision = exchange.plan.decision;
-    record.streaming = exchange.asked.streaming();
+    record.streaming = exchange.asked.wish.stream;
     let answered = record.attempts.last().is_some_and(|last| last.outcome == Outcome::Answered);
     if answered {
         record.served_model = exchange.current_model().map(|model| Arc::clone(&model.id));

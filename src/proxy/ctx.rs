@@ -122,6 +122,13 @@ impl Ctx {
         }
     }
 
+    /// The clocks. One reading serves both: the wall clock is read once per request.
+    pub fn now(&self) -> Now {
+        let us = self.shared.live.now_us();
+        let passed_ms = us.saturating_sub(self.started.us) / 1_000;
+        Now { us, unix_ms: self.started.unix_ms + passed_ms }
+    }
+
     /// The dialect in which to refuse.
     pub fn dialect(&self) -> Dialect {
         self.draft.surface.map_or(Dialect::OpenAi, Surface::dialect)
@@ -129,7 +136,7 @@ impl Ctx {
 
     /// Notes that somebody else is waited for.
     pub fn wait_begins(&mut self) {
-        self.waiting_since_us.get_or_insert(self.shared.now().us);
+        self.waiting_since_us.get_or_insert(self.now().us);
     }
 
     /// Notes that the wait is over. Waits after the first byte do not count as overhead anyway.
@@ -137,7 +144,7 @@ impl Ctx {
         if let Some(since) = self.waiting_since_us.take()
             && self.first_byte_us.is_none()
         {
-            self.waited_us += self.shared.now().us.saturating_sub(since);
+            self.waited_us += self.now().us.saturating_sub(since);
         }
     }
 
@@ -149,7 +156,7 @@ impl Ctx {
         self.response_bytes += bytes as u64;
         if self.first_byte_us.is_none() {
             self.wait_ends();
-            self.first_byte_us = Some(self.shared.now().us.saturating_sub(self.started.us));
+            self.first_byte_us = Some(self.now().us.saturating_sub(self.started.us));
         }
     }
 
@@ -175,12 +182,13 @@ impl Ctx {
     /// # Errors
     /// An error that leads to the next candidate.
     pub fn relay(&mut self, chunk: Bytes, end: bool) -> Result<Bytes> {
-        let now = self.shared.now();
+        let now = self.now();
         let Some(exchange) = self.exchange.as_mut() else { return Ok(chunk) };
         let bytes = match exchange.on_body(chunk, end, now) {
             Step::Hold => Bytes::new(),
             Step::Open { bytes, content_length } => {
                 self.gate.open(content_length);
+                self.attempt = None;
                 bytes
             }
             Step::Pass(bytes) | Step::Whole(bytes) => bytes,
@@ -204,7 +212,7 @@ impl Ctx {
     /// The provider could not be reached. Whether another attempt follows.
     pub fn cannot_connect(&mut self) -> bool {
         self.wait_ends();
-        let now = self.shared.now();
+        let now = self.now();
         self.exchange
             .as_mut()
             .is_some_and(|exchange| exchange.on_failure(Reply::ConnectFailed, now))
@@ -213,7 +221,7 @@ impl Ctx {
     /// An attempt broke. Whether another one follows.
     pub fn attempt_broke(&mut self, error: &Error, reused: bool) -> bool {
         self.wait_ends();
-        let now = self.shared.now();
+        let now = self.now();
         let Some(exchange) = self.exchange.as_mut() else { return false };
         let expired = self.gate.expired();
         if self.gate.client_gone() || !expired && service::is_downstream(error) {
@@ -303,7 +311,7 @@ impl Ctx {
             return;
         }
         self.wait_ends();
-        let now = self.shared.now();
+        let now = self.now();
         let end = self.end.or_else(|| self.stream_end()).unwrap_or(fallback_end);
         let record = self.make_record(end, now);
         self.shared.recorder.send(record);

@@ -5,6 +5,8 @@
 //! for ever; and its filters run only once the head is complete.
 
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,39 +57,51 @@ impl Doorman {
         options.h2_idle_timeout = Some(Duration::from_millis(HEAD_MS_MAX));
         Self { proxy: Arc::new(proxy), shared, options }
     }
+}
 
-    async fn head_in_time(
-        &self,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let work = self.proxy.process_new_http(session, shutdown);
-        tokio::pin!(work);
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = tokio::time::sleep(Duration::from_millis(HEAD_MS_MAX)) => {}
-        }
-        if DOOR.with(|door| door.head_read.get()) { work.await } else { None }
+/// What a connection's turn comes to: the connection itself, if it can take another request.
+type Turn<'a> = Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'a>>;
+
+/// Runs the turn, but ends it if its head is not there in time.
+async fn head_in_time(mut work: Turn<'_>) -> Option<ReusedHttpStream> {
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(Duration::from_millis(HEAD_MS_MAX)) => {}
     }
+    if DOOR.with(|door| door.head_read.get()) { work.await } else { None }
 }
 
 #[async_trait]
 impl HttpServerApp for Doorman {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    // Written out instead of `async fn`: the session moves straight into the proxy's own future and
+    // takes no second place in ours, for as long as a stream runs.
+    fn process_new_http<'a, 'b, 'c>(
+        self: &'a Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if session.is_http2() {
-            return self.proxy.process_new_http(session, shutdown).await;
+        shutdown: &'b ShutdownWatch,
+    ) -> Turn<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        let http2 = session.is_http2();
+        let work = self.proxy.process_new_http(session, shutdown);
+        if http2 {
+            return work;
         }
         let max = self.shared.live.load().snapshot.server.connections_max;
         let connections = &self.shared.load.connections;
         // A few more than allowed are let in to be told so; beyond that there is only the door.
-        let _ticket = connections.enter(max.saturating_add(max / 8 + 16))?;
+        let Some(ticket) = connections.enter(max.saturating_add(max / 8 + 16)) else {
+            return Box::pin(std::future::ready(None));
+        };
         let door = Door { head_read: Cell::new(false), crowded: connections.count() > max };
-        DOOR.scope(door, self.head_in_time(session, shutdown)).await
+        Box::pin(DOOR.scope(door, async move {
+            let _ticket = ticket;
+            head_in_time(work).await
+        }))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

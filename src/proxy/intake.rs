@@ -13,7 +13,7 @@ use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
 use crate::config::current::Current;
 use crate::exchange::Exchange;
-use crate::exchange::asked::{self, Asked};
+use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::path::{self, Destination, RequestLine};
 use crate::exchange::route::{self, Scene};
 use crate::identity::principal::Principal;
@@ -120,8 +120,10 @@ async fn read_request(
     ctx.draft.request_bytes = body.len() as u64;
     let head = session.req_header();
     let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let envelope = asked::scan(surface, &head.headers, &body)?;
     let asked = Asked {
-        envelope: asked::scan(surface, &head.headers, &body)?,
+        wish: Wish::of(envelope.as_deref(), &body),
+        envelope,
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
         target: path::upstream_path(path_and_query).to_owned(),
@@ -129,18 +131,19 @@ async fn read_request(
         principal,
         body,
     };
-    ctx.draft.model = asked::bounded_name(asked.model().unwrap_or_default());
+    if let Some(model) = &asked.wish.model {
+        ctx.draft.model = Arc::clone(model);
+    }
     ctx.draft.session.clone_from(&asked.session);
     Ok(asked)
 }
 
 fn start_exchange(ctx: &mut Ctx, current: Arc<Current>, asked: Asked) -> Result<(), Fault> {
-    if asked.streaming() {
+    if asked.wish.stream {
         let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
         ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
     }
-    let scene =
-        Scene { current: &current, rotation: &ctx.shared.rotation, now_ms: ctx.shared.now().ms() };
+    let scene = Scene { current: &current, rotation: &ctx.shared.rotation, now_ms: ctx.now().ms() };
     let plan = route::plan(&scene, &asked)?;
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan)));
     Ok(())

@@ -12,7 +12,7 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 
 use crate::base::limit::{
-    IDLE_UPSTREAMS_MAX, PROXY_TRIES_MAX, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES,
+    IDLE_UPSTREAMS_MAX, PROXY_TRIES_MAX, TLS_READ_BUFFER_BYTES, WRITE_BUFFER_BYTES,
 };
 use crate::config::snapshot::Server as Settings;
 use crate::proxy::background::{Admin, Leaving, Reloading, Signals};
@@ -73,7 +73,10 @@ fn data_plane(settings: &Settings, shared: &Arc<Shared>) -> Result<Service<Doorm
     let doorman = Doorman::new(proxy, Arc::clone(shared), settings.h2c);
     let mut service = Service::new("data plane".to_owned(), doorman);
     for address in &settings.listen {
-        let buffers = L4BufferSettings::new(READ_BUFFER_BYTES, WRITE_BUFFER_BYTES);
+        // Pingora's 64 KiB read buffer would be most of an idle stream's memory. Heads and bodies are
+        // read into buffers of their own, so without TLS (whose reads are small) none is needed.
+        let read = if settings.tls.is_some() { TLS_READ_BUFFER_BYTES } else { 0 };
+        let buffers = L4BufferSettings::new(read, WRITE_BUFFER_BYTES);
         let mut listener = ListenerConfig::tcp(address.to_string()).l4_buffer(buffers);
         if let Some(tls) = &settings.tls {
             let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());

@@ -83,7 +83,7 @@ impl ProxyHttp for Weir {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
         loop {
-            let now = self.shared.now();
+            let now = ctx.now();
             let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
             let attempt = match exchange.next_attempt(now) {
                 Ok(Some(attempt)) => attempt,
@@ -147,7 +147,7 @@ impl ProxyHttp for Weir {
         if header.status.is_informational() {
             return Ok(());
         }
-        let now = self.shared.now();
+        let now = ctx.now();
         let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
         match exchange.on_header(header.status.as_u16(), &header.headers, now) {
             OnHeader::Retry => return Err(ctx.next_candidate()),
