@@ -11,12 +11,13 @@ use parking_lot::Mutex;
 use crate::admin::handlers::Parts as AdminParts;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::demo;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader};
 use crate::engine::source::Source;
 use crate::identity::key;
-use crate::proxy::background::{Admin, Reloading};
+use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::telemetry::logging::{self, Format};
@@ -62,6 +63,12 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let prefix = u64::from_le_bytes(random()?);
     let shared =
         Shared::new(Arc::clone(&live), Arc::clone(&recorder), Arc::clone(&metrics), prefix);
+    let last_records = Arc::clone(&recorder);
+    let leave: Leave = Arc::new(move || {
+        last_records.stop();
+        demo::clean_up();
+        std::process::exit(0)
+    });
     let admin = Admin {
         address: settings.admin,
         listener: Mutex::new(admin_listener),
@@ -77,14 +84,7 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let shared = Arc::new(shared);
     let reloading = Reloading { reloader, watch };
     tracing::info!(listen = ?settings.listen, admin = %settings.admin, "weir is up");
-    server::run(&settings, Parts { shared, admin, reloading, upgrade })
-}
-
-/// Writes what is still to be written and ends the process.
-pub fn leave(recorder: &Recorder) -> ! {
-    recorder.stop();
-    crate::demo::clean_up();
-    std::process::exit(0)
+    server::run(&settings, Parts { shared, admin, reloading, leave, upgrade })
 }
 
 /// `weir check`.

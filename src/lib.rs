@@ -20,14 +20,16 @@ pub mod telemetry;
 // Floor 5: long-lived parts.
 #[cfg(feature = "gateway")]
 pub mod engine;
-// Floor 6: sockets.
+// Floor 6: the admin port.
 #[cfg(feature = "gateway")]
 pub mod admin;
+// Floor 7: the data plane on Pingora.
+#[cfg(feature = "gateway")]
+pub mod proxy;
+// The roof: composition and commands.
 #[cfg(feature = "gateway")]
 pub mod app;
 #[cfg(feature = "gateway")]
 pub mod cli;
 #[cfg(feature = "gateway")]
 pub mod demo;
-#[cfg(feature = "gateway")]
-pub mod proxy;

@@ -349,7 +349,8 @@ impl Exchange {
         let kept = passing.map(|(name, value)| (name.clone(), value.clone())).collect();
         if let Some(current) = &mut self.current {
             current.headers = kept;
-            current.length_announced = headers.contains_key(http::header::CONTENT_LENGTH);
+            current.length_announced = headers.contains_key(http::header::CONTENT_LENGTH)
+                && !headers.contains_key(http::header::CONTENT_ENCODING);
         }
     }
 

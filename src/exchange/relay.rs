@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::{
-    ANSWER_BYTES_MAX, ERROR_BODY_BYTES_MAX, FIRST_EVENT_HOLD_MS, TAIL_BYTES_MAX,
+    ANSWER_BYTES_MAX, ERROR_BODY_BYTES_MAX, FIRST_EVENT_HOLD_MS, HOLD_BYTES_MAX, TAIL_BYTES_MAX,
 };
 use crate::base::surface::Surface;
 use crate::dialect::error_body;
@@ -48,6 +48,8 @@ pub enum Kind {
     Stream,
     /// One JSON document.
     Json,
+    /// A JSON document too large to be read.
+    Unread,
     /// Anything else, and every error that is passed on: neither read nor changed.
     Opaque,
     /// The body of a failed attempt, collected in case that all candidates fail.
@@ -148,7 +150,7 @@ impl Relay {
         match self.orders.kind {
             Kind::Stream => self.feed_stream(chunk, end, now_ms),
             Kind::Json => self.feed_json(&chunk, end, now_ms),
-            Kind::Opaque => self.pass(chunk),
+            Kind::Opaque | Kind::Unread => self.pass(chunk),
             Kind::Failed => self.collect_failure(&chunk, end),
         }
     }
@@ -211,7 +213,7 @@ impl Relay {
             return Step::Whole(self.take_held());
         }
         if self.held.len() > ANSWER_BYTES_MAX {
-            self.orders.kind = Kind::Opaque;
+            self.orders.kind = Kind::Unread;
             let bytes = self.take_held();
             return self.pass(bytes);
         }
@@ -241,8 +243,9 @@ impl Relay {
                 None => {}
             }
         }
-        let ready = self.first_event_seen || self.open || end || self.hold_is_over(now_ms);
-        if !ready {
+        let full = self.held.len() + chunk.len() > HOLD_BYTES_MAX;
+        let over = full || self.hold_is_over(now_ms);
+        if !(self.first_event_seen || self.open || end || over) {
             self.held.extend_from_slice(&chunk);
             return Step::Hold;
         }
@@ -522,6 +525,16 @@ mod tests {
             passed += bytes.len();
         }
         assert!(passed > 6 * piece.len(), "{passed}");
+    }
+
+    #[test]
+    fn a_stream_without_a_first_event_is_not_held_for_ever() {
+        let mut relay = Relay::new(orders(Kind::Stream));
+        let piece = Bytes::from(vec![b'x'; HOLD_BYTES_MAX / 2]);
+        assert_eq!(relay.feed(piece.clone(), false, 0), Step::Hold);
+        assert_eq!(relay.feed(piece.clone(), false, 0), Step::Hold);
+        let Step::Open { bytes, .. } = relay.feed(piece, false, 0) else { panic!("held") };
+        assert!(bytes.len() > HOLD_BYTES_MAX);
     }
 
     #[test]

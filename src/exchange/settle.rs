@@ -8,7 +8,7 @@ use crate::base::money::{NanoUsd, PicoUsd};
 use crate::base::surface::Surface;
 use crate::config::catalog::{Catalog, Model};
 use crate::dialect::notice::NoticeMode;
-use crate::exchange::relay::Kind;
+use crate::exchange::relay::{Kind, Relay};
 use crate::exchange::{Exchange, Now};
 use crate::record::{End, Outcome, Record, UsageSource};
 use crate::usage::answer::AnswerFacts;
@@ -120,7 +120,8 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
             exchange.current.as_ref().map(|current| Arc::clone(&current.provider.name));
         record.switched = exchange.switched();
         let shown = exchange.around.snapshot.stream.notice != NoticeMode::Off;
-        let readable = exchange.relay.as_ref().is_some_and(|relay| relay.kind() != Kind::Opaque);
+        let kind = exchange.relay.as_ref().map(Relay::kind);
+        let readable = matches!(kind, Some(Kind::Stream | Kind::Json));
         record.notice = record.switched && shown && readable;
     }
     record.usage = bill.usage;
@@ -152,7 +153,7 @@ impl Exchange {
                 outcome.filter(|_| shown).map_or(Bill::NONE, |outcome| of_stream(self, &outcome))
             }
             // A document that never became whole, or was too large to be read.
-            Kind::Json => self.estimate(None, 0, 0),
+            Kind::Json | Kind::Unread => self.estimate(None, 0, 0),
             Kind::Opaque | Kind::Failed => Bill::NONE,
         }
     }

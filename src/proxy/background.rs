@@ -92,7 +92,12 @@ impl Admin {
 pub struct Leaving {
     /// Where the open requests are counted.
     pub shared: Arc<Shared>,
+    /// The last thing to do.
+    pub leave: Leave,
 }
+
+/// Writes what is still to be written and ends the process.
+pub type Leave = Arc<dyn Fn() + Send + Sync>;
 
 #[async_trait]
 impl BackgroundService for Leaving {
@@ -105,7 +110,7 @@ impl BackgroundService for Leaving {
             () = no_requests(load) => {}
             () = next(again.as_mut()) => tracing::warn!(open = load.requests.count(), "stopped at once, as asked"),
         }
-        crate::app::leave(&self.shared.recorder);
+        (self.leave)();
     }
 }
 

@@ -16,6 +16,7 @@ use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::proxy::held::{Drain, Gate};
+use crate::proxy::inflate::Inflate;
 use crate::proxy::reply::{self, Reply as LocalReply};
 use crate::proxy::service;
 use crate::proxy::shared::{Shared, Ticket};
@@ -41,6 +42,8 @@ pub struct Ctx {
     pub draft: Draft,
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
+    /// What undoes the content encoding of the present answer.
+    pub inflate: Option<Inflate>,
     /// A refusal to be written when Pingora has given up the upstream.
     pub refusal: Option<Fault>,
     /// An error was made on purpose, to have the next candidate tried.
@@ -97,6 +100,7 @@ impl Ctx {
             gate: Arc::new(Gate::default()),
             exchange: None,
             attempt: None,
+            inflate: None,
             draft: Draft {
                 agent: Arc::clone(&empty),
                 surface: None,
@@ -183,6 +187,10 @@ impl Ctx {
     /// An error that leads to the next candidate.
     pub fn relay(&mut self, chunk: Bytes, end: bool) -> Result<Bytes> {
         let now = self.now();
+        let chunk = match &mut self.inflate {
+            Some(inflate) => inflate.feed(&chunk, end).map_err(|_| service::broken_encoding())?,
+            None => chunk,
+        };
         let Some(exchange) = self.exchange.as_mut() else { return Ok(chunk) };
         let bytes = match exchange.on_body(chunk, end, now) {
             Step::Hold => Bytes::new(),

@@ -92,8 +92,17 @@ fn check_head(session: &ServerSession) -> Result<(), Fault> {
     if memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
         return bad("header lines must end in CR LF");
     }
+    if head.raw_path().iter().any(|byte| !byte.is_ascii_graphic()) {
+        return bad("the request target holds bytes that do not belong there");
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    {
+        return bad("the only transfer coding is chunked, once");
+    }
     // Pingora has taken the length away by then; only the raw bytes still show both.
-    if head.headers.contains_key(TRANSFER_ENCODING) && has_field(&raw, b"content-length") {
+    if has_field(&raw, b"content-length") {
         return bad("Content-Length and Transfer-Encoding exclude each other");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Floor 6: the data plane on Pingora. Callbacks carry bytes and effects; every decision is made by
+//! Floor 7: the data plane on Pingora. Callbacks carry bytes and effects; every decision is made by
 //! `exchange`. Pingora is named in this room only.
 
 pub mod background;
@@ -6,6 +6,7 @@ pub mod collect;
 pub mod ctx;
 pub mod doorman;
 pub mod held;
+pub mod inflate;
 pub mod intake;
 pub mod local;
 pub mod peer;

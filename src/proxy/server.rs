@@ -15,7 +15,7 @@ use crate::base::limit::{
     IDLE_UPSTREAMS_MAX, PROXY_TRIES_MAX, TLS_READ_BUFFER_BYTES, WRITE_BUFFER_BYTES,
 };
 use crate::config::snapshot::Server as Settings;
-use crate::proxy::background::{Admin, Leaving, Reloading, Signals};
+use crate::proxy::background::{Admin, Leave, Leaving, Reloading, Signals};
 use crate::proxy::doorman::Doorman;
 use crate::proxy::service::Weir;
 use crate::proxy::shared::Shared;
@@ -28,6 +28,8 @@ pub struct Parts {
     pub admin: Admin,
     /// What reloads the configuration.
     pub reloading: Reloading,
+    /// The last thing to do.
+    pub leave: Leave,
     /// Whether to take the listeners over from a running process.
     pub upgrade: bool,
 }
@@ -45,10 +47,12 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(), String> {
     let handing_over = Arc::clone(&parts.admin.handing_over);
     server.add_service(background_service("admin", parts.admin));
     server.add_service(background_service("reload", parts.reloading));
-    let leaving = Leaving { shared: Arc::clone(&parts.shared) };
+    let leave = Arc::clone(&parts.leave);
+    let leaving = Leaving { shared: Arc::clone(&parts.shared), leave };
     server.add_service(background_service("leaving", leaving));
     server.run(RunArgs { shutdown_signal: Box::new(Signals { handing_over }) });
-    crate::app::leave(&parts.shared.recorder)
+    (parts.leave)();
+    Ok(())
 }
 
 fn conf(settings: &Settings) -> ServerConf {

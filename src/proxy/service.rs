@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
-use pingora_core::protocols::http::compression::ResponseCompressionCtx;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
@@ -23,6 +22,7 @@ use crate::exchange::headers::answer_header_passes;
 use crate::exchange::relay::{Kind, Relay};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::held;
+use crate::proxy::inflate::Inflate;
 use crate::proxy::intake::{self, Admitted};
 use crate::proxy::peer;
 use crate::proxy::reply::{self, Reply};
@@ -80,7 +80,7 @@ impl ProxyHttp for Weir {
     }
 
     /// The next candidate, resolved; candidates whose name cannot be resolved are passed over.
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
         loop {
             let now = ctx.now();
@@ -95,8 +95,6 @@ impl ProxyHttp for Weir {
                     return Err(internal("the attempt cannot be built"));
                 }
             };
-            // A fresh one for each attempt: it keeps the state of the answer before.
-            session.upstream_compression = ResponseCompressionCtx::new(0, true, false);
             ctx.wait_begins();
             let address = self.shared.resolver.address(&attempt.provider).await;
             let provider = Arc::clone(&attempt.provider);
@@ -156,6 +154,11 @@ impl ProxyHttp for Weir {
                 return Err(upstream_error(ErrorType::InternalError, "refused"));
             }
             OnHeader::Relay => {}
+        }
+        let encoding = header.headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+        ctx.inflate = Inflate::of(encoding).map_err(|_| broken_encoding())?;
+        if ctx.inflate.is_some() {
+            header.remove_header(&CONTENT_LENGTH);
         }
         accept_header(session, header, ctx)
     }
@@ -278,6 +281,11 @@ pub fn upstream_error(kind: ErrorType, why: &'static str) -> Box<Error> {
     error.as_up();
     error.set_retry(false);
     error
+}
+
+/// The error of an answer whose content encoding cannot be undone.
+pub fn broken_encoding() -> Box<Error> {
+    upstream_error(ErrorType::InvalidHTTPHeader, "the content encoding cannot be undone")
 }
 
 /// Whether the error came from the client's side of the connection.

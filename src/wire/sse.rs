@@ -287,12 +287,12 @@ fn write_lines(out: &mut Vec<u8>, prefix: &[u8], text: &[u8]) {
 #[derive(Clone, Copy)]
 struct Fields<'a> {
     name: &'a [u8],
-    data: Data<'a>,
+    data: Lines<'a>,
 }
 
 /// The data lines of a block so far. Most have one, which is then never copied.
 #[derive(Clone, Copy)]
-enum Data<'a> {
+enum Lines<'a> {
     None,
     One(&'a [u8]),
     Joined,
@@ -319,14 +319,14 @@ impl<'a> Fields<'a> {
     }
 
     fn data_line(&mut self, value: &'a [u8], joined: &mut Vec<u8>) {
-        if let Data::None = self.data {
-            self.data = Data::One(value);
+        if let Lines::None = self.data {
+            self.data = Lines::One(value);
             return;
         }
-        if let Data::One(first) = self.data {
+        if let Lines::One(first) = self.data {
             joined.clear();
             joined.extend_from_slice(first);
-            self.data = Data::Joined;
+            self.data = Lines::Joined;
         }
         joined.push(b'\n');
         joined.extend_from_slice(value);
@@ -334,9 +334,9 @@ impl<'a> Fields<'a> {
 
     fn into_event(self, range: Range<u64>, joined: &'a [u8]) -> Event<'a> {
         let (data, has_data) = match self.data {
-            Data::None => (&joined[..0], false),
-            Data::One(data) => (data, true),
-            Data::Joined => (joined, true),
+            Lines::None => (&joined[..0], false),
+            Lines::One(data) => (data, true),
+            Lines::Joined => (joined, true),
         };
         let name = (!self.name.is_empty()).then_some(self.name);
         Event { name, data, has_data, range, oversized: false, terminated: true }
@@ -364,7 +364,7 @@ fn read_block<'a>(
     joined: &mut Vec<u8>,
     extent: Extent,
 ) -> Result<(usize, Fields<'a>), usize> {
-    let mut fields = Fields { name: b"", data: Data::None };
+    let mut fields = Fields { name: b"", data: Lines::None };
     let comment = text.first() == Some(&b':');
     let mut at = 0;
     loop {
