@@ -13,5 +13,4 @@ for scenario in unary_1k rate_1000 latency_c1 sse_200 body_1m idle_streams fallb
   "$here/$scenario.sh" >/dev/null || echo "$scenario failed" >&2
 done
 echo "$(uname -sr), $(nproc) cores, $(date -u +%F), ${ROUNDS:-3} rounds of ${RUN_SECONDS:-2} s"
-[ "${WEIR_LEDGER:-1}" != 0 ] || echo "weir WITHOUT store and budget: not the figures of the goals"
 "${LOADTEST:-$built/loadtest}" table "$OUT"

@@ -109,6 +109,7 @@ fn model_by_upstream_id<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Mode
 /// Fills in everything that the exchange knows about its request.
 pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
     exchange.close_attempt(record.end, now);
+    let kind = exchange.relay.as_ref().map(Relay::kind);
     let bill = exchange.final_bill();
     record.attempts = std::mem::take(&mut exchange.attempts);
     record.decision = exchange.plan.decision;
@@ -120,7 +121,6 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
             exchange.current.as_ref().map(|current| Arc::clone(&current.provider.name));
         record.switched = exchange.switched();
         let shown = exchange.around.snapshot.stream.notice != NoticeMode::Off;
-        let kind = exchange.relay.as_ref().map(Relay::kind);
         let readable = matches!(kind, Some(Kind::Stream | Kind::Json));
         record.notice = record.switched && shown && readable;
     }

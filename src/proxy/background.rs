@@ -102,8 +102,9 @@ pub type Leave = Arc<dyn Fn() + Send + Sync>;
 #[async_trait]
 impl BackgroundService for Leaving {
     async fn start(&self, shutdown: ShutdownWatch) {
-        let mut again = signal(SignalKind::interrupt()).ok();
         stopped(shutdown).await;
+        // Registered only now: the very signal that began the stop would be delivered here as well.
+        let mut again = signal(SignalKind::interrupt()).ok();
         self.shared.draining.store(true, Ordering::Relaxed);
         let load = &self.shared.load;
         tokio::select! {

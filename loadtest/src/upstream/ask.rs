@@ -106,6 +106,8 @@ pub struct Ask {
     pub tool: Option<String>,
     /// Inputs of an embeddings request.
     pub inputs: u64,
+    /// Embeddings are wanted as base64, as some SDKs always want them.
+    pub base64: bool,
 }
 
 impl Ask {
@@ -131,6 +133,7 @@ impl Ask {
             choices: body["n"].as_u64().unwrap_or(1).clamp(1, CHOICES_MAX),
             tool,
             inputs: body["input"].as_array().map_or(1, |list| list.len() as u64),
+            base64: body["encoding_format"] == "base64",
             fault,
         }
     }

@@ -18,6 +18,8 @@ const MODELS: [&str; 6] =
     ["mock-model", "mock-429", "mock-503", "mock-slow", "mock-cut", "text-embedding-mock"];
 /// Numbers of one embedding.
 const DIMENSIONS: usize = 8;
+/// The same embedding as base64 of little-endian numbers.
+const VECTOR_BASE64: &str = "AAAAPgAAAD4AAAA+AAAAPgAAAD4AAAA+AAAAPgAAAD4=";
 /// Characters of a credential's hash shown by an echo.
 const HASH_PREFIX: usize = 16;
 
@@ -45,7 +47,7 @@ fn model_object(id: &str) -> Value {
 
 /// `/embeddings`.
 pub fn embeddings(ask: &Ask) -> Answer {
-    let vector = vec![0.125_f32; DIMENSIONS];
+    let vector = if ask.base64 { json!(VECTOR_BASE64) } else { json!(vec![0.125_f32; DIMENSIONS]) };
     let list: Vec<Value> = (0..ask.inputs)
         .map(|index| json!({"object": "embedding", "index": index, "embedding": vector}))
         .collect();

@@ -59,7 +59,8 @@ fn coded(code: u16) -> Value {
     json!({"error": {"code": code, "message": message(code), "metadata": metadata}})
 }
 
-/// What the dialect sends when it fails in mid-stream; `head` is the open chat chunk object.
+/// What the dialect sends when it fails in mid-stream; `head` is the open chunk object of
+/// Chat, and the id of a Responses answer.
 pub fn in_stream(ask: &Ask, head: &str, sequence: u64) -> Vec<Bytes> {
     let status = ask.fault.inside.unwrap_or(502);
     let text = match (&ask.surface, ask.manner) {
@@ -70,7 +71,7 @@ pub fn in_stream(ask: &Ask, head: &str, sequence: u64) -> Vec<Bytes> {
         (Surface::Responses, _) => {
             let error = json!({"code": "server_error", "message": message(status)});
             let response = json!({
-                "id": "resp_mock", "object": "response", "status": "failed", "error": error,
+                "id": head, "object": "response", "status": "failed", "error": error,
                 "model": ask.model, "output": [], "usage": null,
             });
             let event = json!({

@@ -29,7 +29,7 @@ pub fn stream(ask: &Ask, serial: u64) -> Frames {
     let name = if ask.limited { "response.incomplete" } else { "response.completed" };
     let sequence = writer.sequence;
     writer.event(name, json!({"response": finished(ask, serial)}));
-    writer.frames.failure = refuse::in_stream(ask, "", sequence);
+    writer.frames.failure = refuse::in_stream(ask, &id(serial), sequence);
     writer.frames
 }
 
@@ -104,9 +104,13 @@ fn item(ask: &Ask) -> Value {
 }
 
 /// The response object at its start.
+fn id(serial: u64) -> String {
+    format!("resp_mock_{serial}")
+}
+
 fn response(ask: &Ask, serial: u64) -> Value {
     json!({
-        "id": format!("resp_mock_{serial}"),
+        "id": id(serial),
         "object": "response",
         "created_at": CREATED,
         "status": "in_progress",
