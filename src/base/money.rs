@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// Nano-dollars in one US dollar.
-const NANO_PER_USD: i128 = 1_000_000_000;
+const NANO_PER_USD: u64 = 1_000_000_000;
 /// Pico-dollars in one nano-dollar.
 const PICO_PER_NANO: i128 = 1_000;
 
@@ -64,9 +64,9 @@ impl NanoUsd {
 impl fmt::Display for NanoUsd {
     /// A plain decimal in USD without trailing zeros: `0.00057`, `12`, `-0.5`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let amount = i128::from(self.0);
-        let (whole, part) = (amount.abs() / NANO_PER_USD, amount.abs() % NANO_PER_USD);
-        let sign = if amount < 0 { "-" } else { "" };
+        let amount = self.0.unsigned_abs();
+        let (whole, part) = (amount / NANO_PER_USD, amount % NANO_PER_USD);
+        let sign = if self.0 < 0 { "-" } else { "" };
         if part == 0 {
             return write!(f, "{sign}{whole}");
         }

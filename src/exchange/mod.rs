@@ -167,7 +167,8 @@ impl Exchange {
             }
         };
         let with_theirs = self.plan.credential_for == Some(provider.index);
-        let attempt = rewrite::attempt(&self.asked, &provider, model, with_theirs)?;
+        let models = self.models_at(&provider, model);
+        let attempt = rewrite::attempt(&self.asked, &provider, &models, with_theirs)?;
         self.current = Some(Running {
             candidate,
             provider,
@@ -304,6 +305,18 @@ impl Exchange {
             Candidate::Model(index) => self.around.snapshot.catalog.get(*index),
             Candidate::Provider(_) => None,
         }
+    }
+
+    /// The model to ask for, and those that the same provider would be asked for next.
+    fn models_at<'a>(&'a self, provider: &Provider, model: Option<&'a Model>) -> Vec<&'a Model> {
+        let mut models: Vec<&Model> = model.into_iter().collect();
+        if provider.abilities.native_fallback {
+            let later = self.plan.candidates[self.tried..].iter().map_while(|candidate| {
+                self.model_of(candidate).filter(|model| model.provider.index == provider.index)
+            });
+            models.extend(later.filter(|model| !model.is_wildcard()));
+        }
+        models
     }
 
     fn current_model(&self) -> Option<&Model> {

@@ -254,7 +254,8 @@ impl Ctx {
             session.set_keepalive(None);
             return 0;
         }
-        if session.response_written().is_some() {
+        // A `100 Continue` of ours is no answer.
+        if session.response_written().is_some_and(|header| !header.status.is_informational()) {
             return self.finish_broken(session).await;
         }
         let mut reply = self.failed_reply();
