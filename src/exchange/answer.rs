@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
+use crate::config::catalog::Model;
 use crate::dialect::notice::{self, ChunkFrame, Notice, NoticeMode};
 use crate::exchange::asked::{is_event_stream, is_json};
 use crate::exchange::headers::answer_header_passes;
@@ -82,8 +83,7 @@ pub fn notice_prefix(exchange: &Exchange, now: Now) -> Vec<u8> {
 pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> {
     let mut headers = Vec::with_capacity(5);
     let text = |value: &str| HeaderValue::from_str(value).ok();
-    let model =
-        exchange.current_model().filter(|model| !model.is_wildcard()).map(|model| &*model.id);
+    let model = exchange.current_model().map(|model| exchange.shown_id(model));
     if let Some(model) = model.or(exchange.asked.model()).and_then(text) {
         headers.push(("x-gateway-model-used", model));
     }
@@ -199,16 +199,21 @@ impl Exchange {
         out.extend_from_slice(b",\"original_model\":");
         quote_into(self.asked.model().unwrap_or_default(), out);
         out.extend_from_slice(b",\"model\":");
-        quote_into(self.current_model().map_or("", |model| &model.id), out);
+        quote_into(self.current_model().map_or("", |model| self.shown_id(model)), out);
         out.extend_from_slice(b",\"models_allowed\":[");
         let models = self.plan.candidates.iter().filter_map(|candidate| self.model_of(candidate));
         for (at, model) in models.enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            quote_into(&model.id, out);
+            quote_into(self.shown_id(model), out);
         }
         out.extend_from_slice(b"]}");
+    }
+
+    /// What a client calls that model: under a wildcard, the name that it sent itself.
+    fn shown_id<'a>(&'a self, model: &'a Model) -> &'a str {
+        if model.is_wildcard() { self.asked.model().unwrap_or_default() } else { &model.id }
     }
 }
 
