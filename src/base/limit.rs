@@ -135,3 +135,7 @@ pub const TLS_READ_BUFFER_BYTES: usize = 17 * 1024;
 
 /// Bytes that one read of a compressed answer may unpack to.
 pub const INFLATED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Milliseconds that kept connections of clients are left open when the process begins to stop: a
+/// request that is just on its way is still answered, and told that the connection closes.
+pub const LINGER_MS: u64 = 1_000;

@@ -117,9 +117,7 @@ impl BackgroundService for Leaving {
 
 async fn no_requests(load: &crate::proxy::shared::Load) {
     let mut look = tokio::time::interval(Duration::from_millis(DRAIN_LOOK_MS));
-    // Requests that were accepted in the same moment have begun by the second look.
-    look.tick().await;
-    look.tick().await;
+    load.linger().await;
     while load.requests.count() > 0 {
         look.tick().await;
     }

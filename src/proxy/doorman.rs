@@ -115,6 +115,8 @@ impl HttpServerApp for Doorman {
     }
 
     async fn http_cleanup(&self) {
+        // Pingora would cut every idle connection now, also those whose next request is on its way.
+        self.shared.load.linger().await;
         self.proxy.http_cleanup().await;
     }
 }

@@ -3,6 +3,7 @@
 //! Every refusal happens here, before anything goes upstream, in the order in which it is cheapest.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::header::{HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use pingora::http::RequestHeader;
@@ -53,7 +54,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     let ticket = ctx.shared.load.requests.enter(current.snapshot.server.requests_max);
     ctx.tickets.push(ticket.ok_or_else(|| overloaded("requests"))?);
     let head = session.req_header();
-    let draining = session.is_process_shutting_down();
+    let draining = ctx.shared.draining.load(Ordering::Relaxed);
     if let Some(reply) = local::open_answer(&destination, &current, (head, draining))? {
         return Ok(Admitted::Here(reply));
     }

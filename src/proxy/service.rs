@@ -4,6 +4,7 @@
 //! Pingora.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ impl ProxyHttp for Weir {
 
     /// Begin, scan, admit, route: everything up to the plan, or an answer of our own.
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        if session.is_process_shutting_down() {
+        if self.shared.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         }
         let reply = match intake::admit(session, ctx).await {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::id::RequestId;
+use crate::base::limit::{DRAIN_LOOK_MS, LINGER_MS};
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::exchange::Now;
@@ -77,6 +78,20 @@ pub struct Load {
     pub connections: Arc<Gauge>,
     /// Abandoned streams that are read on.
     pub drains: Arc<Gauge>,
+}
+
+impl Load {
+    /// Waits until no client is connected any more, but not for long: idle connections may be cut.
+    pub async fn linger(&self) {
+        let mut look = tokio::time::interval(Duration::from_millis(DRAIN_LOOK_MS));
+        let empty = async {
+            while self.connections.count() > 0 {
+                look.tick().await;
+            }
+        };
+        // Whether they went by themselves makes no difference.
+        let _ = tokio::time::timeout(Duration::from_millis(LINGER_MS), empty).await;
+    }
 }
 
 /// A count of things that are open.
