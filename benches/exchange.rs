@@ -52,7 +52,7 @@ fn stage() -> Stage {
 }
 
 fn body(bytes: usize, stream: bool) -> Bytes {
-    let text = "the quick brown fox jumps over the lazy dog ".repeat(bytes / 45 + 1);
+    let text = "the quick brown fox jumps over the lazy dog ".repeat(bytes / 44 + 1);
     let text = &text[..bytes.saturating_sub(90)];
     format!(
         r#"{{"model":"first","stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#

@@ -1,0 +1,27 @@
+//! Black-box tests: the real `weir` binary on loopback, mock providers beside it, and `api.md` as the law.
+//!
+//! One binary, one module per subject. `gateway` starts and stops the process, `client` speaks HTTP/1.1 so
+//! plainly that a test sees every byte, `provider` answers with bytes that no mock would send. A test waits
+//! for conditions with a bound, never for a time, and nothing here measures speed.
+//!
+//! Run: `cargo nextest run --test it` or `cargo test --test it`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod bad_upstream;
+mod client;
+mod clients;
+mod fallback;
+mod fallback_transport;
+mod fixtures;
+mod gateway;
+mod models;
+mod operation;
+mod process;
+mod provider;
+mod raw_http;
+mod reload;
+mod routing;
+mod streaming;
+mod tidy;
