@@ -67,9 +67,6 @@ fn conf(settings: &Settings) -> ServerConf {
         upgrade_sock: settings.upgrade_sock.display().to_string(),
         upstream_keepalive_pool_size: IDLE_UPSTREAMS_MAX,
         max_retries: PROXY_TRIES_MAX,
-        // One runtime per thread: no task is worth a second core here, and a request costs 8 % less
-        // without the machinery for moving it.
-        work_stealing: false,
         ..ServerConf::default()
     }
 }
