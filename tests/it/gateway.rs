@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,8 +28,12 @@ pub const SOON: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(10);
 /// Ports may be taken by somebody else between the look and the start.
 const STARTS_MAX: usize = 4;
+/// Where ports are looked for: above those of well-known services, below those that systems hand out to whoever
+/// asks for any (Linux 32768, others 49152) and to every outgoing connection.
+const PORTS: Range<u16> = 12_000..32_000;
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
+static PORTS_NAMED: AtomicU32 = AtomicU32::new(0);
 
 /// What to start.
 #[derive(Clone)]
@@ -83,12 +88,13 @@ impl Setup {
 
     /// Starts it and waits until it takes requests.
     pub async fn start(self) -> Gateway {
-        let folder = new_folder();
         let mut refusal = String::new();
         for _ in 0..STARTS_MAX {
+            // A gateway that did not start has taken its folder with it.
+            let folder = new_folder();
             let (data, admin) = (free_port(), free_port());
             write_config(&folder, &self.text(&folder, data, admin));
-            match self.clone().spawn((folder.clone(), true), data, admin).ready().await {
+            match self.clone().spawn((folder, true), data, admin).ready().await {
                 Ok(gateway) => return gateway,
                 Err(said) => refusal = said,
             }
@@ -320,9 +326,20 @@ pub fn sum_of(page: &str, name: &str, labels: &[&str]) -> u64 {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().expect(line)).sum()
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, and that nobody gets by asking for any: it lies below the ports that
+/// systems give out by themselves, and this process names each only once.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    let ports = u32::from(PORTS.end - PORTS.start);
+    // Test processes that run side by side start far from each other.
+    let start = std::process::id().wrapping_mul(2_654_435_761);
+    for _ in 0..ports {
+        let step = PORTS_NAMED.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + u16::try_from(start.wrapping_add(step) % ports).unwrap();
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
 
 /// A new folder below the one that Cargo keeps for this purpose, away from those of other checkouts.

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -16,6 +17,9 @@ use loadtest::report::{Round, Tally, read_tool, table};
 use loadtest::upstream::server::{self, MockConfig};
 use loadtest::{idle, process};
 use serde_json::{Value, json};
+
+/// Where ports are looked for: below those that systems hand out to whoever asks for any.
+const PORTS: Range<u16> = 12_000..32_000;
 
 #[derive(Parser)]
 #[command(about = "Mock providers and load client for Weir", version)]
@@ -246,11 +250,17 @@ fn measured(args: &MeasureArgs) -> io::Result<bool> {
 }
 
 fn free_ports(count: usize) -> io::Result<bool> {
+    // Not the system's own choice: it hands the same ports out to outgoing connections a moment later.
+    let start = std::process::id().wrapping_mul(2_654_435_761);
+    let ports = u32::from(PORTS.end - PORTS.start);
+    let named = (0..ports).filter_map(|step| {
+        let port = PORTS.start + u16::try_from(start.wrapping_add(step) % ports).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+    });
     // All are held until the last is known, so that no port comes twice.
-    let held: io::Result<Vec<TcpListener>> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-    for listener in held? {
+    let held: Vec<TcpListener> = named.take(count).collect();
+    for listener in &held {
         say(&listener.local_addr()?.port().to_string())?;
     }
-    Ok(true)
+    Ok(held.len() == count)
 }
