@@ -22,9 +22,9 @@ use crate::telemetry::access_log::{AccessLog, LinesLost};
 use crate::telemetry::metrics::Metrics;
 
 /// How long records lie before they are counted and logged.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(10);
 /// Looks in vain before the recorder goes to sleep until it is woken.
-const VAIN_LOOKS_MAX: u32 = 20;
+const VAIN_LOOKS_MAX: u32 = 100;
 /// Records that the queue keeps room for after a burst.
 const QUEUE_KEPT: usize = 1024;
 /// How long the end of the process, or a late record, waits for a log that stands still.

@@ -46,11 +46,12 @@ impl Weir {
 
 #[async_trait]
 impl ProxyHttp for Weir {
-    type CTX = Ctx;
+    // Boxed: Pingora's futures hold a context in several places, and they live as long as a stream.
+    type CTX = Box<Ctx>;
 
-    fn new_ctx(&self) -> Ctx {
+    fn new_ctx(&self) -> Box<Ctx> {
         crate::proxy::doorman::head_is_read();
-        Ctx::new(&self.shared)
+        Box::new(Ctx::new(&self.shared))
     }
 
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {
@@ -58,7 +59,7 @@ impl ProxyHttp for Weir {
     }
 
     /// Begin, scan, admit, route: everything up to the plan, or an answer of our own.
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Ctx>) -> Result<bool> {
         if self.shared.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         }
@@ -81,7 +82,7 @@ impl ProxyHttp for Weir {
     }
 
     /// The next candidate, resolved; candidates whose name cannot be resolved are passed over.
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
         loop {
             let now = ctx.now();
@@ -112,7 +113,7 @@ impl ProxyHttp for Weir {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         mut e: Box<Error>,
     ) -> Box<Error> {
         if let Some(attempt) = &ctx.attempt {
@@ -127,7 +128,7 @@ impl ProxyHttp for Weir {
         &self,
         _: &mut Session,
         upstream_request: &mut RequestHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         let Some(attempt) = ctx.attempt.as_mut() else { return Err(internal("no attempt")) };
         upstream_request::prepare(upstream_request, attempt)?;
@@ -141,7 +142,7 @@ impl ProxyHttp for Weir {
         &self,
         session: &mut Session,
         header: &mut ResponseHeader,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<()> {
         if header.status.is_informational() {
             return Ok(());
@@ -170,7 +171,7 @@ impl ProxyHttp for Weir {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<Option<Duration>> {
         let chunk = body.take().unwrap_or_default();
         *body = Some(ctx.relay(chunk, end_of_stream)?);
@@ -182,7 +183,7 @@ impl ProxyHttp for Weir {
         &self,
         _: &mut Session,
         _: &mut http::HeaderMap,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
     ) -> Result<Option<Bytes>> {
         ctx.relay(Bytes::new(), true).map(Some)
     }
@@ -193,7 +194,7 @@ impl ProxyHttp for Weir {
         peer: &HttpPeer,
         _: &mut Session,
         e: Box<Error>,
-        ctx: &mut Ctx,
+        ctx: &mut Box<Ctx>,
         client_reused: bool,
     ) -> Box<Error> {
         let mut e = e.more_context(format!("peer {peer}"));
@@ -203,19 +204,24 @@ impl ProxyHttp for Weir {
     }
 
     /// What the client gets when no candidate gave an answer, or when one broke off.
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        ctx: &mut Box<Ctx>,
+    ) -> FailToProxy {
         held::unwrap(session, &ctx.gate);
         tracing::debug!(request_id = %ctx.id, error = %e, "an exchange failed");
         let error_code = ctx.finish_failed(session).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Box<Ctx>) {
         held::unwrap(session, &ctx.gate);
         ctx.record(if e.is_some() { End::Cut } else { End::Complete });
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Ctx>, _: &Error) -> bool {
         // The record says it, in one line for each request.
         true
     }
@@ -223,7 +229,7 @@ impl ProxyHttp for Weir {
     fn suppress_proxy_warn_log(
         &self,
         _: &Session,
-        _: &Ctx,
+        _: &Box<Ctx>,
         _: &Error,
         _: ProxyWarnLogContext,
     ) -> bool {
