@@ -14,6 +14,11 @@ impl RequestId {
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
     }
+
+    /// Its bits.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
 }
 
 impl fmt::Display for RequestId {
