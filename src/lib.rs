@@ -17,6 +17,8 @@ pub mod config;
 pub mod exchange;
 pub mod record;
 #[cfg(feature = "gateway")]
+pub mod store;
+#[cfg(feature = "gateway")]
 pub mod telemetry;
 // Floor 5: long-lived parts.
 #[cfg(feature = "gateway")]

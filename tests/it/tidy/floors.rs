@@ -33,8 +33,8 @@ const FLOORS: [(&str, usize); 24] = [
 ];
 const ROOF: usize = 8;
 /// Rooms of one floor are strangers, but for these.
-const ACQUAINTED: [(&str, &str); 4] =
-    [("dialect", "usage"), ("exchange", "record"), ("store", "record"), ("telemetry", "record")];
+const ACQUAINTED: [(&str, &str); 3] =
+    [("dialect", "usage"), ("exchange", "record"), ("telemetry", "record")];
 /// Rooms whose result depends on their arguments only.
 const PURE: [&str; 14] = [
     "base", "wire", "identity", "usage", "dialect", "routing", "upstream", "config", "exchange",

@@ -1,0 +1,61 @@
+//! What a store gives back at the start, and what it is told to keep.
+//!
+//! Values only: `store` fills and reads them, `book` makes and takes them.
+
+use std::sync::Arc;
+
+use crate::ledger::account::{Account, AccountId};
+use crate::ledger::entry::{Entry, HoldId, Step};
+
+/// The balance of one account in one period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// The account.
+    pub account: AccountId,
+    /// When the period began, in milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// When it ends (exclusive); `i64::MAX` if never.
+    pub end_ms: i64,
+    /// Spent, in nano-dollars.
+    pub spent: i64,
+    /// Held, in nano-dollars.
+    pub held: i64,
+}
+
+/// A hold that is not settled, or settled in limbo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenHold {
+    /// Its number.
+    pub hold: HoldId,
+    /// Who pays, leaf first, in which period.
+    pub path: Arc<[Step]>,
+    /// The entry that made it (kind `Hold`), with request, attempt and model.
+    pub made: Entry,
+    /// Whether all of it was spent because nobody knows what became of it; it may be refunded.
+    pub limbo: bool,
+}
+
+/// Everything that a book needs at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The epoch of this process: larger than every one before.
+    pub epoch: u32,
+    /// All accounts of fleet, teams and agents, and the sessions used last.
+    pub accounts: Vec<Account>,
+    /// Their latest periods.
+    pub balances: Vec<Balance>,
+    /// Holds of other epochs that are open or in limbo.
+    pub open: Vec<OpenHold>,
+}
+
+/// What became of one entry that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is durable.
+    Done,
+    /// It is a hold, and the store knows of other spending that leaves no room for it. Nothing was
+    /// written.
+    NoRoom,
+    /// It concerns a hold that is not open (settled before, or never made). Nothing was written.
+    NotOpen,
+}

@@ -1,0 +1,77 @@
+//! Floor 4: what is kept for ever. One trait of few verbs, so that another engine can take the place of
+//! the embedded one without the book noticing.
+//!
+//! A store keeps entries and the balances that follow from them; it decides nothing about money but the
+//! one thing that only it can see: whether a hold still fits when several processes share it.
+
+use crate::ledger::account::{Account, AccountKey};
+use crate::ledger::entry::{Entry, HoldId};
+use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
+
+/// A durable ledger. All calls block and come from one thread.
+pub trait Store: Send {
+    /// Begins an epoch and gives everything that a book needs.
+    fn open_epoch(&mut self) -> Result<Saved, StoreError>;
+
+    /// Keeps all of `entries`, in order, in one durable transaction, and says what became of each.
+    /// After an error none of them is kept, as far as the store knows; the same batch may be tried again.
+    fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Kept>, StoreError>;
+
+    /// The present balances of all accounts in their latest periods, if another process has changed
+    /// anything since the last call of `commit` or `refresh`.
+    fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError>;
+
+    /// An account that was not given at the start (a session of long ago), with its latest balance.
+    fn account(
+        &mut self,
+        key: &AccountKey,
+    ) -> Result<Option<(Account, Option<Balance>)>, StoreError>;
+
+    /// Holds in limbo, oldest first, at most `max`.
+    fn limbo(&mut self, max: usize) -> Result<Vec<OpenHold>, StoreError>;
+
+    /// One hold that is open or in limbo.
+    fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError>;
+
+    /// Says that the present epoch has settled everything it held.
+    fn close_epoch(&mut self) -> Result<(), StoreError>;
+}
+
+/// Why a store does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process uses it.
+    #[error("{path} belongs to another process of this gateway ({detail})")]
+    Taken {
+        /// Where it lies.
+        path: String,
+        /// What is known of the other one.
+        detail: String,
+    },
+    /// It was written by a newer version.
+    #[error("{path} was written by a newer version (schema {found}, this program knows {known})")]
+    Newer {
+        /// Where it lies.
+        path: String,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// It is damaged, or not a ledger at all.
+    #[error("{path} is not a ledger that can be used: {detail}")]
+    Corrupt {
+        /// Where it lies.
+        path: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// It cannot be read or written: full disk, missing rights, broken device.
+    #[error("{path} cannot be used: {detail}")]
+    Unusable {
+        /// Where it lies.
+        path: String,
+        /// What the engine says.
+        detail: String,
+    },
+}
