@@ -59,3 +59,19 @@ pub const RETRY_STATUS: Bound = bound(100, 999, 0, "as status codes");
 pub const ATTEMPTS: Bound = bound(1, 16, 4, "attempts");
 /// `routing.cooldown_ms`; 0 = endpoints rest only when they ask for it.
 pub const COOLDOWN_MS: Bound = bound(0, 600_000, 10_000, "milliseconds");
+/// `budget.output_floor_tokens`.
+pub const OUTPUT_FLOOR_TOKENS: Bound = bound(1, 1_000_000, 256, "tokens");
+/// `budget.image_tokens_max`, `models[].image_tokens_max`. The default is above the dearest image in the
+/// documents of the large providers.
+pub const IMAGE_TOKENS: Bound = bound(1, 1_000_000_000, 40_000, "tokens");
+/// `budget.hysteresis_percent`; 0 = tiers may flap.
+pub const HYSTERESIS_PERCENT: Bound = bound(0, 50, 2, "percent of the limit");
+/// `agents.<id>.breaker.same_request_max`, `same_tool_call_max`; without them, nothing is counted. One
+/// is no repetition.
+pub const SAME_MAX: Bound = bound(2, 1_000_000, 0, "times in one window");
+/// `agents.<id>.breaker.window_seconds`.
+pub const WINDOW_SECONDS: Bound = bound(1, 86_400, 300, "seconds");
+/// `agents.<id>.breaker.turns_per_session_max`; without it, turns are not counted.
+pub const TURNS_MAX: Bound = bound(1, 1_000_000, 0, "requests of one session");
+/// `console.sync_interval_seconds`.
+pub const SYNC_INTERVAL_SECONDS: Bound = bound(1, 86_400, 30, "seconds");

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
+use crate::config::build_budget;
 use crate::config::catalog::{Catalog, CatalogParts, Model, WILDCARD};
 use crate::config::check::Links;
-use crate::config::raw::{Raw, RawAgent, RawRouting};
+use crate::config::raw::{Raw, RawRouting};
+use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
 use crate::config::raw_provider::RawProvider;
 use crate::config::raw_server::{RawAuth, RawServer};
@@ -27,12 +29,15 @@ const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", 
 
 /// Makes the snapshot of a configuration without problems.
 pub fn build(raw: Raw, links: Links) -> Snapshot {
+    let budgets = build_budget::build(&raw, &links);
     let keyring = keyring(&raw.auth, &raw.agents);
     let agents = agents(raw.agents, links.agent_models);
     let providers: Vec<Arc<Provider>> =
         raw.providers.into_iter().enumerate().filter_map(|(at, raw)| provider(at, raw)).collect();
     let models = raw.models.into_iter().zip(links.model_providers);
-    let models = models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?)));
+    let image_tokens_max = raw.budget.image_tokens_max;
+    let models =
+        models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?, image_tokens_max)));
     let catalog = Catalog::new(CatalogParts {
         models: models.collect(),
         aliases: links.aliases,
@@ -52,6 +57,9 @@ pub fn build(raw: Raw, links: Links) -> Snapshot {
         },
         providers,
         catalog,
+        budgets,
+        store: raw.store,
+        console: raw.console.console,
         routing: routing(&raw.routing),
         stream: raw.stream,
         log: raw.log,
@@ -69,6 +77,7 @@ fn keyring(auth: &RawAuth, agents: &[RawAgent]) -> Keyring {
 
 fn agents(raw: Vec<RawAgent>, models: Vec<Option<Box<[usize]>>>) -> Agents {
     let agent = |(raw, models): (RawAgent, Option<Box<[usize]>>)| Agent {
+        index: 0,
         id: Arc::from(raw.id.value.text),
         mode: raw.mode,
         models,
@@ -125,7 +134,7 @@ fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>) ->
     KeyHash::of(&bytes).id()
 }
 
-fn model(raw: RawModel, provider: &Arc<Provider>) -> Model {
+fn model(raw: RawModel, provider: &Arc<Provider>, image_tokens_max: u64) -> Model {
     let id: Arc<str> = Arc::from(raw.id.value.text);
     let upstream_id = raw.upstream_id.map_or_else(|| Arc::clone(&id), Arc::from);
     let model_json = match &*id {
@@ -138,9 +147,11 @@ fn model(raw: RawModel, provider: &Arc<Provider>) -> Model {
         model_json,
         provider: Arc::clone(provider),
         price: raw.price.unwrap_or_default(),
+        priced: raw.price.is_some(),
         tier: raw.tier,
         context_tokens: raw.context_tokens,
         output_tokens_max: raw.output_tokens_max,
+        image_tokens_max: raw.image_tokens_max.unwrap_or(image_tokens_max),
         vision: raw.vision,
         tools: raw.tools,
         thinking: raw.thinking,

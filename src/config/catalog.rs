@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use crate::base::limit::{CLOSE_NAMES_MAX, MODEL_NAME_BYTES_MAX};
 use crate::base::surface::Dialect;
+use crate::config::price_table;
 use crate::upstream::provider::Provider;
-use crate::usage::price::Price;
+use crate::usage::price::{Price, Rates};
 
 /// The id of a model that takes every unknown name of its dialect.
 pub const WILDCARD: &str = "*";
@@ -48,7 +49,7 @@ impl Tier {
 
 /// One model, ready for requests.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts of one model")]
+#[expect(clippy::struct_excessive_bools, reason = "five independent facts of one model")]
 pub struct Model {
     /// What clients call it; `*` for a wildcard.
     pub id: Arc<str>,
@@ -58,14 +59,18 @@ pub struct Model {
     pub model_json: Bytes,
     /// Who serves it.
     pub provider: Arc<Provider>,
-    /// What it costs.
+    /// What it costs; nothing if that is not known.
     pub price: Price,
+    /// Whether the price is known.
+    pub priced: bool,
     /// How able it is.
     pub tier: Tier,
     /// Tokens of input and output together; `None` = not known.
     pub context_tokens: Option<u64>,
     /// Most tokens of one answer; `None` = not known.
     pub output_tokens_max: Option<u64>,
+    /// Most tokens that one image of a request can count for.
+    pub image_tokens_max: u64,
     /// Takes images.
     pub vision: bool,
     /// Takes tools.
@@ -158,6 +163,11 @@ pub struct Catalog {
     auto_anthropic: Vec<usize>,
     chains: Vec<Box<[usize]>>,
     fallback_default: Box<[usize]>,
+    /// Names the price table: the first 8 bytes of the SHA-256 of all ids and prices. Any change of a
+    /// price changes it; the order of the file does not.
+    pub price_version: u64,
+    /// Of each kind of token the dearest rate of all models, long contexts included.
+    pub dearest: Rates,
 }
 
 /// What a catalog is made of; every name in it was checked to exist.
@@ -200,6 +210,8 @@ impl Catalog {
             auto_anthropic,
             chains,
             fallback_default,
+            price_version: price_table::version(&models),
+            dearest: price_table::dearest(&models),
             models,
         }
     }

@@ -5,7 +5,8 @@
 //! up any more.
 
 use crate::config::check_access;
-use crate::config::check_names;
+use crate::config::check_budget::{self, BudgetLinks};
+use crate::config::check_names::{self, Names};
 use crate::config::problem::Problems;
 use crate::config::raw::Raw;
 
@@ -22,6 +23,8 @@ pub struct Links {
     pub fallback_default: Vec<usize>,
     /// Of each agent, the sorted places of the models it may use; `None` = all.
     pub agent_models: Vec<Option<Box<[usize]>>>,
+    /// What the names in budgets lead to.
+    pub budgets: BudgetLinks,
     /// Whether a request needs a key of ours.
     pub require_agent_key: bool,
     /// What the operator should know although nothing is wrong.
@@ -30,7 +33,9 @@ pub struct Links {
 
 /// Checks the whole.
 pub fn check(raw: &Raw, problems: &Problems) -> Links {
-    let mut links = check_names::check(raw, problems);
+    let names = Names::new(raw, problems);
+    let mut links = check_names::check(&names);
+    links.budgets = check_budget::check(&names, &mut links.warnings);
     links.require_agent_key = check_access::check(raw, problems, &mut links.warnings);
     links
 }

@@ -8,6 +8,7 @@ use crate::config::problem::{At, Place, Problems};
 use crate::config::raw::Raw;
 use crate::config::raw_provider::RawProvider;
 use crate::identity::key::KeyHash;
+use crate::upstream::target::BaseUrl;
 
 const HOW_TO_CLOSE: &str = "listen on 127.0.0.1, or set server.allow_open: true";
 
@@ -114,13 +115,15 @@ fn data_door(raw: &Raw, problems: &Problems, warnings: &mut Vec<String>) -> bool
 }
 
 fn credential_in_clear(provider: &RawProvider, warnings: &mut Vec<String>) {
-    let Some(base) = provider.base.as_ref().filter(|base| !base.tls && provider.has_key) else {
-        return;
-    };
-    let address = base.host.parse::<std::net::IpAddr>();
-    let local = base.host == "localhost" || address.is_ok_and(|ip| ip.to_canonical().is_loopback());
-    if !local {
+    if provider.has_key && provider.base.as_ref().is_some_and(goes_in_clear) {
         let path = &provider.name.place.path;
         warnings.push(format!("{path}.base_url: the api_key goes over the network in clear text"));
     }
+}
+
+/// Whether what is sent there leaves this machine without TLS.
+pub fn goes_in_clear(base: &BaseUrl) -> bool {
+    let address = base.host.parse::<std::net::IpAddr>();
+    let local = base.host == "localhost" || address.is_ok_and(|ip| ip.to_canonical().is_loopback());
+    !base.tls && !local
 }

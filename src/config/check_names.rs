@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use crate::base::surface::Dialect;
-use crate::config::catalog::WILDCARD;
+use crate::config::catalog::{Tier, WILDCARD};
 use crate::config::check::Links;
 use crate::config::problem::{At, Problems, hint};
-use crate::config::raw::{Raw, RawAgent};
+use crate::config::raw::Raw;
+use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
 use crate::config::section::shown;
 use crate::config::yaml::Text;
@@ -15,9 +16,9 @@ use crate::config::yaml::Text;
 /// just what a price per token looks like when it is read as one per million.
 const CHEAPEST_PICO_USD: i64 = 1_000;
 
-/// Checks all names.
-pub fn check(raw: &Raw, problems: &Problems) -> Links {
-    let names = Names { raw, problems, ids: ids(raw, problems) };
+/// Checks all names but those in budgets.
+pub fn check(names: &Names<'_>) -> Links {
+    let raw = names.raw;
     let mut links = Links {
         model_providers: names.model_providers(),
         aliases: names.aliases(),
@@ -51,13 +52,40 @@ fn ids<'a>(raw: &'a Raw, problems: &Problems) -> HashMap<&'a str, usize> {
     ids
 }
 
-struct Names<'a> {
-    raw: &'a Raw,
-    problems: &'a Problems,
+/// What names are looked up in.
+pub struct Names<'a> {
+    /// What the file says.
+    pub raw: &'a Raw,
+    /// Where problems go.
+    pub problems: &'a Problems,
     ids: HashMap<&'a str, usize>,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    /// The names of that file, with a problem for every id that is given twice.
+    pub fn new(raw: &'a Raw, problems: &'a Problems) -> Self {
+        Self { raw, problems, ids: ids(raw, problems) }
+    }
+
+    /// Whether the model at that place and its provider are enabled.
+    pub fn is_enabled(&self, model: usize) -> bool {
+        let Some(model) = self.raw.models.get(model) else {
+            return false;
+        };
+        let name = model.provider.as_ref().map(|name| name.value.text.as_str());
+        let mut providers = self.raw.providers.iter();
+        let provider = providers.find(|provider| Some(provider.name.value.text.as_str()) == name);
+        model.enabled && provider.is_some_and(|provider| provider.enabled)
+    }
+
+    /// The models of the tier `fast`.
+    pub fn fast(&self) -> Vec<usize> {
+        let models = self.raw.models.iter().enumerate();
+        let fast =
+            models.filter(|(_, model)| model.tier == Tier::Fast && model.id.value.text != WILDCARD);
+        fast.map(|(at, _)| at).collect()
+    }
+
     fn model_providers(&self) -> Vec<usize> {
         let provider = |model: &RawModel| {
             let name = model.provider.as_ref()?;
@@ -74,7 +102,7 @@ impl Names<'_> {
     }
 
     /// The place of a model that has to exist.
-    fn model(&self, name: &At<Text>) -> Option<usize> {
+    pub fn model(&self, name: &At<Text>) -> Option<usize> {
         let place = self.ids.get(name.value.text.as_str()).copied();
         if place.is_none() {
             // In the order of the file, not of the hash map.
@@ -123,7 +151,8 @@ impl Names<'_> {
         self.raw.routing.fallbacks.iter().filter_map(chain).collect()
     }
 
-    fn chain(&self, names: &[At<Text>]) -> Vec<usize> {
+    /// The places of models that have to exist, in order; no model may stand there twice.
+    pub fn chain(&self, names: &[At<Text>]) -> Vec<usize> {
         for (at, name) in names.iter().enumerate() {
             if names[..at].iter().any(|first| first.value.text == name.value.text) {
                 let message = format!("{} stands twice in one list", shown(&name.value));
@@ -133,7 +162,8 @@ impl Names<'_> {
         names.iter().filter_map(|name| self.model(name)).collect()
     }
 
-    fn agent_models(&self, agent: &RawAgent) -> Option<Box<[usize]>> {
+    /// The sorted places of the models that an agent may use; `None` = all.
+    pub fn agent_models(&self, agent: &RawAgent) -> Option<Box<[usize]>> {
         let models = self.raw.models.iter().enumerate();
         let wildcards =
             models.filter(|(_, model)| model.id.value.text == WILDCARD).map(|(at, _)| at);
@@ -186,13 +216,11 @@ impl Names<'_> {
             let provider_enabled = self.raw.providers.get(provider).is_none_or(|p| p.enabled);
             let path = &model.id.place.path;
             match &model.price {
-                None => {
-                    warnings.push(format!("{path}: has no price, so its use is counted as free"));
-                }
                 Some(price) if (1..CHEAPEST_PICO_USD).contains(&price.base.input.0) => {
                     warnings.push(format!("{path}: is very cheap; are prices per million tokens?"));
                 }
-                Some(_) => {}
+                // Models without a price are `check_budget`'s business.
+                Some(_) | None => {}
             }
             if model.enabled && !provider_enabled {
                 warnings.push(format!("{path}: is out of use, as its provider is not enabled"));

@@ -25,10 +25,15 @@ pub const TOP: Table = Table {
         "aliases",
         "routing",
         "stream",
+        "budget",
+        "fleet",
+        "teams",
         "agents",
+        "store",
+        "console",
         "log",
     ],
-    later: &["store", "profiles", "guard", "pinning", "mutators", "fleet", "console"],
+    later: &["profiles", "guard", "pinning", "mutators"],
 };
 
 /// `server`.
@@ -79,6 +84,7 @@ pub const PROVIDER: Table = Table {
         "exact_url",
         "responses",
         "ask_usage",
+        "output_cap_field",
         "enabled",
     ],
     later: &[],
@@ -95,6 +101,7 @@ pub const MODEL: Table = Table {
         "price",
         "context_tokens",
         "output_tokens_max",
+        "image_tokens_max",
         "vision",
         "tools",
         "thinking",
@@ -137,15 +144,87 @@ pub const ROUTING: Table = Table {
 pub const STREAM: Table =
     Table { name: "stream", known: &["notice", "metadata_field"], later: &[] };
 
+/// `budget`.
+pub const POLICY: Table = Table {
+    name: "budget",
+    known: &[
+        "unknown_price",
+        "output_floor_tokens",
+        "image_tokens_max",
+        "charge_5xx",
+        "hysteresis_percent",
+    ],
+    later: &[],
+};
+
+/// `fleet`.
+pub const FLEET: Table = Table {
+    name: "fleet",
+    known: &["budget", "levels", "downgrade", "cheapest", "webhook"],
+    later: &[],
+};
+
+/// `fleet.levels`.
+pub const LEVELS: Table = Table {
+    name: "fleet.levels",
+    known: &["warning_usd", "soft_usd", "hard_usd", "emergency_usd"],
+    later: &[],
+};
+
+/// `teams.<name>`.
+pub const TEAM: Table = Table { name: "teams.<name>", known: &["parent", "budget"], later: &[] };
+
+/// `budget` of the fleet, of a team, of an agent.
+pub const BUDGET: Table = Table {
+    name: "agents.<id>.budget",
+    known: &["limit_usd", "spent_usd", "period", "timezone", "hard_cap"],
+    later: &[],
+};
+
 /// `agents.<id>`.
-pub const AGENT: Table =
-    Table { name: "agents.<id>", known: &["keys", "mode", "models"], later: &["budget", "tiers"] };
+pub const AGENT: Table = Table {
+    name: "agents.<id>",
+    known: &["keys", "mode", "models", "team", "budget", "session_budget", "tiers", "breaker"],
+    later: &[],
+};
+
+/// `agents.<id>.session_budget`.
+pub const SESSION_BUDGET: Table =
+    Table { name: "agents.<id>.session_budget", known: &["limit_usd", "hard_cap"], later: &[] };
+
+/// `agents.<id>.tiers[]`.
+pub const TIER: Table = Table {
+    name: "agents.<id>.tiers[]",
+    known: &["remaining_min", "threshold", "models"],
+    later: &[],
+};
+
+/// `agents.<id>.breaker`.
+pub const BREAKER: Table = Table {
+    name: "agents.<id>.breaker",
+    known: &[
+        "same_request_max",
+        "same_tool_call_max",
+        "window_seconds",
+        "spend_usd_per_minute",
+        "turns_per_session_max",
+        "action",
+    ],
+    later: &[],
+};
+
+/// `console`.
+pub const CONSOLE: Table = Table {
+    name: "console",
+    known: &["enabled", "url", "sync_interval_seconds", "api_key"],
+    later: &[],
+};
 
 /// `log`.
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 12] = [
+pub const ALL: [&Table; 21] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -156,6 +235,15 @@ pub const ALL: [&Table; 12] = [
     &LONG_CONTEXT,
     &ROUTING,
     &STREAM,
+    &POLICY,
+    &FLEET,
+    &LEVELS,
+    &TEAM,
+    &BUDGET,
     &AGENT,
+    &SESSION_BUDGET,
+    &TIER,
+    &BREAKER,
+    &CONSOLE,
     &LOG,
 ];

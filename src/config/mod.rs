@@ -5,19 +5,26 @@
 //! No files and no environment: both come as parameters.
 
 pub mod bound;
+pub mod budgets;
 pub mod build;
+mod build_budget;
 pub mod catalog;
 pub mod check;
 mod check_access;
+mod check_budget;
 mod check_names;
 pub mod current;
 pub mod expand;
 pub mod keys;
+mod price_table;
 pub mod problem;
 pub mod raw;
+pub mod raw_agent;
+pub mod raw_budget;
 pub mod raw_model;
 pub mod raw_provider;
 pub mod raw_server;
+pub mod raw_store;
 mod section;
 pub mod snapshot;
 pub mod yaml;

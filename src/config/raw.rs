@@ -5,18 +5,20 @@
 
 use std::path::PathBuf;
 
-use crate::base::limit::{ID_HEADER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
+use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::config::bound;
 use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
+use crate::config::raw_agent::{self, RawAgent};
+use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
 use crate::config::raw_model::{self, RawModel};
 use crate::config::raw_provider::{self, RawProvider};
-use crate::config::raw_server::{self, Keys, RawAuth, RawServer};
+use crate::config::raw_server::{self, RawAuth, RawServer};
+use crate::config::raw_store::{self, RawConsole};
 use crate::config::section::{Section, number, shown, text};
-use crate::config::snapshot::{AccessLog, Log, Strategy, Stream};
+use crate::config::snapshot::{AccessLog, Log, Store, Strategy, Stream};
 use crate::config::yaml::{Node, Text, Value};
 use crate::dialect::notice::NoticeMode;
-use crate::identity::agent::Mode;
 use crate::upstream::retry::RETRY_STATUSES;
 
 /// The names that leave the choice of a model to the strategy, unless configured otherwise (C-03).
@@ -44,8 +46,18 @@ pub struct Raw {
     pub routing: RawRouting,
     /// `stream`.
     pub stream: Stream,
+    /// `budget`.
+    pub budget: RawPolicy,
+    /// `fleet`, if given.
+    pub fleet: Option<RawFleet>,
+    /// `teams` in the order of the file.
+    pub teams: Vec<RawTeam>,
     /// `agents` in the order of the file.
     pub agents: Vec<RawAgent>,
+    /// `store`.
+    pub store: Store,
+    /// `console`.
+    pub console: RawConsole,
     /// `log`.
     pub log: Log,
 }
@@ -70,18 +82,6 @@ pub struct RawRouting {
     pub cooldown_ms: u64,
 }
 
-/// `agents.<id>`.
-pub struct RawAgent {
-    /// Its id.
-    pub id: At<Text>,
-    /// Its own keys.
-    pub keys: Keys,
-    /// How its models are chosen.
-    pub mode: Mode,
-    /// The ids of the models it may use; `None` = all.
-    pub models: Option<Vec<At<Text>>>,
-}
-
 /// Reads the whole tree.
 pub fn read(node: &Node, problems: &Problems) -> Raw {
     let top = Section::open(node, Place::top(), &keys::TOP, problems);
@@ -93,7 +93,12 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         aliases: aliases(&top, problems),
         routing: routing(&top.section("routing", &keys::ROUTING), problems),
         stream: stream(&top.section("stream", &keys::STREAM)),
+        budget: raw_budget::policy(&top.section("budget", &keys::POLICY)),
+        fleet: fleet(&top, problems),
+        teams: teams(&top, problems),
         agents: agents(&top, problems),
+        store: raw_store::store(&top),
+        console: raw_store::console(&top.section("console", &keys::CONSOLE)),
         log: Log { access: access_log(&top.section("log", &keys::LOG)) },
     }
 }
@@ -207,26 +212,19 @@ fn metadata_field(section: &Section<'_>) -> String {
     value.text
 }
 
-fn agents(top: &Section<'_>, problems: &Problems) -> Vec<RawAgent> {
-    let entries = top.map("agents");
-    entries.into_iter().map(|(id, node)| agent(id, node, problems)).collect()
+fn fleet(top: &Section<'_>, problems: &Problems) -> Option<RawFleet> {
+    let section = top.section_if_given("fleet", &keys::FLEET)?;
+    Some(raw_budget::fleet(&section, problems))
 }
 
-fn agent(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
-    check_name(&id, ID_HEADER_BYTES_MAX, problems);
-    let section = Section::open(node, id.place.clone(), &keys::AGENT, problems);
-    let words = [Mode::Auto, Mode::Pinned].map(|mode| (mode.name(), mode));
-    let models = section.texts("models");
-    if models.as_ref().is_some_and(Vec::is_empty) {
-        section
-            .problem("models", "is empty (name at least one model, or leave it out to allow all)");
-    }
-    RawAgent {
-        keys: raw_server::keys(&section, "keys", problems),
-        mode: section.choice("mode", &words, &["budget", "manual"]).unwrap_or_default(),
-        models,
-        id,
-    }
+fn teams(top: &Section<'_>, problems: &Problems) -> Vec<RawTeam> {
+    let entries = top.map("teams");
+    entries.into_iter().map(|(name, node)| raw_budget::team(name, node, problems)).collect()
+}
+
+fn agents(top: &Section<'_>, problems: &Problems) -> Vec<RawAgent> {
+    let entries = top.map("agents");
+    entries.into_iter().map(|(id, node)| raw_agent::read(id, node, problems)).collect()
 }
 
 fn access_log(section: &Section<'_>) -> AccessLog {

@@ -28,6 +28,8 @@ pub struct RawModel {
     pub context_tokens: Option<u64>,
     /// Most tokens of one answer, if said.
     pub output_tokens_max: Option<u64>,
+    /// Most tokens of one image, if said.
+    pub image_tokens_max: Option<u64>,
     /// Takes images.
     pub vision: bool,
     /// Takes tools.
@@ -56,6 +58,7 @@ pub fn read(node: &Node, place: Place, problems: &Problems) -> Option<RawModel> 
         price,
         context_tokens: section.number_if_given("context_tokens", &bound::CONTEXT_TOKENS),
         output_tokens_max: section.number_if_given("output_tokens_max", &bound::OUTPUT_TOKENS),
+        image_tokens_max: section.number_if_given("image_tokens_max", &bound::IMAGE_TOKENS),
         vision: section.flag_or("vision", false),
         tools: section.flag_or("tools", true),
         thinking: section.flag_or("thinking", false),

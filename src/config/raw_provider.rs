@@ -9,7 +9,7 @@ use crate::config::problem::{At, Problems};
 use crate::config::raw::check_name;
 use crate::config::section::{Section, shown, text};
 use crate::config::yaml::{Node, Text};
-use crate::upstream::provider::{Abilities, Timeouts};
+use crate::upstream::provider::{Abilities, OutputCapField, Timeouts};
 use crate::upstream::target::BaseUrl;
 
 /// Most characters of a provider's name, which is a metric label.
@@ -35,6 +35,9 @@ const OWN_HEADERS: [&str; 14] = [
 
 /// `OpenAI`-like hosts that refuse `stream_options`, and report usage without being asked.
 const HOSTS_WITHOUT_ASKING: [&str; 2] = ["mistral.ai", "groq.com"];
+
+/// Hosts of `OpenAI` itself, whose newer models refuse `max_tokens`.
+const HOSTS_OF_OPENAI: [&str; 2] = ["api.openai.com", "openai.azure.com"];
 
 /// `providers.<name>`.
 pub struct RawProvider {
@@ -179,7 +182,26 @@ fn abilities(section: &Section<'_>, dialect: Option<Dialect>, base: Option<&Base
         native_fallback: ability("native_fallback", false),
         responses: ability("responses", true),
         ask_usage: ability("ask_usage", asks),
+        output_cap_field: output_cap_field(section, dialect, base),
     }
+}
+
+fn output_cap_field(
+    section: &Section<'_>,
+    dialect: Option<Dialect>,
+    base: Option<&BaseUrl>,
+) -> OutputCapField {
+    let fields = [OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens];
+    let given = section.choice("output_cap_field", &fields.map(|field| (field.name(), field)), &[]);
+    let anthropic = dialect == Some(Dialect::Anthropic);
+    if anthropic && given == Some(OutputCapField::MaxCompletionTokens) {
+        section.problem("output_cap_field", "is max_tokens in the anthropic dialect (remove it)");
+    }
+    let is_openai = base.is_some_and(|base| HOSTS_OF_OPENAI.iter().any(|of| ends(&base.host, of)));
+    given.unwrap_or(match is_openai && !anthropic {
+        true => OutputCapField::MaxCompletionTokens,
+        false => OutputCapField::MaxTokens,
+    })
 }
 
 /// Whether a host is that domain or lies below it.

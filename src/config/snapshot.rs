@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::header::HeaderValue;
+
 use crate::base::surface::Dialect;
+use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
 use crate::upstream::breaker::{Cooldowns, Endpoints};
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::RetryPolicy;
+use crate::upstream::target::BaseUrl;
 
 /// A configuration.
 #[derive(Debug)]
@@ -28,6 +32,12 @@ pub struct Snapshot {
     pub providers: Vec<Arc<Provider>>,
     /// The models.
     pub catalog: Catalog,
+    /// Accounts, and what money decides.
+    pub budgets: Budgets,
+    /// Where the ledger lies. A change needs a restart.
+    pub store: Store,
+    /// The control plane that budgets are pulled from and spend is pushed to; `None` = none.
+    pub console: Option<Console>,
     /// How candidates are chosen and tried.
     pub routing: Routing,
     /// What the gateway adds to answers.
@@ -76,6 +86,46 @@ pub struct Server {
     pub drain_ms: u64,
     /// The socket over which an old process hands its listeners to a new one.
     pub upgrade_sock: PathBuf,
+}
+
+/// Where the ledger lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The file of the embedded database; relative to the working directory unless absolute.
+    pub path: PathBuf,
+    /// When a commit counts as durable.
+    pub synchronous: Synchronous,
+}
+
+/// When a commit counts as durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// When it is on the disk: it survives a loss of power.
+    #[default]
+    Full,
+    /// When the system has it: it survives the end of the process, but not always a loss of power.
+    Normal,
+}
+
+impl Synchronous {
+    /// The name used in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+/// The control plane (S0-06).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// Where it is.
+    pub base: BaseUrl,
+    /// Seconds between two exchanges with it.
+    pub sync_interval_seconds: u64,
+    /// The value of `Authorization`, marked as sensitive, so that it is never printed.
+    pub authorization: Option<HeaderValue>,
 }
 
 /// Files in PEM form.

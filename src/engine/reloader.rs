@@ -225,8 +225,10 @@ fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
 
 /// Settings that were changed but stay as they were until the process starts anew.
 fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let store = ("store", old.store != new.store);
     let (old, new) = (&old.server, &new.server);
     let settings = [
+        store,
         ("server.listen", old.listen != new.listen),
         ("server.admin", old.admin != new.admin),
         ("server.tls", old.tls != new.tls),

@@ -12,6 +12,8 @@ pub enum Mode {
     /// As the request says: a named model, or the strategy for an auto name.
     #[default]
     Auto,
+    /// The models of the tier that the budget allows, in order, whatever the request says.
+    Budget,
     /// As the request says, and never another model than the first one chosen.
     Pinned,
 }
@@ -21,6 +23,7 @@ impl Mode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Budget => "budget",
             Self::Pinned => "pinned",
         }
     }
@@ -29,6 +32,8 @@ impl Mode {
 /// One agent.
 #[derive(Clone, Debug)]
 pub struct Agent {
+    /// Its place in the list of agents, as in `Grant::Agent`; `Agents::new` sets it.
+    pub index: usize,
     /// Its name, as in `X-Agent-ID`.
     pub id: Arc<str>,
     /// How its models are chosen.
@@ -56,9 +61,11 @@ pub struct Agents {
 impl Agents {
     /// Those agents; with none at all, `default` exists and may do everything.
     pub fn new(agents: Vec<Agent>) -> Self {
-        let mut list: Vec<Arc<Agent>> = agents.into_iter().map(Arc::new).collect();
+        let placed = |(index, agent)| Arc::new(Agent { index, ..agent });
+        let mut list: Vec<Arc<Agent>> = agents.into_iter().enumerate().map(placed).collect();
         if list.is_empty() {
             list.push(Arc::new(Agent {
+                index: 0,
                 id: Arc::from(DEFAULT_AGENT),
                 mode: Mode::Auto,
                 models: None,
@@ -108,6 +115,7 @@ mod tests {
     #[test]
     fn an_allow_list_allows_only_its_models() {
         let agent = Agent {
+            index: 0,
             id: Arc::from("a"),
             mode: Mode::Pinned,
             models: Some(Box::new([1, 4])),

@@ -219,7 +219,7 @@ mod tests {
     const OWN: &str = "bound-key-of-agent-a";
 
     fn agent(id: &str, keyed: bool) -> Agent {
-        Agent { id: Arc::from(id), mode: Mode::Auto, models: None, keyed }
+        Agent { index: 0, id: Arc::from(id), mode: Mode::Auto, models: None, keyed }
     }
 
     fn gate(agents: Vec<Agent>) -> Gate {

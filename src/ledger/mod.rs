@@ -5,4 +5,5 @@
 
 pub mod account;
 pub mod entry;
+pub mod plan;
 pub mod saved;

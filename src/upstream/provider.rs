@@ -21,6 +21,26 @@ pub struct Timeouts {
     pub idle_ms: u64,
 }
 
+/// The field of a chat request by which a provider bounds the tokens of the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputCapField {
+    /// `max_tokens`: nearly everybody, and the only one of the Anthropic dialect.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`: `OpenAI` itself, whose reasoning models refuse the other one.
+    MaxCompletionTokens,
+}
+
+impl OutputCapField {
+    /// The key in the body, which is also the word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
 /// What a provider can do beyond its dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
@@ -30,6 +50,8 @@ pub struct Abilities {
     pub responses: bool,
     /// Takes `stream_options.include_usage`.
     pub ask_usage: bool,
+    /// The one output cap that it honours in chat requests.
+    pub output_cap_field: OutputCapField,
 }
 
 /// One provider.
