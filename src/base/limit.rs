@@ -139,3 +139,12 @@ pub const INFLATED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Milliseconds that kept connections of clients are left open when the process begins to stop: a
 /// request that is just on its way is still answered, and told that the connection closes.
 pub const LINGER_MS: u64 = 1_000;
+
+/// Accounts from a leaf of the budget tree to its root. The fleet, teams in teams, the agent and its
+/// session need five or six; a bound keeps a hold cheap, and ends a walk that a damaged ledger would
+/// make endless.
+pub const BUDGET_DEPTH_MAX: usize = 16;
+
+/// Refunds that the book remembers, so that none is made twice while the store has not kept the first.
+/// That takes milliseconds; this many are made in hours.
+pub const REFUNDS_REMEMBERED_MAX: usize = 4_096;

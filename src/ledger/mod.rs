@@ -4,6 +4,12 @@
 //! drives it, `exchange` says what is to be held and what it came to.
 
 pub mod account;
+pub mod balance;
+pub mod book;
 pub mod entry;
+pub mod hold;
+pub mod period;
 pub mod plan;
 pub mod saved;
+pub mod standing;
+pub mod tree;

@@ -40,9 +40,12 @@ pub struct OpenHold {
 pub struct Saved {
     /// The epoch of this process: larger than every one before.
     pub epoch: u32,
+    /// A number larger than that of every account ever opened, also of sessions that are not given here.
+    /// A smaller one does no harm if all accounts are given.
+    pub next_account: AccountId,
     /// All accounts of fleet, teams and agents, and the sessions used last.
     pub accounts: Vec<Account>,
-    /// Their latest periods.
+    /// Their latest periods, and every earlier one that has open holds.
     pub balances: Vec<Balance>,
     /// Holds of other epochs that are open or in limbo.
     pub open: Vec<OpenHold>,
