@@ -148,3 +148,21 @@ pub const BUDGET_DEPTH_MAX: usize = 16;
 /// Refunds that the book remembers, so that none is made twice while the store has not kept the first.
 /// That takes milliseconds; this many are made in hours.
 pub const REFUNDS_REMEMBERED_MAX: usize = 4_096;
+
+/// Milliseconds that a statement of the ledger waits for the lock of another process: a hand-over's
+/// two processes take turns of milliseconds, and a reader never takes it.
+pub const STORE_BUSY_MS_MAX: u64 = 5_000;
+
+/// Sessions given to the book at the start, those made last. Older ones are looked up when they come
+/// back; at some 200 bytes each this is 4 MiB and 100 ms of the start.
+pub const STORE_SESSIONS_MAX: u32 = 20_000;
+
+/// Interned paths and names that the store remembers. Beyond it they are forgotten and looked up
+/// again; at some 300 bytes each this is 5 MiB.
+pub const STORE_INTERNED_MAX: usize = 16 * 1024;
+
+/// Bytes that the ledger's write-ahead log keeps on disk after a checkpoint; longer ones are cut.
+pub const STORE_WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Broken places that `weir ledger verify` lists; more are only counted.
+pub const VERIFY_FOUND_MAX: usize = 100;

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod balance;
 pub mod book;
+pub mod chain;
 pub mod entry;
 pub mod hold;
 pub mod period;

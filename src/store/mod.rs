@@ -4,21 +4,31 @@
 //! A store keeps entries and the balances that follow from them; it decides nothing about money but the
 //! one thing that only it can see: whether a hold still fits when several processes share it.
 
+pub mod lock;
+pub mod place;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
 use crate::ledger::account::{Account, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
 use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
 
 /// A durable ledger. All calls block and come from one thread.
 pub trait Store: Send {
-    /// Begins an epoch and gives everything that a book needs.
+    /// Begins an epoch and gives everything that a book needs, but for `Saved::open`.
     fn open_epoch(&mut self) -> Result<Saved, StoreError>;
+
+    /// The holds that earlier epochs have left open, and the balances of the periods that they lie in.
+    /// `None` as long as another process is still at work on the ledger: they are its own to settle.
+    fn orphans(&mut self) -> Result<Option<(Vec<OpenHold>, Vec<Balance>)>, StoreError>;
 
     /// Keeps all of `entries`, in order, in one durable transaction, and says what became of each.
     /// After an error none of them is kept, as far as the store knows; the same batch may be tried again.
     fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Kept>, StoreError>;
 
-    /// The present balances of all accounts in their latest periods, if another process has changed
-    /// anything since the last call of `commit` or `refresh`.
+    /// The present balances of the periods that entries of another process have moved since the start
+    /// or the last call of `refresh`, with those moved by our own meanwhile; `None` if there are none.
     fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError>;
 
     /// An account that was not given at the start (a session of long ago), with its latest balance.
@@ -57,6 +67,16 @@ pub enum StoreError {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// An account would take the number or the key of another one.
+    #[error("{path}: account {wanted} cannot be stored beside {there}")]
+    Clash {
+        /// Where the ledger lies.
+        path: String,
+        /// Number and key of the new one.
+        wanted: String,
+        /// Number and key of the one that is there.
+        there: String,
     },
     /// It is damaged, or not a ledger at all.
     #[error("{path} is not a ledger that can be used: {detail}")]

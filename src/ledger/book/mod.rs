@@ -71,6 +71,14 @@ impl Book {
         Self { epoch: saved.epoch, next_hold: 1, now_ms, tree, holds, refunded: BTreeSet::new() }
     }
 
+    /// Takes over holds that other epochs have left open; `recover` settles them.
+    pub fn adopt(&mut self, open: &[OpenHold]) {
+        for hold in open.iter().filter(|hold| !hold.limbo) {
+            self.now_ms = self.now_ms.max(hold.made.at_ms);
+            self.holds.entry(hold.hold).or_insert_with(|| Held::from(&hold.made));
+        }
+    }
+
     /// Settles every hold that another epoch has left open: nobody knows what became of it, so all of
     /// it is spent until somebody does.
     pub fn recover(&mut self, at_ms: i64) -> Vec<Entry> {

@@ -1,0 +1,162 @@
+//! What a book is given: accounts, balances, holds.
+//!
+//! Nothing here walks over the entries: a ledger of a million opens as fast as a new one. Sessions are
+//! bounded, since every conversation makes one.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use crate::base::limit::STORE_SESSIONS_MAX;
+use crate::ledger::account::{Account, AccountId, AccountKey};
+use crate::ledger::entry::HoldId;
+use crate::ledger::saved::{Balance, OpenHold, Saved};
+use crate::store::sqlite::rows::{self, Paths};
+
+/// Everything that a book of this epoch needs, but for what other epochs left open.
+pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
+    let accounts = accounts(conn)?;
+    let mut wanted = BTreeSet::new();
+    for account in &accounts {
+        wanted.extend(present_periods(conn, account.id)?);
+    }
+    let next = "SELECT coalesce(max(id), 0) + 1 FROM account";
+    let next_account = AccountId(conn.query_row(next, [], |row| row.get(0))?);
+    let balances = balances(conn, wanted)?;
+    Ok(Saved { epoch, next_account, accounts, balances, open: Vec::new() })
+}
+
+/// The holds that epochs other than `epoch` have left open, and the balances of the periods that they lie
+/// in.
+pub fn orphans(
+    conn: &Connection,
+    paths: &mut Paths,
+    epoch: u32,
+) -> Result<(Vec<OpenHold>, Vec<Balance>)> {
+    let mut open = holds(conn, paths, "o.limbo = 0", usize::MAX)?;
+    open.retain(|hold| hold.hold.epoch() != epoch);
+    let steps = open.iter().flat_map(|hold| hold.path.iter());
+    let wanted = steps.map(|step| (step.account.0, step.start_ms)).collect();
+    let balances = balances(conn, wanted)?;
+    Ok((open, balances))
+}
+
+fn balances(conn: &Connection, wanted: BTreeSet<(u32, i64)>) -> Result<Vec<Balance>> {
+    let mut balances = Vec::with_capacity(wanted.len());
+    for (account, start_ms) in wanted {
+        balances.extend(balance(conn, account, start_ms)?);
+    }
+    Ok(balances)
+}
+
+/// All accounts but the older sessions.
+fn accounts(conn: &Connection) -> Result<Vec<Account>> {
+    let columns = rows::ACCOUNT;
+    // A range of the key's index for each kind; `;` follows `:`.
+    let few = format!(
+        "SELECT {columns} FROM account WHERE key = 'fleet'
+         UNION ALL SELECT {columns} FROM account WHERE key >= 'team:' AND key < 'team;'
+         UNION ALL SELECT {columns} FROM account WHERE key >= 'agent:' AND key < 'agent;'"
+    );
+    let sessions = format!(
+        "SELECT {columns} FROM account WHERE key >= 'session:' AND key < 'session;'
+         ORDER BY +id DESC LIMIT ?"
+    );
+    let mut found: Vec<Account> =
+        conn.prepare(&few)?.query_map([], |row| rows::account(row, 0))?.collect::<Result<_>>()?;
+    let mut sessions = conn.prepare(&sessions)?;
+    for session in sessions.query_map([STORE_SESSIONS_MAX], |row| rows::account(row, 0))? {
+        found.push(session?);
+    }
+    found.sort_by_key(|account| account.id);
+    Ok(found)
+}
+
+/// The periods of an account that had not ended when the last entry was written, and the latest one.
+/// There can be several: a change from daily to monthly begins a period that started earlier.
+fn present_periods(conn: &Connection, account: AccountId) -> Result<Vec<(u32, i64)>> {
+    conn.prepare_cached(
+        "SELECT account, start_ms FROM period WHERE account = ?1
+             AND end_ms > coalesce((SELECT at_ms FROM entry ORDER BY seq DESC LIMIT 1), 0)
+         UNION SELECT account, max(start_ms) FROM period WHERE account = ?1 GROUP BY account",
+    )?
+    .query_map([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
+
+fn balance(conn: &Connection, account: u32, start_ms: i64) -> Result<Option<Balance>> {
+    conn.prepare_cached(
+        "SELECT account, start_ms, end_ms, spent, held FROM period
+         WHERE account = ? AND start_ms = ?",
+    )?
+    .query_row(params![account, start_ms], rows::balance)
+    .optional()
+}
+
+/// The balances that entries after `seq` have moved.
+pub fn moved_since(conn: &Connection, seq: i64) -> Result<Vec<Balance>> {
+    conn.prepare_cached(
+        "SELECT DISTINCT p.account, p.start_ms, p.end_ms, p.spent, p.held
+         FROM (SELECT DISTINCT path FROM entry WHERE seq > ?) e
+         CROSS JOIN path_step s ON s.path = e.path
+         CROSS JOIN period p ON p.account = s.account AND p.start_ms = s.start_ms
+         ORDER BY 1, 2",
+    )?
+    .query_map([seq], rows::balance)?
+    .collect()
+}
+
+/// One account and its latest balance.
+pub fn account(conn: &Connection, key: &AccountKey) -> Result<Option<(Account, Option<Balance>)>> {
+    let sql = format!("SELECT {} FROM account WHERE key = ?", rows::ACCOUNT);
+    let found = conn
+        .prepare_cached(&sql)?
+        .query_row([key.as_str()], |row| rows::account(row, 0))
+        .optional()?;
+    let Some(account) = found else { return Ok(None) };
+    let balance = conn
+        .prepare_cached(
+            "SELECT account, start_ms, end_ms, spent, held FROM period WHERE account = ?
+             ORDER BY start_ms DESC LIMIT 1",
+        )?
+        .query_row([account.id.0], rows::balance)
+        .optional()?;
+    Ok(Some((account, balance)))
+}
+
+/// Open holds for which `condition` is true, oldest first, at most `max`.
+fn holds(
+    conn: &Connection,
+    paths: &mut Paths,
+    condition: &str,
+    max: usize,
+) -> Result<Vec<OpenHold>> {
+    let sql = format!("{} WHERE {condition} ORDER BY o.hold LIMIT ?", open_lines());
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    conn.prepare_cached(&sql)?.query_map([max], |row| open_hold(row, conn, paths))?.collect()
+}
+
+/// Holds in limbo, oldest first.
+pub fn limbo(conn: &Connection, paths: &mut Paths, max: usize) -> Result<Vec<OpenHold>> {
+    holds(conn, paths, "o.limbo = 1", max)
+}
+
+/// One hold that is open or in limbo.
+pub fn hold(conn: &Connection, paths: &mut Paths, hold: HoldId) -> Result<Option<OpenHold>> {
+    let sql = format!("{} WHERE o.hold = ?", open_lines());
+    conn.prepare_cached(&sql)?
+        .query_row([hold.0.cast_signed()], |row| open_hold(row, conn, paths))
+        .optional()
+}
+
+/// The columns of a line, and whether its hold is in limbo.
+fn open_lines() -> String {
+    let from = ", o.limbo, o.hold FROM open o CROSS JOIN entry e ON e.seq = o.made";
+    rows::LINES.replacen("FROM entry e", from, 1)
+}
+
+fn open_hold(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<OpenHold> {
+    let made = rows::line(row, conn, paths)?.entry;
+    let hold = HoldId(row.get::<_, i64>(32)?.cast_unsigned());
+    Ok(OpenHold { hold, path: made.path.clone(), limbo: row.get(31)?, made })
+}

@@ -1,0 +1,185 @@
+//! The embedded engine: one SQLite file in WAL mode, one writer, integers in plain columns, so that an
+//! operator can ask it with `sqlite3`. The tables are told in `schema/ledger.sql`.
+//!
+//! One process owns a file by a lock beside it. During a hand-over two processes write to it: every
+//! commit therefore reads what it builds on inside its own transaction.
+
+mod batch;
+mod load;
+pub mod opening;
+pub mod rows;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::ledger::account::{Account, AccountKey};
+use crate::ledger::entry::{Entry, HoldId};
+use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
+use crate::store::lock::{self, Lock};
+use crate::store::place::Durability;
+use crate::store::sqlite::batch::{Batch, Clash, Interned};
+use crate::store::sqlite::opening::{said, unusable};
+use crate::store::{Store, StoreError};
+
+/// Epochs that fit into the upper bits of a hold, and keep its number positive in the file.
+const EPOCH_MAX: i64 = (1 << 23) - 1;
+
+/// How a process comes to a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It is the only one, or it does not start.
+    Own,
+    /// It takes over from a process that may still be at work, see `Store::orphans`.
+    TakeOver,
+}
+
+/// A ledger in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    conn: Connection,
+    file: PathBuf,
+    /// `None` as long as the predecessor has it.
+    lock: Option<Lock>,
+    epoch: Option<u32>,
+    /// The last entry up to which all are our own, or known by `refresh`.
+    seen: i64,
+    interned: Interned,
+}
+
+impl SqliteStore {
+    /// Opens the ledger at `file`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// Every reason not to start: it belongs to another process, was written by a newer version, is
+    /// damaged, is no ledger, cannot be read or written, or its folder is missing.
+    pub fn open(file: &Path, durability: Durability, opening: Opening) -> Result<Self, StoreError> {
+        opening::check_folder(file)?;
+        let lock = Lock::try_take(file)?;
+        if lock.is_none() && opening == Opening::Own {
+            let path = file.display().to_string();
+            return Err(StoreError::Taken { path, detail: lock::owner(file) });
+        }
+        let conn = opening::writer(file, durability, lock.is_some())?;
+        let interned = Interned::default();
+        Ok(Self { conn, file: file.to_owned(), lock, epoch: None, seen: 0, interned })
+    }
+
+    fn begin_epoch(&mut self) -> rusqlite::Result<Option<Saved>> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let epoch: i64 = tx.query_row(
+            "INSERT INTO node (pid, started_ms) VALUES (?, CAST(unixepoch('subsec') * 1000 AS INTEGER))
+             RETURNING epoch",
+            [std::process::id()],
+            |row| row.get(0),
+        )?;
+        let Some(epoch) = u32::try_from(epoch).ok().filter(|_| epoch <= EPOCH_MAX) else {
+            return Ok(None);
+        };
+        let saved = load::saved(&tx, epoch)?;
+        let seen = rows::head(&tx)?.seq;
+        tx.commit()?;
+        (self.epoch, self.seen) = (Some(epoch), seen);
+        Ok(Some(saved))
+    }
+
+    fn keep(&mut self, entries: &[Entry]) -> rusqlite::Result<Result<Vec<Kept>, Clash>> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut batch = Batch::new(&tx, &mut self.interned)?;
+        let before = batch.head.seq;
+        let mut kept = Vec::with_capacity(entries.len());
+        for entry in entries {
+            kept.push(batch.keep(entry)?);
+            if let Some(clash) = batch.clash.take() {
+                return Ok(Err(clash));
+            }
+        }
+        batch.write_periods()?;
+        let after = batch.head.seq;
+        tx.commit()?;
+        if self.seen == before {
+            self.seen = after;
+        }
+        Ok(Ok(kept))
+    }
+
+    fn end_epoch(&mut self, epoch: u32) -> rusqlite::Result<()> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+        tx.execute(&format!("UPDATE node SET ended_ms = {now} WHERE epoch = ?"), [epoch])?;
+        if self.lock.is_some() {
+            // Those that crashed: this process has settled what they left.
+            tx.execute(
+                &format!(
+                    "UPDATE node SET ended_ms = {now} WHERE ended_ms IS NULL AND epoch < ?
+                     AND epoch NOT IN (SELECT hold >> 40 FROM open WHERE limbo = 0)"
+                ),
+                params![epoch],
+            )?;
+        }
+        tx.commit()?;
+        // What cannot be brought back now, because somebody reads it, is the next start's work.
+        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional()?;
+        Ok(())
+    }
+}
+
+impl Store for SqliteStore {
+    fn open_epoch(&mut self) -> Result<Saved, StoreError> {
+        let saved = self.begin_epoch().map_err(said(&self.file))?;
+        saved.ok_or_else(|| unusable(&self.file, "it has had as many epochs as it can count"))
+    }
+
+    fn orphans(&mut self) -> Result<Option<(Vec<OpenHold>, Vec<Balance>)>, StoreError> {
+        if self.lock.is_none() {
+            self.lock = Lock::try_take(&self.file)?;
+        }
+        let (Some(_), Some(epoch)) = (&self.lock, self.epoch) else { return Ok(None) };
+        let found = load::orphans(&self.conn, &mut self.interned.paths, epoch);
+        found.map(Some).map_err(said(&self.file))
+    }
+
+    fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Kept>, StoreError> {
+        let done = self.keep(entries);
+        if !matches!(done, Ok(Ok(_))) {
+            // The numbers that the transaction gave out went with it.
+            self.interned.forget();
+        }
+        done.map_err(said(&self.file))?.map_err(|Clash { wanted, there }| StoreError::Clash {
+            path: self.file.display().to_string(),
+            wanted,
+            there,
+        })
+    }
+
+    fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError> {
+        let said = said(&self.file);
+        let head = rows::head(&self.conn).map_err(&said)?;
+        if head.seq == self.seen {
+            return Ok(None);
+        }
+        let moved = load::moved_since(&self.conn, self.seen).map_err(&said)?;
+        self.seen = head.seq;
+        Ok(Some(moved))
+    }
+
+    fn account(
+        &mut self,
+        key: &AccountKey,
+    ) -> Result<Option<(Account, Option<Balance>)>, StoreError> {
+        load::account(&self.conn, key).map_err(said(&self.file))
+    }
+
+    fn limbo(&mut self, max: usize) -> Result<Vec<OpenHold>, StoreError> {
+        load::limbo(&self.conn, &mut self.interned.paths, max).map_err(said(&self.file))
+    }
+
+    fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError> {
+        load::hold(&self.conn, &mut self.interned.paths, hold).map_err(said(&self.file))
+    }
+
+    fn close_epoch(&mut self) -> Result<(), StoreError> {
+        let Some(epoch) = self.epoch.take() else { return Ok(()) };
+        self.end_epoch(epoch).map_err(said(&self.file))
+    }
+}

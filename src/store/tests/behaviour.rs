@@ -1,0 +1,263 @@
+//! What a store does when all is well: keep, refuse, give back.
+
+use super::{
+    AGENT, FLEET, Folder, about, account, blank, founding, hold, limbo, path, refund, settle, step,
+};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use crate::base::money::NanoUsd;
+use crate::ledger::account::{AccountId, AccountKey};
+use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
+use crate::ledger::saved::{Balance, Kept};
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+
+fn balance(account: u32, spent: i64, held: i64) -> Balance {
+    Balance { account: AccountId(account), start_ms: 0, end_ms: i64::MAX, spent, held }
+}
+
+#[test]
+fn a_new_ledger_is_empty_and_private() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let saved = store.open_epoch().unwrap();
+    assert_eq!((saved.epoch, saved.accounts.len(), saved.balances.len()), (1, 0, 0));
+    store.commit(&founding()).unwrap();
+    for name in ["weir.db", "weir.db-wal", "weir.db-shm", "weir.db.lock"] {
+        let found = std::fs::metadata(folder.path().join(name)).expect(name);
+        assert_eq!(found.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn what_was_kept_comes_back() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    let first = hold(HoldId::new(epoch, 1), 60, 100);
+    let second = hold(HoldId::new(epoch, 2), 40, 100);
+    store.commit(&founding()).unwrap();
+    let kept = store.commit(&[first.clone(), second.clone(), settle(&first, 7)]).unwrap();
+    assert_eq!(kept, [Kept::Done; 3]);
+    // No close: the process ends here.
+    drop(store);
+    let mut store = folder.own();
+    let saved = store.open_epoch().unwrap();
+    assert_eq!(saved.epoch, 2);
+    let accounts: Vec<Entry> = saved.accounts.into_iter().map(about).collect();
+    assert_eq!(accounts, founding());
+    assert_eq!(saved.balances, [balance(FLEET, 7, 40), balance(AGENT, 7, 40)]);
+    let (open, balances) = store.orphans().unwrap().unwrap();
+    assert_eq!((open.len(), &balances), (1, &saved.balances));
+    assert_eq!(open[0].hold.epoch(), 1);
+    assert_eq!((&open[0].made, open[0].limbo), (&second, false));
+    assert_eq!(open[0].path, second.path);
+    assert_eq!(store.hold(HoldId::new(1, 2)).unwrap(), Some(open[0].clone()));
+    assert_eq!(store.hold(HoldId::new(1, 1)).unwrap(), None);
+}
+
+fn reopened(folder: &Folder) -> SqliteStore {
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    store
+}
+
+#[test]
+fn a_hold_that_does_not_fit_leaves_no_trace() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    let holds =
+        [60, 41, 40].map(|amount: i64| hold(HoldId::new(1, amount.unsigned_abs()), amount, 100));
+    let kept = store.commit(&holds).unwrap();
+    assert_eq!(kept, [Kept::Done, Kept::NoRoom, Kept::Done]);
+    let late = hold(HoldId::new(1, 9), 1, 100);
+    assert_eq!(store.commit(&[late]).unwrap(), [Kept::NoRoom]);
+    drop(store);
+    let (open, _) = reopened(&folder).orphans().unwrap().unwrap();
+    assert_eq!(open.len(), 2);
+    // The fleet stands after the agent, whose cap refused.
+    assert!(open.iter().all(|open| open.path.len() == 2));
+}
+
+#[test]
+fn a_cap_further_up_refuses_as_well() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let id = HoldId::new(store.open_epoch().unwrap().epoch, 1);
+    let path: Arc<[Step]> = Arc::from([step(AGENT, None), step(FLEET, Some(5))]);
+    let over = Entry { path: Arc::clone(&path), ..hold(id, 6, 0) };
+    assert_eq!(store.commit(&[over.clone()]).unwrap(), [Kept::NoRoom]);
+    // Nor has the agent been charged.
+    let fits = Entry { path, ..hold(id, 5, 0) };
+    assert_eq!(store.commit(&[fits]).unwrap(), [Kept::Done]);
+    drop(store);
+    let (open, _) = reopened(&folder).orphans().unwrap().unwrap();
+    assert_eq!(open[0].made.held, 5);
+}
+
+#[test]
+fn each_hold_is_resolved_once() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    store.commit(&founding()).unwrap();
+    let made = hold(HoldId::new(epoch, 1), 10, 100);
+    let void = Entry { kind: Kind::Void, spent: 0, ..settle(&made, 0) };
+    assert_eq!(store.commit(&[settle(&made, 3)]).unwrap(), [Kept::NotOpen]);
+    let twice =
+        [made.clone(), made.clone(), settle(&made, 3), settle(&made, 3), void, limbo(&made)];
+    let kept = store.commit(&twice).unwrap();
+    assert_eq!(&kept[..3], [Kept::Done; 3]);
+    assert_eq!(&kept[3..], [Kept::NotOpen; 3]);
+    assert_eq!(store.commit(&[settle(&made, 3), refund(&made, 1)]).unwrap(), [Kept::NotOpen; 2]);
+    let (_, found) = store.account(&AccountKey::fleet()).unwrap().unwrap();
+    assert_eq!(found, Some(balance(FLEET, 3, 0)));
+}
+
+#[test]
+fn limbo_is_spent_until_it_is_refunded() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    store.commit(&founding()).unwrap();
+    let made = [1, 2, 3].map(|number| hold(HoldId::new(epoch, number), 10, 100));
+    store.commit(&made).unwrap();
+    // A refund has nothing to give back before.
+    assert_eq!(store.commit(&[refund(&made[0], 4)]).unwrap(), [Kept::NotOpen]);
+    store.commit(&[limbo(&made[1]), limbo(&made[0])]).unwrap();
+    let listed = store.limbo(9).unwrap();
+    assert_eq!(listed.iter().map(|open| open.made.clone()).collect::<Vec<_>>(), made[..2]);
+    assert!(listed.iter().all(|open| open.limbo));
+    assert_eq!(store.limbo(1).unwrap().len(), 1);
+    assert_eq!(store.commit(&[settle(&made[0], 1)]).unwrap(), [Kept::NotOpen]);
+    assert_eq!(
+        store.commit(&[refund(&made[0], 4), refund(&made[0], 4)]).unwrap(),
+        [Kept::Done, Kept::NotOpen]
+    );
+    let (_, found) = store.account(&AccountKey::fleet()).unwrap().unwrap();
+    assert_eq!(found, Some(balance(FLEET, 16, 10)));
+}
+
+#[test]
+fn a_late_settlement_by_the_old_process_counts() {
+    let folder = Folder::new();
+    let mut old = folder.own();
+    let made = hold(HoldId::new(old.open_epoch().unwrap().epoch, 1), 10, 100);
+    old.commit(&founding()).unwrap();
+    old.commit(&[made.clone()]).unwrap();
+    let mut new = folder.take_over();
+    new.open_epoch().unwrap();
+    assert_eq!(new.orphans().unwrap(), None);
+    assert_eq!(new.refresh().unwrap(), None);
+    assert_eq!(old.commit(&[settle(&made, 4)]).unwrap(), [Kept::Done]);
+    assert_eq!(new.refresh().unwrap(), Some(vec![balance(FLEET, 4, 0), balance(AGENT, 4, 0)]));
+    assert_eq!(new.refresh().unwrap(), None);
+    assert_eq!(new.commit(&[limbo(&made)]).unwrap(), [Kept::NotOpen]);
+    old.close_epoch().unwrap();
+    drop(old);
+    assert_eq!(new.orphans().unwrap(), Some((Vec::new(), Vec::new())));
+}
+
+#[test]
+fn own_changes_are_no_news_but_those_of_others_are() {
+    let folder = Folder::new();
+    let (mut old, mut new) = (folder.own(), folder.take_over());
+    let (first, second) = (old.open_epoch().unwrap().epoch, new.open_epoch().unwrap().epoch);
+    new.commit(&[hold(HoldId::new(second, 1), 1, 100)]).unwrap();
+    assert_eq!(new.refresh().unwrap(), None);
+    old.commit(&[hold(HoldId::new(first, 1), 2, 100)]).unwrap();
+    // The news is not lost by a commit of our own in between.
+    new.commit(&[hold(HoldId::new(second, 2), 4, 100)]).unwrap();
+    let news = new.refresh().unwrap().expect("news");
+    assert_eq!(news, [balance(FLEET, 0, 7), balance(AGENT, 0, 7)]);
+}
+
+#[test]
+fn two_processes_race_for_the_last_cent() {
+    let folder = Folder::new();
+    let stores = [folder.own(), folder.take_over()];
+    let racers = stores.map(|mut store| {
+        std::thread::spawn(move || {
+            let epoch = store.open_epoch().unwrap().epoch;
+            let mut admitted = 0;
+            for number in 0..100 {
+                let kept = store.commit(&[hold(HoldId::new(epoch, number), 1, 37)]).unwrap();
+                admitted += i32::from(kept == [Kept::Done]);
+            }
+            admitted
+        })
+    });
+    let admitted: i32 = racers.map(|racer| racer.join().unwrap()).iter().sum();
+    assert_eq!(admitted, 37);
+}
+
+#[test]
+fn an_account_changes_and_keeps_its_number() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    store.commit(&founding()).unwrap();
+    let mut agent = account(AGENT, AccountKey::agent("builder"), Some(FLEET));
+    (agent.limit_set, agent.frozen, agent.reset_at_ms) = (Some(NanoUsd(-1)), true, Some(5));
+    agent.terms.zone = Arc::from("Europe/Berlin");
+    store.commit(&[about(agent.clone())]).unwrap();
+    let found = store.account(&agent.key).unwrap();
+    assert_eq!(found, Some((agent, None)));
+    assert_eq!(store.account(&AccountKey::agent("nobody")).unwrap(), None);
+}
+
+#[test]
+fn accounts_that_clash_stop_the_batch() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    store.commit(&founding()).unwrap();
+    for (id, key) in [(AGENT, "other"), (9, "builder")] {
+        let clash = about(account(id, AccountKey::agent(key), Some(FLEET)));
+        let spend = Entry { path: path(1), spent: 5, ..blank(Kind::Spend, Reason::Exact) };
+        let error = store.commit(&[spend, clash]).expect_err("two of one number or name");
+        assert!(error.to_string().contains("2 agent:builder"), "{error}");
+    }
+    let (_, found) = store.account(&AccountKey::fleet()).unwrap().unwrap();
+    assert_eq!(found, None);
+}
+
+#[test]
+fn periods_that_matter_are_given_back() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    store.commit(&founding()).unwrap();
+    let at = |start_ms: i64, end_ms: i64| {
+        let agent = Step { start_ms, end_ms, ..step(AGENT, None) };
+        Entry {
+            path: Arc::from([agent]),
+            spent: 1,
+            at_ms: 1_000,
+            ..blank(Kind::Spend, Reason::Exact)
+        }
+    };
+    // Long over; still running though it began before the next; over, but the latest.
+    store.commit(&[at(0, 500), at(100, 2_000), at(900, 1_000), at(950, 1_000)]).unwrap();
+    let open = Entry { held: 1, ..at(200, 300) };
+    let open = Entry { kind: Kind::Hold, hold: Some(HoldId::new(1, 1)), ..open };
+    store.commit(&[open]).unwrap();
+    drop(store);
+    let mut store = folder.own();
+    let starts = |balances: &[Balance]| balances.iter().map(|one| one.start_ms).collect::<Vec<_>>();
+    assert_eq!(starts(&store.open_epoch().unwrap().balances), [100, 950]);
+    assert_eq!(starts(&store.orphans().unwrap().unwrap().1), [200]);
+}
+
+#[test]
+fn an_entry_without_what_it_needs_is_not_kept() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    for kind in [Kind::Account, Kind::Hold, Kind::Settle, Kind::Void, Kind::Limbo, Kind::Refund] {
+        let kept = store.commit(&[blank(kind, Reason::Admin)]).unwrap();
+        assert_eq!(kept, [Kept::NotOpen], "{kind:?}");
+    }
+}
