@@ -1,6 +1,7 @@
 //! Floor 2: what an answer consumed and what it costs. Bytes in, counts and integers out.
 
 pub mod answer;
+pub mod bound;
 mod code;
 pub mod count;
 mod envelope;

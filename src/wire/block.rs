@@ -73,6 +73,12 @@ impl Block {
     pub fn wide(self) -> u64 {
         self.0.to_bitmask()
     }
+
+    /// Which bytes begin a character that is not ASCII.
+    #[inline]
+    pub fn leads(self) -> u64 {
+        self.0.max(u8x64::splat(0xc0)).simd_eq(self.0).to_bitmask()
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +93,9 @@ mod tests {
     /// Bytes that sit at the borders of every class.
     fn edgy() -> impl Strategy<Value = u8> {
         prop_oneof![
-            prop::sample::select(b"\"\\nt\x1f\x20\x21\x00\x7f\x80\xff\x9f\xa2\xdc".to_vec()),
+            prop::sample::select(
+                b"\"\\nt\x1f\x20\x21\x00\x7f\x80\xff\x9f\xa2\xbf\xc0\xdc".to_vec()
+            ),
             any::<u8>(),
         ]
     }
@@ -101,6 +109,7 @@ mod tests {
             prop_assert_eq!(block.control(), by_hand(&bytes, |b| b < 0x20));
             prop_assert_eq!(block.newline_or_tab(), by_hand(&bytes, |b| b == b'n' || b == b't'));
             prop_assert_eq!(block.wide(), by_hand(&bytes, |b| b > 0x7f));
+            prop_assert_eq!(block.leads(), by_hand(&bytes, |b| b >= 0xc0));
             let short = masks16_at(&bytes, 48).unwrap();
             let special = by_hand(&bytes[48..], |b| b < 0x20 || b == b'"' || b == b'\\');
             prop_assert_eq!(u64::from(short.special), special);

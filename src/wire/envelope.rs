@@ -29,6 +29,7 @@ pub struct Envelope {
     wants_usage: bool,
     caps: [Option<u64>; Slot::CAPS.len()],
     answers: Option<u64>,
+    wide: bool,
 }
 
 /// Why a body was refused.
@@ -145,11 +146,13 @@ pub fn scan(body: &[u8]) -> Result<Envelope, ScanError> {
         }
     }
     let open_brace = walk.open_brace();
-    json::finish(body, walk.into_cursor())?;
+    let cursor = walk.into_cursor();
+    let wide = cursor.is_wide();
+    json::finish(body, cursor)?;
     if let Some((slot, member)) = duplicate {
         return Err(refuse(slot.name(), FieldProblem::Duplicate, member.span()));
     }
-    Reader { body, slots }.envelope(open_brace)
+    Ok(Envelope { wide, ..Reader { body, slots }.envelope(open_brace)? })
 }
 
 fn slot_of(body: &[u8], member: &Member) -> Option<Slot> {
@@ -187,6 +190,7 @@ impl Reader<'_> {
             include_usage,
             caps,
             answers: self.count(Slot::N)?,
+            wide: true,
             slots: self.slots,
         })
     }
@@ -300,6 +304,31 @@ impl Envelope {
     /// The caps of the output that are set: which field, and how many tokens.
     pub fn output_caps(&self) -> impl Iterator<Item = (Slot, u64)> {
         Slot::CAPS.into_iter().zip(self.caps).filter_map(|(slot, cap)| Some((slot, cap?)))
+    }
+
+    /// The cap of the output by that field, in tokens, if the body sets it.
+    pub fn output_cap(&self, slot: Slot) -> Option<u64> {
+        self.output_caps().find(|(set, _)| *set == slot).map(|(_, cap)| cap)
+    }
+
+    /// The largest cap of the output that any field sets: what counts at a provider of which it is
+    /// not known which field it reads.
+    pub fn largest_output_cap(&self) -> Option<u64> {
+        self.output_caps().map(|(_, cap)| cap).max()
+    }
+
+    /// The cap of the output that the client means. Of several the newer field holds, as at `OpenAI`;
+    /// since the gateway writes this number into the one field that the provider reads, and takes the
+    /// others out, no other can take effect.
+    pub fn meant_output_cap(&self) -> Option<u64> {
+        [Slot::MaxCompletionTokens, Slot::MaxTokens, Slot::MaxOutputTokens, Slot::MaxTokensToSample]
+            .into_iter()
+            .find_map(|slot| self.output_cap(slot))
+    }
+
+    /// Whether the body may hold bytes beyond ASCII; never false if it does.
+    pub const fn is_wide(&self) -> bool {
+        self.wide
     }
 
     /// How many answers are asked for (`n`), if the body says so.

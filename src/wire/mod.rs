@@ -2,11 +2,16 @@
 //! body or waits for one.
 
 pub mod block;
+pub mod ceiling;
 pub mod cursor;
 pub mod envelope;
+pub mod growth;
 pub mod json;
+pub mod part;
+pub mod pull;
 pub mod slot;
 pub mod splice;
 pub mod sse;
 pub mod string;
 pub mod syntax;
+pub mod weigh;

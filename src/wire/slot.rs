@@ -44,6 +44,10 @@ pub enum Slot {
     PreviousResponseId,
     /// Responses: the stored conversation that this belongs to.
     Conversation,
+    /// How fast and how dear the answer may be.
+    ServiceTier,
+    /// `OpenRouter`: which providers may answer, and at what price.
+    Provider,
 }
 
 impl Slot {
@@ -51,7 +55,7 @@ impl Slot {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Model,
         Self::Stream,
         Self::StreamOptions,
@@ -71,6 +75,8 @@ impl Slot {
         Self::SessionId,
         Self::PreviousResponseId,
         Self::Conversation,
+        Self::ServiceTier,
+        Self::Provider,
     ];
 
     /// The four fields that cap the output. Which of them counts depends on the provider.
@@ -103,6 +109,8 @@ impl Slot {
             Self::SessionId => "session_id",
             Self::PreviousResponseId => "previous_response_id",
             Self::Conversation => "conversation",
+            Self::ServiceTier => "service_tier",
+            Self::Provider => "provider",
         }
     }
 
@@ -128,6 +136,8 @@ impl Slot {
             b"session_id" => Self::SessionId,
             b"previous_response_id" => Self::PreviousResponseId,
             b"conversation" => Self::Conversation,
+            b"service_tier" => Self::ServiceTier,
+            b"provider" => Self::Provider,
             _ => return None,
         })
     }

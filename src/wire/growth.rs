@@ -1,0 +1,180 @@
+//! By how much a text may grow when a tokenizer normalises it before it counts.
+//!
+//! A byte-level tokenizer makes at most one token of a byte, but some normalise to NFKC first, and
+//! one character of three bytes (U+FDFA) becomes 33 bytes. What grows is found per character:
+//!
+//! - NFKD of a text is the decompositions of its characters in another order, so its length is the
+//!   sum of theirs.
+//! - NFKC is NFKD with some neighbours joined into characters whose canonical decomposition they are,
+//!   and no such character is longer than its decomposition (a test goes through all of Unicode).
+//!   So NFKC is never longer than that sum.
+//!
+//! The NFKC forms of single characters would be tighter and no bound: a mark that comes later can
+//! split a character that was joined.
+//!
+//! Hot path: `benches/envelope.rs`. Escapes count whatever the number of backslashes in front: JSON
+//! within a string (arguments of tool calls) is unescaped once more by some providers.
+
+use std::sync::LazyLock;
+
+use memchr::memmem;
+use unicode_normalization::char::decompose_compatible;
+
+use crate::wire::block::Block;
+
+/// Bytes of an escape: `\u` and four digits.
+const ESCAPE_BYTES: usize = 6;
+/// Above it a character takes four bytes, or two escapes.
+const THREE_BYTES_MAX: u32 = 0xffff;
+
+/// By how many bytes each character of up to three bytes grows. A look-up in the tables of the
+/// crate takes 10 to 60 ns each, which would make a body of such characters a burden by itself.
+static GROWTH: LazyLock<Box<[u8]>> =
+    LazyLock::new(|| (0..=THREE_BYTES_MAX).map(|c| char::from_u32(c).map_or(0, grown)).collect());
+
+/// An upper bound of the bytes that the NFKC form of the strings in `body` has more than their form
+/// in `body`. `wide` tells whether there may be bytes beyond ASCII.
+pub fn growth(body: &[u8], wide: bool) -> u64 {
+    let raw = if wide { raw_growth(body) } else { 0 };
+    raw + escaped_growth(body)
+}
+
+/// Of characters that stand there as themselves.
+fn raw_growth(body: &[u8]) -> u64 {
+    let mut sum = 0;
+    for at in (0..body.len()).step_by(64) {
+        let mut leads = Block::at(body, at).leads();
+        while leads != 0 {
+            let place = at + leads.trailing_zeros() as usize;
+            sum += u64::from(growth_at(body.get(place..).unwrap_or_default()));
+            leads &= leads - 1;
+        }
+    }
+    sum
+}
+
+/// Of the character at the start of `rest`, which is not ASCII.
+#[inline]
+fn growth_at(rest: &[u8]) -> u8 {
+    let low = |byte: u8| u32::from(byte & 0x3f);
+    match *rest {
+        [a @ 0xc0..=0xdf, b, ..] => of_table(u32::from(a & 0x1f) << 6 | low(b)),
+        [a @ 0xe0..=0xef, b, c, ..] => of_table(u32::from(a & 0xf) << 12 | low(b) << 6 | low(c)),
+        [a, b, c, d, ..] => of_four(u32::from(a & 7) << 18 | low(b) << 12 | low(c) << 6 | low(d)),
+        _ => 0,
+    }
+}
+
+#[inline]
+fn of_table(c: u32) -> u8 {
+    GROWTH.get(c as usize).copied().unwrap_or(0)
+}
+
+#[inline]
+fn of_four(c: u32) -> u8 {
+    // Emoji, and the ideographs that have no other form: nearly all there is of four bytes.
+    if matches!(c, 0x1_f300..=0x1_faff | 0x2_0000..=0x2_f7ff) {
+        return 0;
+    }
+    char::from_u32(c).map_or(0, grown)
+}
+
+fn grown(c: char) -> u8 {
+    let mut len = 0;
+    decompose_compatible(c, |part| len += part.len_utf8());
+    u8::try_from(len.saturating_sub(c.len_utf8())).unwrap_or(u8::MAX)
+}
+
+/// Of characters that are written as `\u` and digits. Pairs of escapes need no look: no character
+/// that takes a pair becomes longer than the pair.
+fn escaped_growth(body: &[u8]) -> u64 {
+    let grown = |at: usize| {
+        let digits = body.get(at + 2..at + ESCAPE_BYTES)?;
+        let c = digits.iter().try_fold(0, |c, &digit| Some(c << 4 | hex(digit)?))?;
+        // What does not grow over its own three bytes at most does not grow over six either.
+        Some((u64::from(of_table(c)) + utf8_len(c)).saturating_sub(ESCAPE_BYTES as u64))
+    };
+    memmem::find_iter(body, b"\\u").filter_map(grown).sum()
+}
+
+fn hex(digit: u8) -> Option<u32> {
+    char::from(digit).to_digit(16)
+}
+
+const fn utf8_len(c: u32) -> u64 {
+    match c {
+        0..0x80 => 1,
+        0x80..0x800 => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use unicode_normalization::UnicodeNormalization;
+
+    fn all() -> impl Iterator<Item = char> {
+        (0..=0x10_ffff).filter_map(char::from_u32)
+    }
+
+    fn bytes(chars: impl Iterator<Item = char>) -> usize {
+        chars.map(char::len_utf8).sum()
+    }
+
+    fn of_text(text: &str) -> u64 {
+        growth(text.as_bytes(), !text.is_ascii())
+    }
+
+    #[test]
+    fn no_character_is_longer_than_what_it_is_joined_of() {
+        for c in all() {
+            let decomposed: String = std::iter::once(c).nfd().collect();
+            if decomposed.nfc().eq([c]) {
+                assert!(c.len_utf8() <= decomposed.len(), "{c:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_character_is_measured_in_every_way_of_writing() {
+        for c in all() {
+            let long = bytes(std::iter::once(c).nfkd());
+            let grown = long.saturating_sub(c.len_utf8()) as u64;
+            let mut buffer = [0; 4];
+            assert_eq!(of_text(c.encode_utf8(&mut buffer)), grown, "{c:?}");
+            let mut units = [0; 2];
+            let escapes: String =
+                c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04X}")).collect();
+            let grown = long.saturating_sub(escapes.len()) as u64;
+            assert_eq!(of_text(&escapes), grown, "{c:?}");
+        }
+    }
+
+    #[test]
+    fn one_character_can_become_thirty_three_bytes() {
+        assert_eq!(of_text("\u{fdfa}"), 30);
+        assert_eq!(of_text(r"\ufdfa"), 27);
+        assert_eq!(of_text(r"\\\\uFDFA"), 27);
+        assert_eq!(of_text(&"\u{fdfa}".repeat(1000)), 30_000);
+        assert_eq!(of_text("plain \\n \\\" text \\u12"), 0);
+        assert_eq!(growth(b"\xef\xb7", true), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_never_exceeds_the_bound(
+            text in "[a-zé가-힣が\u{fdfa}\u{300}-\u{36f}\u{1d15e}-\u{1d164}ﬃ①½]{0,40}|\\PC{0,40}"
+        ) {
+            let bound = text.len() as u64 + of_text(&text);
+            prop_assert!(bytes(text.chars().nfkc()) as u64 <= bound, "{:?}", text);
+            prop_assert!(bytes(text.chars().nfkd()) as u64 <= bound, "{:?}", text);
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            growth(&bytes, true);
+        }
+    }
+}
