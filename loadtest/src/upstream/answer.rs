@@ -30,6 +30,10 @@ pub struct Answer {
     pub script: Arc<[Step]>,
     /// Sent in place of the whole answer.
     pub instead: Option<Bytes>,
+    /// Bytes of the body as its surface wrote it, of which the script may send a part.
+    pub bytes_written: u64,
+    /// The script plays the body to its proper end.
+    pub is_whole: bool,
 }
 
 /// One SSE event (or comment) of a stream.
@@ -82,11 +86,12 @@ impl Answer {
 
     /// Any body with content length.
     pub fn whole(status: u16, content_type: &'static str, body: Bytes) -> Self {
-        let bytes_total = Some(body.len() as u64);
+        let bytes_written = body.len() as u64;
         let script: Arc<[Step]> =
             if body.is_empty() { Arc::new([]) } else { Arc::new([Step::Send(body)]) };
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Self { status, headers, bytes_total, script, instead: None }
+        let bytes_total = Some(bytes_written);
+        Self { status, headers, bytes_total, script, instead: None, bytes_written, is_whole: true }
     }
 
     /// A chunked body of these steps.
@@ -100,6 +105,8 @@ impl Answer {
     /// An event stream with the faults asked for.
     pub fn stream(frames: &Frames, fault: &Fault) -> Self {
         let mut answer = Self::chunked("text/event-stream", steps(frames, fault));
+        answer.bytes_written = frames.list.iter().map(|frame| frame.bytes.len() as u64).sum();
+        answer.is_whole = fault.ending == Ending::Full;
         answer
             .headers
             .push((HeaderName::from_static("cache-control"), HeaderValue::from_static("no-cache")));

@@ -1,19 +1,23 @@
 //! A request as the mock understands it: surface, model, and the counts its usage is made of.
 //!
-//! The counts are deterministic, so that a test can tell them from the request: input tokens are
-//! the bytes of the request's text over 4, rounded up; output tokens are the content chunks. It
-//! does not validate: whatever is missing has a default.
+//! The counts are deterministic, so that a test can tell them from the request; `count` makes
+//! them, and `price` what they cost. It does not validate: whatever is missing has a default.
 
 use hyper::HeaderMap;
 use serde_json::Value;
 
+use super::count::{self, Output, Tokens};
 use super::fault::Fault;
 use super::manner::{Manner, UsageAsked};
+use super::price::Price;
+use super::server::MockConfig;
 
 /// Content chunks of an answer that nobody asked to be longer or shorter.
 const CHUNKS_DEFAULT: u64 = 4;
-/// Most choices of one chat answer.
-const CHOICES_MAX: u64 = 8;
+/// Most choices of one chat answer, as at `OpenAI`.
+const CHOICES_MAX: u64 = 128;
+/// The entry of the prices for models that have none.
+const PRICE_OF_OTHERS: &str = "*";
 /// The model named by an answer to a request that names none.
 const MODEL_DEFAULT: &str = "mock-model";
 
@@ -38,6 +42,12 @@ pub enum Surface {
     Model(String),
     /// `/key`, `OpenRouter`'s account
     Key,
+    /// `/generation?id=`, `OpenRouter`'s account of one answer
+    Generation,
+    /// `/mock/bill`
+    Bill,
+    /// `/mock/bill/reset`
+    BillReset,
     /// `/health`, `/` and the like
     Health,
     /// Anything else below `/v1`
@@ -65,10 +75,26 @@ impl Surface {
             _ if ends("/messages") => Self::Messages,
             _ if ends("/models") => Self::Models,
             _ if ends("/v1/key") => Self::Key,
+            _ if ends("/v1/generation") => Self::Generation,
+            "/mock/bill" => Self::Bill,
+            "/mock/bill/reset" => Self::BillReset,
             _ if path.is_empty() || ends("/health") || ends("/healthz") => Self::Health,
             _ if path.contains("/v1/") || ends("/v1") => Self::Other,
             _ => Self::Unknown,
         }
+    }
+
+    /// True for requests that a model works on, and that therefore cost something.
+    pub fn is_billed(&self) -> bool {
+        matches!(
+            self,
+            Self::Chat | Self::Completions | Self::Embeddings | Self::Responses | Self::Messages
+        )
+    }
+
+    /// True for the mock's own account, which is no provider's surface.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Bill | Self::BillReset)
     }
 
     /// True for Anthropic's forms.
@@ -94,9 +120,11 @@ pub struct Ask {
     pub stream: bool,
     /// What `stream_options` says about usage.
     pub usage_asked: UsageAsked,
-    /// Input tokens: bytes of text / 4, rounded up, at least 1.
-    pub input_tokens: u64,
-    /// Content chunks, which are the output tokens of one choice.
+    /// What the whole answer counts.
+    pub tokens: Tokens,
+    /// What its tokens cost.
+    pub price: Price,
+    /// Content chunks, which are the visible output tokens of one choice.
     pub chunks: u64,
     /// The output was cut by the request's own limit.
     pub limited: bool,
@@ -112,30 +140,44 @@ pub struct Ask {
 
 impl Ask {
     /// Reads a request; a body that is no JSON asks for nothing.
-    pub fn read(surface: Surface, headers: &HeaderMap, body: &[u8], home: Manner) -> Self {
+    pub fn read(surface: Surface, headers: &HeaderMap, body: &[u8], config: &MockConfig) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let named = named_model(&surface, &body);
-        let fault = Fault::read(headers, named.as_deref());
-        let manner = fault.manner.unwrap_or(home);
+        let fault = Fault::read(headers, named.as_deref(), &config.habits);
+        let manner = fault.manner.unwrap_or(config.manner);
         let wanted = fault.chunks.unwrap_or(CHUNKS_DEFAULT);
-        let cap = output_cap(&body, manner).unwrap_or(u64::MAX);
-        let tool = fault.tools.then(|| tool_name(&body));
+        let output = Output::under(fault.cap.read(&body, manner), wanted, &fault);
+        let model = named.clone().unwrap_or_else(|| MODEL_DEFAULT.to_owned());
+        let listed = config.prices.get(&model).or_else(|| config.prices.get(PRICE_OF_OTHERS));
+        let choices = choices(&surface, &body, "n");
         Self {
+            tokens: tokens(&surface, &body, &fault, output),
+            price: fault.costs.price.or(listed.copied()).unwrap_or_default(),
             surface,
-            model: named.clone().unwrap_or_else(|| MODEL_DEFAULT.to_owned()),
+            model,
             named,
             manner,
             stream: is_true(&body["stream"]),
             usage_asked: usage_asked(&body["stream_options"]),
-            input_tokens: input_tokens(&body),
-            chunks: wanted.min(cap),
-            limited: cap < wanted,
-            choices: body["n"].as_u64().unwrap_or(1).clamp(1, CHOICES_MAX),
-            tool,
+            chunks: output.chunks,
+            limited: output.limited,
+            choices,
+            tool: fault.tools.then(|| tool_name(&body)),
             inputs: body["input"].as_array().map_or(1, |list| list.len() as u64),
             base64: body["encoding_format"] == "base64",
             fault,
         }
+    }
+
+    /// What so many tokens of this answer cost, in nano-dollars.
+    pub fn cost_nano(&self, tokens: &Tokens) -> i64 {
+        self.fault.costs.fixed_nano.unwrap_or_else(|| self.price.cost_nano(tokens))
+    }
+
+    /// The tokens once so many content tokens were sent: what is hidden counts from the start.
+    pub fn tokens_at(&self, content: u64) -> Tokens {
+        let unseen = self.content_tokens().saturating_sub(content);
+        self.tokens.with_output(self.tokens.output.saturating_sub(unseen))
     }
 
     /// The text of content chunk `index`: `w0 `, `w1 ` and so on, or the share of `bytes`.
@@ -151,30 +193,30 @@ impl Ask {
         (0..self.chunks).map(|index| self.piece(index)).collect()
     }
 
-    /// Output tokens of all choices without reasoning.
-    pub fn output_tokens(&self) -> u64 {
+    /// Visible output tokens of all choices.
+    pub fn content_tokens(&self) -> u64 {
         self.chunks * self.choices
     }
 }
 
-/// Input tokens that the mock reports for this JSON body.
-pub fn input_tokens(body: &Value) -> u64 {
-    let keys = ["system", "instructions", "messages", "input", "prompt"];
-    let bytes: u64 = keys.iter().map(|key| text_bytes(&body[*key])).sum();
-    bytes.div_ceil(4).max(1)
+/// All that the answer counts. `best_of` makes answers that nobody sees.
+fn tokens(surface: &Surface, body: &Value, fault: &Fault, output: Output) -> Tokens {
+    let input = count::input(body, fault);
+    let answers = match surface {
+        Surface::Embeddings | Surface::CountTokens => 0,
+        _ => choices(surface, body, "n").max(choices(surface, body, "best_of")),
+    };
+    let all = output.counted.saturating_mul(answers);
+    Tokens { output: all, reasoning: output.reasoning.saturating_mul(answers), ..input }
 }
 
-/// Bytes of text below a value: strings, and what lies under `content` and `text`.
-fn text_bytes(value: &Value) -> u64 {
-    match value {
-        Value::String(text) => text.len() as u64,
-        Value::Array(list) => list.iter().map(text_bytes).sum(),
-        Value::Object(object) => {
-            ["content", "text"].iter().filter_map(|key| object.get(*key)).map(text_bytes).sum()
+/// How many answers a body asks for; only two surfaces know of more than one.
+fn choices(surface: &Surface, body: &Value, key: &str) -> u64 {
+    match (surface, key) {
+        (Surface::Chat, "n") | (Surface::Completions, _) => {
+            body[key].as_u64().unwrap_or(1).clamp(1, CHOICES_MAX)
         }
-        // A token id in an embeddings request.
-        Value::Number(_) => 4,
-        _ => 0,
+        _ => 1,
     }
 }
 
@@ -201,13 +243,6 @@ fn named_model(surface: &Surface, body: &Value) -> Option<String> {
     let healthy = list.iter().find(|name| Fault::from_model(name).status.is_none());
     let named = healthy.or(list.first()).copied().or_else(|| body["model"].as_str());
     named.map(str::to_owned)
-}
-
-/// The request's own limit on output. Ollama does not know `max_completion_tokens`.
-fn output_cap(body: &Value, manner: Manner) -> Option<u64> {
-    let keys = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
-    let skipped = usize::from(manner == Manner::Ollama);
-    keys[skipped..].iter().find_map(|key| body[*key].as_u64())
 }
 
 fn tool_name(body: &Value) -> String {

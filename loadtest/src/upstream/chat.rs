@@ -6,19 +6,17 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Frames};
 use super::ask::{Ask, Surface};
+use super::count::Tokens;
 use super::manner::{Manner, UsagePlace};
+use super::price::dollars;
 use super::refuse;
 
 /// `created` of every answer: fixed, so that answers repeat.
 pub const CREATED: u64 = 1_790_000_000;
 /// Tool arguments of every tool call, and the pieces they come in.
 pub const TOOL_ARGUMENTS: &str = r#"{"path":"src/main.rs"}"#;
-/// Micro-dollars per input token in `usage.cost`.
-const INPUT_MICRODOLLARS: u64 = 1;
-/// Micro-dollars per output token in `usage.cost`.
-const OUTPUT_MICRODOLLARS: u64 = 2;
-/// xAI's ticks (1e10 per dollar) in a micro-dollar.
-const TICKS_PER_MICRODOLLAR: u64 = 10_000;
+/// xAI's ticks (1e10 per dollar) in a nano-dollar.
+const TICKS_PER_NANODOLLAR: i64 = 10;
 
 /// The non-stream answer.
 pub fn unary(ask: &Ask, serial: u64) -> Answer {
@@ -32,7 +30,7 @@ pub fn unary(ask: &Ask, serial: u64) -> Answer {
     });
     let usage_place = ask.fault.usage.unwrap_or(UsagePlace::Last);
     if usage_place != UsagePlace::None {
-        body["usage"] = usage(ask, ask.output_tokens());
+        body["usage"] = usage(ask, ask.content_tokens());
     }
     match ask.manner {
         Manner::OpenRouter => body["provider"] = json!("Mock"),
@@ -132,7 +130,7 @@ impl Writer<'_> {
     }
 
     fn close(&mut self) {
-        let output = self.ask.output_tokens();
+        let output = self.ask.content_tokens();
         for index in 0..self.ask.choices {
             let delta = if is_text(self.ask) { "\"\"" } else { "{}" };
             self.delta(index, delta, Some(finish_reason(self.ask)), output);
@@ -211,47 +209,51 @@ fn finish_reason(ask: &Ask) -> &'static str {
     }
 }
 
-/// The usage object in the manner of the provider, with so many content tokens.
+/// The usage object in the manner of the provider, once so many content tokens were sent.
 pub fn usage(ask: &Ask, content_tokens: u64) -> Value {
-    let fault = &ask.fault;
-    let prompt = ask.input_tokens.max(fault.cached + fault.written);
+    let tokens = ask.tokens_at(content_tokens);
+    let prompt = tokens.prompt();
     let is_apart = ask.manner == Manner::Xai;
-    let completion = if is_apart { content_tokens } else { content_tokens + fault.reasoning };
+    let completion = if is_apart { tokens.output - tokens.reasoning } else { tokens.output };
     let mut usage = json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": prompt + content_tokens + fault.reasoning,
+        "total_tokens": prompt.saturating_add(tokens.output),
     });
+    let cost_nano = ask.cost_nano(&tokens);
+    if ask.fault.costs.is_told || ask.manner == Manner::OpenRouter {
+        usage["cost"] = dollars(cost_nano);
+    }
     if matches!(ask.manner, Manner::Ollama | Manner::Vllm) {
         return usage;
     }
-    usage["prompt_tokens_details"] = json!({"cached_tokens": fault.cached, "audio_tokens": 0});
-    usage["completion_tokens_details"] = json!({"reasoning_tokens": fault.reasoning});
-    if fault.written > 0 {
-        usage["prompt_tokens_details"]["cache_write_tokens"] = json!(fault.written);
-    }
-    let microdollars =
-        prompt * INPUT_MICRODOLLARS + (content_tokens + fault.reasoning) * OUTPUT_MICRODOLLARS;
+    usage["prompt_tokens_details"] = json!({"cached_tokens": tokens.cache_read, "audio_tokens": 0});
+    usage["completion_tokens_details"] = json!({"reasoning_tokens": tokens.reasoning});
+    tell_written(&mut usage["prompt_tokens_details"], &tokens);
     match ask.manner {
         Manner::OpenRouter => {
-            usage["cost"] = dollars(microdollars);
             usage["is_byok"] = json!(false);
             usage["cost_details"] = json!({"upstream_inference_cost": null});
         }
         Manner::DeepSeek => {
-            usage["prompt_cache_hit_tokens"] = json!(fault.cached);
-            usage["prompt_cache_miss_tokens"] = json!(prompt - fault.cached);
+            usage["prompt_cache_hit_tokens"] = json!(tokens.cache_read);
+            usage["prompt_cache_miss_tokens"] = json!(prompt - tokens.cache_read);
         }
         Manner::Xai => {
-            usage["cost_in_usd_ticks"] = json!(microdollars * TICKS_PER_MICRODOLLAR);
+            usage["cost_in_usd_ticks"] = json!(cost_nano.saturating_mul(TICKS_PER_NANODOLLAR));
         }
         _ => {}
     }
     usage
 }
 
-/// Micro-dollars as a JSON number in dollars, without arithmetic on floats.
-fn dollars(microdollars: u64) -> Value {
-    let (whole, part) = (microdollars / 1_000_000, microdollars % 1_000_000);
-    format!("{whole}.{part:06}").parse().unwrap_or(Value::Null)
+/// Cache writes in `OpenAI`'s form; the split by age only where there is one.
+pub fn tell_written(details: &mut Value, tokens: &Tokens) {
+    if tokens.written() > 0 {
+        details["cache_write_tokens"] = json!(tokens.written());
+    }
+    if tokens.cache_write_1h > 0 {
+        details["cache_write_tokens_details"] =
+            json!({"ttl_12h_tokens": tokens.cache_write_1h, "ttl_30m_tokens": tokens.cache_write});
+    }
 }

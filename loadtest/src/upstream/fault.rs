@@ -9,6 +9,7 @@
 //!
 //! for example `mock-chunks=200-interval=5`, `openrouter/mock-429`, `mock-fixture=sse/crlf.sse+byte`.
 //! Items are separated by `-`; names without `mock` (or with items nobody knows) are plain models.
+//! What neither says is as in [`super::server::MockConfig::habits`].
 //!
 //! | item | header (`x-mock-`…) | does |
 //! | --- | --- | --- |
@@ -22,7 +23,7 @@
 //! | `interval=MS` | `interval-ms` | waits between events |
 //! | `bytes=N` | `bytes` | N bytes of answer text, spread over the chunks |
 //! | `usage=none/last/finish/every/x_groq` | `usage` | where a chat stream carries its usage |
-//! | `cached=N`, `written=N`, `reasoning=N` | same | tokens of that kind in the usage |
+//! | `cached=N`, `written=N`, `written1h=N`, `reasoning=N` | same | tokens of that kind in the usage; reasoning has no visible bytes and is inside the output limit |
 //! | `cut`, `cut=N` | `cut-after` | closes inside the chunked body after N events (2) |
 //! | `cuthalf=N` | `cut-half` | the same, but in the middle of event N+1 |
 //! | `reset=N` | `reset-after` | the same as `cut`, with a TCP reset |
@@ -41,10 +42,29 @@
 //! | `endless` | `endless` | one line of 64 MiB |
 //! | `hugeheader` | `hugeheader` | a response header of 256 KiB |
 //! | `nothttp` | `nothttp` | bytes that are no HTTP |
+//! | `hang` | `hang` | reads the request and never answers |
+//! | `nohead` | `nohead` | reads the request and closes without a status |
+//!
+//! What an answer counts and costs (see [`super::bill`] for what is booked when):
+//!
+//! | item | header (`x-mock-`…) | does |
+//! | --- | --- | --- |
+//! | `tokens=default/bytes/nfkc` | `tokens` | how input is counted: text bytes / 4; one per byte of all text; one per byte of its NFKC |
+//! | `media=N` | `media` | tokens of each image, audio or document part with `bytes` and `nfkc` (0) |
+//! | `cache=read/write/write1h` | `cache` | all input is of that kind |
+//! | `cap=any/max_tokens/max_completion_tokens/max_output_tokens/none` | `cap` | the one field that limits the output |
+//! | `overrun=N` | `overrun` | each answer counts N output tokens more than its limit (without one: than it has) |
+//! | `price=IN:OUT[:READ[:WRITE[:WRITE1H]]]` | `price` | dollars per million tokens, against [`super::server::MockConfig::prices`] |
+//! | `cost`, `cost=0.0123` | `cost` | `usage.cost` in every manner; with a value this is what the answer costs, in dollars |
+//! | `bill=full/seen/none` | `bill` | what an answer costs that was not sent to its end |
+//! | `billerror` | `bill-error` | errors cost what the answer would have; those inside a 200 carry its usage |
 
 use hyper::HeaderMap;
 
+use super::bill::Abandoned;
+use super::count::{Cache, CapField, Counting};
 use super::manner::{Manner, UsagePlace};
+use super::price::{Price, nano_dollars};
 
 /// Milliseconds that `mock-slow` waits: longer than any first-byte timeout a test would set.
 const SLOW_MS: u64 = 3_000;
@@ -54,6 +74,9 @@ const WAIT_MS_MAX: u64 = 600_000;
 const CHUNKS_MAX: u64 = 100_000;
 /// Most answer bytes a request may ask for.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most tokens of one kind a request may ask for, so that sums and products stay far from the
+/// ends of their integers.
+const TOKENS_MAX: u64 = 1_000_000_000;
 /// Events sent before a fault that names no number.
 const EVENTS_BEFORE: usize = 2;
 
@@ -77,6 +100,10 @@ pub enum Shape {
     HugeHeader,
     /// Bytes that are no HTTP.
     NotHttp,
+    /// No answer at all, the connection stays open.
+    Hang,
+    /// No answer at all, the connection closes.
+    NoHead,
 }
 
 /// How a stream ends, and after how many events.
@@ -110,6 +137,21 @@ pub enum Split {
     Random(u64),
 }
 
+/// What a request wants to cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Costs {
+    /// The price of its tokens.
+    pub price: Option<Price>,
+    /// Report `usage.cost` in every manner.
+    pub is_told: bool,
+    /// What the answer costs in nano-dollars, whatever its tokens.
+    pub fixed_nano: Option<i64>,
+    /// What an answer costs that was not sent to its end.
+    pub abandoned: Abandoned,
+    /// Errors cost what the answer would have.
+    pub has_errors: bool,
+}
+
 /// Everything a request asks for. The default asks for a plain answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fault {
@@ -135,8 +177,22 @@ pub struct Fault {
     pub cached: u64,
     /// Input tokens written to a cache.
     pub written: u64,
-    /// Reasoning tokens.
+    /// Input tokens written to a cache for an hour.
+    pub written_1h: u64,
+    /// Hidden reasoning tokens of each answer.
     pub reasoning: u64,
+    /// How input is counted.
+    pub tokens: Counting,
+    /// Tokens of each part that is no text.
+    pub media: u64,
+    /// The cache that all input is of.
+    pub cache: Option<Cache>,
+    /// The field that limits the output.
+    pub cap: CapField,
+    /// Output tokens beyond the limit.
+    pub overrun: u64,
+    /// What it costs.
+    pub costs: Costs,
     /// How a stream ends.
     pub ending: Ending,
     /// Code of an error inside a 200 JSON body or of an error event.
@@ -156,9 +212,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Reads the model name, then the `x-mock-*` headers, which win.
-    pub fn read(headers: &HeaderMap, model: Option<&str>) -> Self {
-        let mut fault = model.map(Self::from_model).unwrap_or_default();
+    /// Reads the model name over the mock's own habits, then the `x-mock-*` headers, which win.
+    pub fn read(headers: &HeaderMap, model: Option<&str>, habits: &Self) -> Self {
+        let mut fault = habits.clone();
+        if let Some(model) = model {
+            fault.apply(model);
+        }
         for (name, value) in headers {
             let (Some(item), Ok(value)) = (name.as_str().strip_prefix("x-mock-"), value.to_str())
             else {
@@ -171,11 +230,17 @@ impl Fault {
 
     /// Reads the grammar of the module's head; a name that does not follow it asks for nothing.
     pub fn from_model(model: &str) -> Self {
-        let Some(start) = mock_start(model) else { return Self::default() };
         let mut fault = Self::default();
+        fault.apply(model);
+        fault
+    }
+
+    /// Adds what a model name asks for.
+    fn apply(&mut self, model: &str) {
+        let Some(start) = mock_start(model) else { return };
         let prefix = model[..start].trim_end_matches(['/', '-', ':']);
         let last = prefix.rsplit(['/', ':']).next().unwrap_or_default();
-        fault.manner = last.parse().ok();
+        self.manner = last.parse().ok().or(self.manner);
         let (items, split) = match model[start + 4..].split_once('+') {
             Some((items, split)) => (items, Some(split)),
             None => (&model[start + 4..], None),
@@ -183,27 +248,31 @@ impl Fault {
         let mut words = items.split('-').filter(|word| !word.is_empty()).peekable();
         while let Some(word) = words.next() {
             if let Some((item, value)) = word.split_once('=') {
-                fault.set(item, value);
+                self.set(item, value);
             } else if word.len() == 3 && word.parse::<u16>().is_ok() {
-                fault.set("status", word);
+                self.set("status", word);
             } else if word == "inside" {
-                fault.set("inside", words.next_if(|next| is_number(next)).unwrap_or("429"));
+                self.set("inside", words.next_if(|next| is_number(next)).unwrap_or("429"));
             } else if word == "fail" && words.peek().is_some_and(|next| next.starts_with("first="))
             {
-                fault.set("fail", words.next().map_or("", |next| &next["first=".len()..]));
+                self.set("fail", words.next().map_or("", |next| &next["first=".len()..]));
             } else {
-                fault.set(word, "");
+                self.set(word, "");
             }
         }
         if let Some(split) = split {
-            fault.set("split", split);
+            self.set("split", split);
         }
-        fault
     }
 
     /// True if the same request will always get the same answer.
     pub fn is_repeatable(&self) -> bool {
-        self.fail_first.is_none() && self.shape != Shape::Echo
+        self.fail_first.is_none() && self.shape != Shape::Echo && !self.is_silent()
+    }
+
+    /// True if not even a status is to be sent.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.shape, Shape::Hang | Shape::NoHead)
     }
 
     /// One item with its value; unknown items and bad values are ignored.
@@ -243,12 +312,43 @@ impl Fault {
             }
             "chunks" => self.chunks = number(value, CHUNKS_MAX),
             "bytes" => self.bytes = number(value, BYTES_MAX),
-            "cached" => self.cached = value.parse().unwrap_or_default(),
-            "written" => self.written = value.parse().unwrap_or_default(),
-            "reasoning" => self.reasoning = value.parse().unwrap_or_default(),
+            _ if self.set_count(item, value) || self.set_bill(item, value) => {}
             _ if value != "0" => self.shape = parse_shape(item).unwrap_or(self.shape),
             _ => {}
         }
+    }
+
+    /// Items that are a number of tokens; false for all others.
+    fn set_count(&mut self, item: &str, value: &str) -> bool {
+        let count = match item {
+            "cached" => &mut self.cached,
+            "written" => &mut self.written,
+            "written1h" => &mut self.written_1h,
+            "reasoning" => &mut self.reasoning,
+            "media" => &mut self.media,
+            "overrun" => &mut self.overrun,
+            _ => return false,
+        };
+        *count = number(value, TOKENS_MAX).unwrap_or_default();
+        true
+    }
+
+    /// Items about counting and prices; false for all others.
+    fn set_bill(&mut self, item: &str, value: &str) -> bool {
+        match item {
+            "tokens" => self.tokens = value.parse().unwrap_or_default(),
+            "cache" => self.cache = value.parse().ok(),
+            "cap" => self.cap = value.parse().unwrap_or_default(),
+            "price" => self.costs.price = value.parse().ok(),
+            "cost" => {
+                self.costs.is_told = true;
+                self.costs.fixed_nano = nano_dollars(value);
+            }
+            "bill" => self.costs.abandoned = value.parse().unwrap_or_default(),
+            "billerror" | "bill-error" => self.costs.has_errors = value != "0",
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -289,6 +389,8 @@ fn parse_shape(item: &str) -> Option<Shape> {
         "endless" => Shape::Endless,
         "hugeheader" => Shape::HugeHeader,
         "nothttp" => Shape::NotHttp,
+        "hang" => Shape::Hang,
+        "nohead" => Shape::NoHead,
         _ => return None,
     })
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Frames};
 use super::ask::Ask;
 use super::chat::TOOL_ARGUMENTS;
-use super::manner::UsagePlace;
+use super::manner::{Manner, UsagePlace};
+use super::price::dollars;
 use super::refuse;
 
 /// The non-stream answer.
@@ -24,14 +25,14 @@ pub fn unary(ask: &Ask, serial: u64) -> Answer {
     if ask.fault.usage == Some(UsagePlace::None) {
         message["usage"] = Value::Null;
     } else {
-        message["usage"]["output_tokens"] = json!(output_tokens(ask));
+        message["usage"] = usage(ask);
     }
     Answer::json(200, message.to_string()).with("request-id", &format!("req_mock_{serial}"))
 }
 
 /// The answer of `count_tokens`.
 pub fn count_tokens(ask: &Ask) -> Answer {
-    Answer::json(200, json!({"input_tokens": ask.input_tokens}).to_string())
+    Answer::json(200, json!({"input_tokens": ask.tokens.prompt()}).to_string())
 }
 
 /// The events of a stream.
@@ -50,7 +51,8 @@ pub fn stream(ask: &Ask, serial: u64) -> Frames {
         "delta": {"stop_reason": stop_reason(ask), "stop_sequence": null},
     });
     if ask.fault.usage != Some(UsagePlace::None) {
-        end["usage"] = json!({"output_tokens": output_tokens(ask)});
+        end["usage"] = json!({"output_tokens": ask.tokens.output});
+        tell_cost(&mut end["usage"], ask);
     }
     event(&mut frames, &end);
     event(&mut frames, &json!({"type": "message_stop"}));
@@ -85,8 +87,6 @@ fn event(frames: &mut Frames, data: &Value) {
 
 /// The message at its start: empty content, and output tokens that are a placeholder.
 fn message(ask: &Ask, serial: u64) -> Value {
-    let fault = &ask.fault;
-    let total = ask.input_tokens.max(fault.cached + fault.written);
     json!({
         "id": format!("msg_mock_{serial}"),
         "type": "message",
@@ -95,22 +95,37 @@ fn message(ask: &Ask, serial: u64) -> Value {
         "content": [],
         "stop_reason": null,
         "stop_sequence": null,
-        "usage": {
-            "input_tokens": total - fault.cached - fault.written,
-            "cache_creation_input_tokens": fault.written,
-            "cache_read_input_tokens": fault.cached,
-            "cache_creation": {
-                "ephemeral_5m_input_tokens": fault.written,
-                "ephemeral_1h_input_tokens": 0,
-            },
-            "output_tokens": 1,
-            "service_tier": "standard",
-        },
+        "usage": counts(ask, 1),
     })
 }
 
-fn output_tokens(ask: &Ask) -> u64 {
-    ask.chunks + ask.fault.reasoning
+/// The usage object at the end of the answer.
+pub fn usage(ask: &Ask) -> Value {
+    let mut usage = counts(ask, ask.tokens.output);
+    tell_cost(&mut usage, ask);
+    usage
+}
+
+fn counts(ask: &Ask, output: u64) -> Value {
+    let tokens = &ask.tokens;
+    json!({
+        "input_tokens": tokens.input,
+        "cache_creation_input_tokens": tokens.written(),
+        "cache_read_input_tokens": tokens.cache_read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": tokens.cache_write,
+            "ephemeral_1h_input_tokens": tokens.cache_write_1h,
+        },
+        "output_tokens": output,
+        "service_tier": "standard",
+    })
+}
+
+/// Cost is nothing that this dialect knows of itself, but `OpenRouter` tells it there as well.
+fn tell_cost(usage: &mut Value, ask: &Ask) {
+    if ask.fault.costs.is_told || ask.manner == Manner::OpenRouter {
+        usage["cost"] = dollars(ask.cost_nano(&ask.tokens));
+    }
 }
 
 fn stop_reason(ask: &Ask) -> &'static str {

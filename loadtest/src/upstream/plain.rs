@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::ask::{Ask, Surface};
-use super::chat::{self, CREATED};
-use super::manner::UsagePlace;
+use super::chat::CREATED;
+use super::manner::{Manner, UsagePlace};
+use super::price::dollars;
+use super::refuse;
 use super::seen::{sha256_hex, split_headers};
 
 /// Models listed by `/models`; every other name works as well.
@@ -53,8 +55,11 @@ pub fn embeddings(ask: &Ask) -> Answer {
         .collect();
     let mut body = json!({"object": "list", "data": list, "model": ask.model});
     if ask.fault.usage != Some(UsagePlace::None) {
-        body["usage"] =
-            json!({"prompt_tokens": ask.input_tokens, "total_tokens": ask.input_tokens});
+        let input = ask.tokens.prompt();
+        body["usage"] = json!({"prompt_tokens": input, "total_tokens": input});
+        if ask.fault.costs.is_told || ask.manner == Manner::OpenRouter {
+            body["usage"]["cost"] = dollars(ask.cost_nano(&ask.tokens));
+        }
     }
     Answer::json(200, body.to_string())
 }
@@ -66,6 +71,17 @@ pub fn key() -> Answer {
         "usage": 25.5, "is_free_tier": false,
     }});
     Answer::json(200, body.to_string())
+}
+
+/// `/generation?id=`: what one answer cost, or 404 as long as that is not known.
+pub fn generation(head: &Parts, find: impl FnOnce(&str) -> Option<Value>) -> Answer {
+    let query = head.uri.query().unwrap_or_default();
+    let id = query.split('&').find_map(|part| part.strip_prefix("id=")).unwrap_or_default();
+    if let Some(told) = find(id) {
+        return Answer::json(200, told.to_string());
+    }
+    let error = json!({"code": 404, "message": format!("Generation {id} not found")});
+    Answer::json(404, json!({"error": error}).to_string())
 }
 
 /// `/health`.
@@ -98,8 +114,9 @@ pub fn is_wrong_method(surface: &Surface, method: &Method) -> bool {
         | Surface::Embeddings
         | Surface::Responses
         | Surface::Messages
-        | Surface::CountTokens => *method != Method::POST,
-        Surface::Models | Surface::Key => !is_read,
+        | Surface::CountTokens
+        | Surface::BillReset => *method != Method::POST,
+        Surface::Models | Surface::Key | Surface::Generation | Surface::Bill => !is_read,
         _ => false,
     }
 }
@@ -112,11 +129,6 @@ pub fn echo(ask: &Ask, head: &Parts, body: &Bytes) -> Answer {
     });
     let headers: Vec<Value> =
         plain.into_iter().chain(hidden).map(|(name, value)| json!([name, value])).collect();
-    let usage = if ask.surface.is_anthropic() {
-        json!({"input_tokens": ask.input_tokens, "output_tokens": ask.chunks})
-    } else {
-        chat::usage(ask, ask.output_tokens())
-    };
     let body = json!({
         "object": "mock.echo",
         "method": head.method.as_str(),
@@ -125,7 +137,7 @@ pub fn echo(ask: &Ask, head: &Parts, body: &Bytes) -> Answer {
         "body_bytes": body.len(),
         "body_sha256": sha256_hex(body),
         "model": ask.model,
-        "usage": usage,
+        "usage": refuse::usage(ask),
     });
     Answer::json(200, body.to_string())
 }

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::answer::Answer;
+use super::bill::Charge;
 use super::seen::Watch;
 use super::tap::Tap;
 
@@ -38,20 +40,48 @@ pub enum Step {
 pub struct Play {
     script: Arc<[Step]>,
     at: usize,
+    /// The content length; none means chunked encoding.
     bytes_total: Option<u64>,
+    is_whole: bool,
     flushing: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     tap: Arc<Tap>,
-    watch: Watch,
+    audience: Audience,
+}
+
+/// Those who want to know how a script ended. The charge comes first, so that whoever is told by
+/// the watch finds the bill complete.
+#[derive(Debug, Default)]
+pub struct Audience {
+    /// The request's line on the bill.
+    pub charge: Charge,
+    /// The request's entry among those seen.
+    pub watch: Watch,
+}
+
+impl Audience {
+    /// The mock has done what it was asked for; `is_whole` if that is a whole answer.
+    pub fn finish(&mut self, is_whole: bool) {
+        self.charge.finish(is_whole);
+        self.watch.finish();
+    }
 }
 
 impl Play {
-    /// `bytes_total` is the content length; none means chunked encoding.
-    pub fn new(script: Arc<[Step]>, bytes_total: Option<u64>, tap: Arc<Tap>, watch: Watch) -> Self {
-        let mut play =
-            Self { script, at: 0, bytes_total, flushing: false, sleep: None, tap, watch };
+    /// Plays the script of this answer.
+    pub fn new(answer: &Answer, tap: Arc<Tap>, audience: Audience) -> Self {
+        let mut play = Self {
+            script: Arc::clone(&answer.script),
+            at: 0,
+            bytes_total: answer.bytes_total,
+            is_whole: answer.is_whole,
+            flushing: false,
+            sleep: None,
+            tap,
+            audience,
+        };
         if play.is_over() {
-            play.watch.finish();
+            play.audience.finish(play.is_whole);
         }
         play
     }
@@ -63,7 +93,7 @@ impl Play {
     fn advance(&mut self) {
         self.at += 1;
         if self.is_over() {
-            self.watch.finish();
+            self.audience.finish(self.is_whole);
         }
     }
 
@@ -89,7 +119,7 @@ impl Play {
     }
 
     fn break_off(&mut self) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.watch.finish();
+        self.audience.finish(false);
         self.at = self.script.len();
         Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())))
     }
@@ -107,6 +137,7 @@ impl Body for Play {
             let Some(step) = self.script.get(self.at).cloned() else { return Poll::Ready(None) };
             let poll = match step {
                 Step::Send(bytes) => {
+                    self.audience.charge.sent(bytes.len());
                     self.advance();
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::ask::{Ask, Surface};
-use super::manner::Manner;
+use super::manner::{Manner, UsagePlace};
+use super::{chat, messages, responses};
 
 /// Status of a failure that names none.
 pub const STATUS_DEFAULT: u16 = 503;
@@ -34,8 +35,26 @@ pub fn status(ask: &Ask, status: u16, request_id: &str) -> Answer {
 
 /// A 200 whose JSON body is an error.
 pub fn inside(ask: &Ask, code: u16, request_id: &str) -> Answer {
-    let body = if ask.surface.is_anthropic() { body(ask, code, request_id) } else { coded(code) };
+    let mut body =
+        if ask.surface.is_anthropic() { body(ask, code, request_id) } else { coded(code) };
+    if tells_usage(ask) {
+        body["usage"] = usage(ask);
+    }
     Answer::json(200, body.to_string())
+}
+
+/// The usage of the whole answer in the form of its surface.
+pub fn usage(ask: &Ask) -> Value {
+    match ask.surface {
+        Surface::Messages => messages::usage(ask),
+        Surface::Responses => responses::usage(ask),
+        _ => chat::usage(ask, ask.content_tokens()),
+    }
+}
+
+/// True if an error inside a 200 carries its usage: it costs something, and nobody hides it.
+fn tells_usage(ask: &Ask) -> bool {
+    ask.fault.costs.has_errors && ask.fault.usage != Some(UsagePlace::None)
 }
 
 /// The error body of the dialect.
@@ -66,13 +85,18 @@ pub fn in_stream(ask: &Ask, head: &str, sequence: u64) -> Vec<Bytes> {
     let text = match (&ask.surface, ask.manner) {
         (Surface::Messages, _) => {
             let error = json!({"type": anthropic_type(status), "message": message(status)});
-            format!("event: error\ndata: {}\n\n", json!({"type": "error", "error": error}))
+            let mut event = json!({"type": "error", "error": error});
+            if tells_usage(ask) {
+                event["usage"] = usage(ask);
+            }
+            format!("event: error\ndata: {event}\n\n")
         }
         (Surface::Responses, _) => {
             let error = json!({"code": "server_error", "message": message(status)});
+            let known = if tells_usage(ask) { usage(ask) } else { Value::Null };
             let response = json!({
                 "id": head, "object": "response", "status": "failed", "error": error,
-                "model": ask.model, "output": [], "usage": null,
+                "model": ask.model, "output": [], "usage": known,
             });
             let event = json!({
                 "type": "response.failed", "response": response, "sequence_number": sequence,
@@ -82,7 +106,9 @@ pub fn in_stream(ask: &Ask, head: &str, sequence: u64) -> Vec<Bytes> {
         (_, Manner::OpenRouter) => {
             let error = coded(status)["error"].clone();
             let choice = r#"[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"error","native_finish_reason":null}]"#;
-            format!("data: {head},\"choices\":{choice},\"error\":{error}}}\n\n")
+            let known =
+                if tells_usage(ask) { format!(",\"usage\":{}", usage(ask)) } else { String::new() };
+            format!("data: {head},\"choices\":{choice},\"error\":{error}{known}}}\n\n")
         }
         (_, manner) => {
             let (kind, name) = openai_type(status);
@@ -91,7 +117,11 @@ pub fn in_stream(ask: &Ask, head: &str, sequence: u64) -> Vec<Bytes> {
                 "message": message(status),
                 "type": kind, "param": null, "code": code,
             });
-            format!("data: {}\n\n", json!({"error": error}))
+            let mut event = json!({"error": error});
+            if tells_usage(ask) {
+                event["usage"] = usage(ask);
+            }
+            format!("data: {event}\n\n")
         }
     };
     let done = Bytes::from_static(b"data: [DONE]\n\n");

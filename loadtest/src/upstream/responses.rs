@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Frames};
 use super::ask::Ask;
-use super::chat::{CREATED, TOOL_ARGUMENTS};
-use super::manner::UsagePlace;
+use super::chat::{self, CREATED, TOOL_ARGUMENTS};
+use super::manner::{Manner, UsagePlace};
+use super::price::dollars;
 use super::refuse;
 
 /// The non-stream answer.
@@ -129,9 +130,6 @@ fn response(ask: &Ask, serial: u64) -> Value {
 
 /// The response object at its end.
 fn finished(ask: &Ask, serial: u64) -> Value {
-    let fault = &ask.fault;
-    let input = ask.input_tokens.max(fault.cached + fault.written);
-    let output = ask.chunks + fault.reasoning;
     let mut response = response(ask, serial);
     response["output"] = json!([item(ask)]);
     response["status"] = json!("completed");
@@ -139,16 +137,27 @@ fn finished(ask: &Ask, serial: u64) -> Value {
         response["status"] = json!("incomplete");
         response["incomplete_details"] = json!({"reason": "max_output_tokens"});
     }
-    if fault.usage != Some(UsagePlace::None) {
-        response["usage"] = json!({
-            "input_tokens": input,
-            "input_tokens_details": {
-                "cached_tokens": fault.cached, "cache_write_tokens": fault.written,
-            },
-            "output_tokens": output,
-            "output_tokens_details": {"reasoning_tokens": fault.reasoning},
-            "total_tokens": input + output,
-        });
+    if ask.fault.usage != Some(UsagePlace::None) {
+        response["usage"] = usage(ask);
     }
     response
+}
+
+/// The usage object.
+pub fn usage(ask: &Ask) -> Value {
+    let tokens = &ask.tokens;
+    let input = tokens.prompt();
+    let mut details = json!({"cached_tokens": tokens.cache_read, "cache_write_tokens": 0});
+    chat::tell_written(&mut details, tokens);
+    let mut usage = json!({
+        "input_tokens": input,
+        "input_tokens_details": details,
+        "output_tokens": tokens.output,
+        "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
+        "total_tokens": input.saturating_add(tokens.output),
+    });
+    if ask.fault.costs.is_told || ask.manner == Manner::OpenRouter {
+        usage["cost"] = dollars(ask.cost_nano(tokens));
+    }
+    usage
 }

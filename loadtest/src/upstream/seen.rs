@@ -272,6 +272,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// The number of the request; 0 if nobody counts.
+    pub fn number(&self) -> u64 {
+        self.open.as_ref().map_or(0, |(_, entry)| entry.lock().number)
+    }
+
     /// The body is complete.
     pub fn body(&self, body: &Bytes) {
         self.change(|seen| {

@@ -13,6 +13,7 @@
 //!
 //! Dropping an [`Upstream`] closes everything at once; [`Upstream::shutdown`] lets answers end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -28,8 +29,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::bill::{Bill, BillLine};
 use super::desk::{Connection, Desk};
+use super::fault::Fault;
 use super::manner::Manner;
+use super::price::Price;
 use super::seen::{Book, Seen};
 use super::tap::{Socket, Tap};
 
@@ -53,6 +57,12 @@ pub struct MockConfig {
     pub fixtures_dir: Option<PathBuf>,
     /// Whose habits answers follow unless a request says otherwise.
     pub manner: Manner,
+    /// What requests ask for if they do not say otherwise, for example
+    /// `Fault::from_model("mock-cost=0.0123-cap=max_tokens")`.
+    pub habits: Fault,
+    /// What models cost, by the name that arrives; `*` is the price of all others, without it
+    /// [`Price::default`].
+    pub prices: BTreeMap<String, Price>,
     /// How many requests are kept for [`Upstream::requests`]; 0 (and no log) = load runs, where
     /// a repeated request is answered from memory.
     pub requests_max: usize,
@@ -66,6 +76,8 @@ impl Default for MockConfig {
             log: None,
             fixtures_dir: None,
             manner: Manner::default(),
+            habits: Fault::default(),
+            prices: BTreeMap::new(),
             requests_max: REQUESTS_KEPT,
         }
     }
@@ -77,6 +89,7 @@ pub struct Upstream {
     /// Where it listens.
     pub addr: SocketAddr,
     book: Arc<Book>,
+    bill: Arc<Bill>,
     connections: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
@@ -86,13 +99,14 @@ impl Upstream {
     /// Binds and serves on the current tokio runtime.
     pub async fn start(config: MockConfig) -> io::Result<Self> {
         let book = Arc::new(Book::open(&config.name, config.requests_max, config.log.as_deref())?);
+        let bill = Arc::new(Bill::new(!book.is_blind()));
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(AtomicU64::new(0));
-        let desk = Arc::new(Desk::new(config, Arc::clone(&book)));
+        let desk = Arc::new(Desk::new(config, Arc::clone(&book), Arc::clone(&bill)));
         let accepting = tokio::spawn(accept(listener, desk, Arc::clone(&connections), stopped));
-        Ok(Self { addr, book, connections, stop, accepting: Some(accepting) })
+        Ok(Self { addr, book, bill, connections, stop, accepting: Some(accepting) })
     }
 
     /// `http://<addr>/v1`, ready for a configuration.
@@ -113,6 +127,31 @@ impl Upstream {
     /// Waits until a request fulfils the condition, at most for `time`.
     pub async fn wait_for(&self, time: Duration, wanted: impl Fn(&Seen) -> bool) -> Option<Seen> {
         self.book.wait_for(time, wanted).await
+    }
+
+    /// The lines of the bill, oldest first: the newest 20,000, none in load runs.
+    pub fn bill(&self) -> Vec<BillLine> {
+        self.bill.lines()
+    }
+
+    /// The sum of the bill since the start or the last reset, in nano-dollars.
+    pub fn bill_total(&self) -> i64 {
+        self.bill.total_nano()
+    }
+
+    /// Forgets the bill; requests under way are forgotten as well.
+    pub fn reset_bill(&self) {
+        self.bill.reset();
+    }
+
+    /// Waits until the lines of the bill fulfil the condition, at most for `time`; false if they
+    /// never did.
+    pub async fn wait_for_bill(
+        &self,
+        time: Duration,
+        wanted: impl Fn(&[BillLine]) -> bool,
+    ) -> bool {
+        self.bill.wait_for(time, wanted).await
     }
 
     /// Connections accepted so far.
