@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "the whole file is tests; the lint knows only functions")]
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use loadtest::budget::{self, Burst};
 use loadtest::client::{self, Kind, Shot};
 use loadtest::idle;
 use loadtest::upstream::server::{MockConfig, Upstream};
@@ -52,4 +55,22 @@ async fn idle_streams_are_all_open_at_once() {
     let report = idle::run(slow, 40, std::process::id()).await.unwrap();
     assert_eq!((report.open, report.tally.done, report.tally.failed), (40, 40, 0));
     assert!(report.rss_open_kib > 0);
+}
+
+#[tokio::test]
+async fn a_burst_is_counted_by_status_beside_the_bill() {
+    let mock = mock().await;
+    let burst = |model: &str| Burst {
+        addr: mock.addr,
+        path: "/v1/chat/completions".to_owned(),
+        headers: vec![("authorization".to_owned(), "Bearer key".to_owned())],
+        body: Bytes::from(format!(r#"{{"model":"{model}","messages":[]}}"#)),
+    };
+    let outcome = budget::run(burst("mock-fail=7-402"), 8, 30).await;
+    assert_eq!((outcome.statuses, outcome.broken), (BTreeMap::from([(200, 23), (402, 7)]), 0));
+    let outcome = budget::run(burst("mock-nohead-bill=none"), 2, 3).await;
+    assert_eq!((outcome.statuses.len(), outcome.broken), (0, 3));
+    let bill = budget::bill(mock.addr).await.unwrap();
+    assert_eq!(bill["total_nano_usd"], 23 * (1_000 + 4 * 2_000));
+    assert_eq!(bill["count"], 33);
 }

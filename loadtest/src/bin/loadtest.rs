@@ -12,8 +12,10 @@ use std::process::{Command, ExitCode, Stdio};
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
 use hyper::header::{HeaderName, HeaderValue};
+use loadtest::budget::{self, Burst};
 use loadtest::client::{self, Kind, Shot};
 use loadtest::report::{Round, Tally, read_tool, table};
+use loadtest::upstream::fault::Fault;
 use loadtest::upstream::server::{self, MockConfig};
 use loadtest::{idle, process};
 use serde_json::{Value, json};
@@ -38,6 +40,12 @@ enum Order {
         log: Option<PathBuf>,
         #[arg(long)]
         fixtures: Option<PathBuf>,
+        /// Requests and lines of the bill kept; none for speed, the sum of the bill goes on.
+        #[arg(long, default_value_t = 0)]
+        keep: usize,
+        /// What requests ask for by default, in the grammar of model names: mock-cost=0.0123.
+        #[arg(long, default_value = "mock")]
+        habits: String,
     },
     /// Unary requests, closed loop.
     Unary(LoadArgs),
@@ -45,6 +53,14 @@ enum Order {
     Sse(LoadArgs),
     /// Requests with large bodies, 1 MB unless --bytes says otherwise.
     Body(LoadArgs),
+    /// --requests, --connections at a time: answers by status, and the mock's bill.
+    Budget {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Address of the mock behind --addr.
+        #[arg(long)]
+        mock: SocketAddr,
+    },
     /// Opens --connections slow streams and measures the memory of --pid per stream.
     IdleStreams {
         #[command(flatten)]
@@ -134,12 +150,13 @@ fn main() -> ExitCode {
 /// True if everything went as it should.
 fn run(order: Order) -> io::Result<bool> {
     match order {
-        Order::Mock { listen, log, fixtures } => {
+        Order::Mock { listen, log, fixtures, keep, habits } => {
             let config = MockConfig {
                 listen,
                 log,
                 fixtures_dir: fixtures,
-                requests_max: 0,
+                requests_max: keep,
+                habits: Fault::from_model(&habits),
                 ..MockConfig::default()
             };
             server::run(config, |addr| {
@@ -150,6 +167,7 @@ fn run(order: Order) -> io::Result<bool> {
         Order::Unary(load) => closed_loop(&load, Kind::Unary, UNARY_BYTES),
         Order::Sse(load) => closed_loop(&load, Kind::Sse, UNARY_BYTES),
         Order::Body(load) => closed_loop(&load, Kind::Unary, LARGE_BYTES),
+        Order::Budget { load, mock } => budget(&load, mock),
         Order::IdleStreams { load, pid } => idle_streams(&load, pid),
         Order::Cpu { pid } => {
             let (cpu_ns, rss_kib) = (process::cpu_ns(pid)?, process::rss_kib(pid)?);
@@ -210,6 +228,25 @@ fn closed_loop(load: &LoadArgs, kind: Kind, bytes: usize) -> io::Result<bool> {
     let tally = runtime()?.block_on(client::run(shot, load.connections, load.requests));
     say(&tally.to_json().to_string())?;
     Ok(is_good(&tally))
+}
+
+fn budget(load: &LoadArgs, mock: SocketAddr) -> io::Result<bool> {
+    let split = |header: &String| {
+        let (name, value) = header.split_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    let headers = load.headers.iter().map(split).collect::<io::Result<_>>()?;
+    let body = make_body(&load.body, UNARY_BYTES, load.body.stream);
+    let burst = Burst { addr: load.addr, path: load.path.clone(), headers, body };
+    let (outcome, bill) = runtime()?.block_on(async {
+        let outcome = budget::run(burst, load.connections, load.requests).await;
+        budget::bill(mock).await.map(|bill| (outcome, bill))
+    })?;
+    let mut line = outcome.to_json();
+    line["bill_nano_usd"] = bill["total_nano_usd"].clone();
+    line["billed_requests"] = bill["count"].clone();
+    say(&line.to_string())?;
+    Ok(outcome.broken == 0)
 }
 
 fn is_good(tally: &Tally) -> bool {
