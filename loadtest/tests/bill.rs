@@ -163,7 +163,7 @@ async fn a_client_that_leaves_is_billed_by_the_rule() {
     let rules = [("full", 100), ("seen", 2), ("none", 0)];
     for (rule, most) in rules {
         let mock = mock().await;
-        let model = format!("mock-chunks=100-interval=1000-price=0:1-bill={rule}");
+        let model = format!("mock-chunks=100-interval=60000-price=0:1-bill={rule}");
         let mut stream = open(mock.addr, &body(&model, &json!({"stream": true}))).await;
         let mut some = [0; 256];
         assert!(stream.read(&mut some).await.unwrap() > 0);
