@@ -45,6 +45,8 @@ pub const DRAIN_MS: Bound = bound(0, 60_000, 2_000, "milliseconds");
 pub const CONNECT_MS: Bound = bound(1, 600_000, 5_000, "milliseconds");
 /// `providers.<name>.first_byte_timeout_ms`.
 pub const FIRST_BYTE_MS: Bound = bound(1, HOUR_MS, 60_000, "milliseconds");
+/// The same from the environment (S4-13): below a second it was a slip.
+pub const SEED_TIMEOUT_MS: Bound = bound(1_000, HOUR_MS, 60_000, "milliseconds");
 /// `providers.<name>.idle_timeout_ms`.
 pub const IDLE_MS: Bound = bound(1, HOUR_MS, 120_000, "milliseconds");
 /// `models[].context_tokens`; without it, it is not known.

@@ -25,7 +25,8 @@ use crate::upstream::retry::{RetryPolicy, StatusSet};
 use crate::upstream::target::BaseUrl;
 
 /// Headers that carry a credential at one provider or another.
-const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+pub const CREDENTIAL_HEADERS: [&str; 4] =
+    ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// Makes the snapshot of a configuration without problems.
 pub fn build(raw: Raw, links: Links) -> Snapshot {

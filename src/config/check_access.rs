@@ -28,13 +28,13 @@ fn clashes(raw: &Raw, problems: &Problems) {
     let listen = &raw.server.listen;
     for (at, address) in listen.iter().enumerate() {
         if let Some(first) = listen[..at].iter().find(|first| overlap(first.value, address.value)) {
-            problems.add(&address.place, format!("takes the same port as {}", first.place.path));
+            problems.add(&address.place, format!("takes the same port as {}", first.place));
         }
     }
     let admin = &raw.server.admin;
     if let Some(first) = listen.iter().find(|first| overlap(first.value, admin.value)) {
         let allowed = "(the admin API needs an address of its own)";
-        let message = format!("takes the same port as {} {allowed}", first.place.path);
+        let message = format!("takes the same port as {} {allowed}", first.place);
         problems.add(&admin.place, message);
     }
 }
@@ -51,7 +51,7 @@ fn keys_given_twice(raw: &Raw, problems: &Problems) {
     let shared = raw.auth.admin_keys.hashes.iter().chain(&raw.auth.agent_keys.hashes);
     for At { value, place } in shared.chain(agents) {
         if let Some(first) = first_places.insert(*value, place) {
-            let message = format!("is the same key as {} (each key belongs to one)", first.path);
+            let message = format!("is the same key as {first} (each key belongs to one)");
             problems.add(place, message);
         }
     }

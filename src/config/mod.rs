@@ -1,5 +1,5 @@
 //! Floor 3: the configuration, from text to a `Snapshot`. What the file says (`yaml`, `expand`, `raw`)
-//! is checked as a whole, with every problem reported at once (`check`), and then lowered to what the
+//! and what the environment says where the file is silent (`seed_env`) is checked as a whole, with every problem reported at once (`check`), and then lowered to what the
 //! rooms below work with (`build`).
 //!
 //! No files and no environment: both come as parameters.
@@ -26,6 +26,7 @@ pub mod raw_provider;
 pub mod raw_server;
 pub mod raw_store;
 mod section;
+mod seed_env;
 pub mod snapshot;
 pub mod yaml;
 
@@ -35,7 +36,8 @@ mod tests;
 use problem::{Place, Problem, Problems};
 use snapshot::Snapshot;
 
-/// Reads a configuration. `file_name` is only named in problems; `env` answers for `${VAR}`.
+/// Reads a configuration. `file_name` is only named in problems; `env` answers for `${VAR}`, and for
+/// the names of `seed_env` where the file is silent.
 pub fn load(
     text: &str,
     file_name: &str,
@@ -44,7 +46,9 @@ pub fn load(
     let problems = Problems::default();
     let mut node = yaml::read(text, file_name, &problems).map_err(|problem| vec![problem])?;
     expand::expand(&mut node, &Place::top(), env, &problems);
+    let warnings = seed_env::overlay(&mut node, env, &problems);
     let raw = raw::read(&node, &problems);
-    let links = check::check(&raw, &problems);
+    let mut links = check::check(&raw, &problems);
+    links.warnings.extend(warnings);
     if problems.is_empty() { Ok(build::build(raw, links)) } else { Err(problems.into_sorted()) }
 }

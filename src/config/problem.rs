@@ -6,11 +6,12 @@ use std::fmt;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: `models[2].price.input`, or the name of the file if it could not be read at all.
+    /// Where: `models[2].price.input`, or `environment variable PORT` if the value came from there, or
+    /// the name of the file if it could not be read at all.
     pub path: String,
     /// What is wrong, and in parentheses what is allowed. Never holds a secret.
     pub message: String,
-    /// The line of the file, from 1.
+    /// The line of the file, from 1; `None` = it is not about a line of the file.
     pub line: Option<usize>,
 }
 
@@ -31,12 +32,23 @@ pub struct Place {
     pub path: String,
     /// The line, from 1.
     pub line: usize,
+    /// Where the value came from, if not from the file: `environment variable PORT`.
+    pub origin: Option<&'static str>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            None => f.write_str(&self.path),
+            Some(origin) => write!(f, "{} ({origin})", self.path),
+        }
+    }
 }
 
 impl Place {
     /// The place of the whole file.
     pub fn top() -> Self {
-        Self { path: String::new(), line: 1 }
+        Self { path: String::new(), line: 1, origin: None }
     }
 
     /// The place of a key inside this one. Keys with dots or spaces are quoted, so that a path can be
@@ -49,13 +61,13 @@ impl Place {
             (path, true) => format!("{path}.{key}"),
             (path, false) => format!("{path}[{key:?}]"),
         };
-        Self { path, line }
+        Self { path, line, origin: self.origin }
     }
 
     /// The place of a list's item, from 0.
     #[must_use]
     pub fn item(&self, index: usize, line: usize) -> Self {
-        Self { path: format!("{}[{index}]", self.path), line }
+        Self { path: format!("{}[{index}]", self.path), line, origin: self.origin }
     }
 }
 
@@ -77,8 +89,15 @@ pub struct Problems {
 impl Problems {
     /// One more problem.
     pub fn add(&self, place: &Place, message: impl Into<String>) {
-        let problem =
-            Problem { path: place.path.clone(), message: message.into(), line: Some(place.line) };
+        let (path, message) = (place.path.clone(), message.into());
+        let problem = match place.origin {
+            None => Problem { path, message, line: Some(place.line) },
+            // The key is not in the file: it is no use to look for it there.
+            Some(origin) => {
+                let message = format!("{path}: {message}");
+                Problem { path: origin.to_owned(), message, line: None }
+            }
+        };
         self.list.borrow_mut().push(problem);
     }
 
@@ -87,7 +106,7 @@ impl Problems {
         self.list.borrow().is_empty()
     }
 
-    /// All of them in the order of the file.
+    /// All of them: those of the environment, then those of the file in its order.
     pub fn into_sorted(self) -> Vec<Problem> {
         let mut list = self.list.into_inner();
         list.sort_by_key(|problem| problem.line);
@@ -136,6 +155,19 @@ mod tests {
         let chain = Place::top().key("routing", 1).key("openai/gpt-4.1", 2);
         assert_eq!(chain.path, "routing[\"openai/gpt-4.1\"]");
         assert_eq!(Place::top().key("", 1).path, "[\"\"]");
+    }
+
+    #[test]
+    fn a_value_from_elsewhere_is_looked_for_there() {
+        let port = Place { origin: Some("environment variable PORT"), ..Place::top() };
+        let port = port.key("server", 1).key("listen", 1).item(0, 1);
+        assert_eq!(port.to_string(), "server.listen[0] (environment variable PORT)");
+        let problems = Problems::default();
+        problems.add(&Place::top().key("a", 2), "of the file");
+        problems.add(&port, "is bad");
+        let lines: Vec<String> = problems.into_sorted().iter().map(Problem::to_string).collect();
+        let expected = "environment variable PORT: server.listen[0]: is bad";
+        assert_eq!(lines, [expected, "a: of the file [line 2]"]);
     }
 
     #[test]

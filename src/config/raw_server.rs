@@ -11,7 +11,8 @@ use crate::config::snapshot::Tls;
 use crate::config::yaml::Text;
 use crate::identity::key::KeyHash;
 
-const LISTEN_PORT: u16 = 8080;
+/// The port of the data plane unless configured otherwise.
+pub const LISTEN_PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 9090;
 /// How the keys of our examples begin.
 const DEMO_KEY_PREFIX: &str = "weir-demo-";

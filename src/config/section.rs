@@ -66,8 +66,10 @@ impl<'a> Section<'a> {
 
     /// Where the key stands, or would stand.
     pub fn place_of(&self, key: &str) -> Place {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        self.place.key(key, entry.map_or(self.place.line, |entry| entry.line))
+        match self.entries.iter().find(|entry| entry.key == key) {
+            Some(entry) => self.place_of_entry(entry),
+            None => self.place.key(key, self.place.line),
+        }
     }
 
     /// A problem at a key.
@@ -184,8 +186,13 @@ impl<'a> Section<'a> {
         match entry.node.value {
             Value::Null => Slot::Absent,
             Value::Broken => Slot::Broken,
-            _ => Slot::Given(&entry.node, self.place.key(key, entry.line)),
+            _ => Slot::Given(&entry.node, self.place_of_entry(entry)),
         }
+    }
+
+    fn place_of_entry(&self, entry: &Entry) -> Place {
+        let place = self.place.key(&entry.key, entry.line);
+        Place { origin: entry.origin.or(place.origin), ..place }
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Entry {
     pub key: String,
     /// The line of the key, from 1.
     pub line: usize,
+    /// Where it came from, if not from the file; see `Place::origin`.
+    pub origin: Option<&'static str>,
     /// Its value.
     pub node: Node,
 }
@@ -138,7 +140,7 @@ impl<'a> Source<'a> {
 
     fn node(&self, yaml: &MarkedYaml<'_>, place: &Place) -> Node {
         let line = yaml.span.start.line();
-        let place = Place { path: place.path.clone(), line };
+        let place = Place { line, ..place.clone() };
         let value = match &yaml.data {
             YamlData::Value(scalar) => self.scalar(yaml, scalar, &place),
             YamlData::Sequence(items) => {
@@ -162,7 +164,7 @@ impl<'a> Source<'a> {
             return None;
         };
         let node = self.node(value, &place.key(&name, line));
-        Some(Entry { key: name, line, node })
+        Some(Entry { key: name, line, origin: None, node })
     }
 
     /// The words of a scalar. Only strings come from the parser; for the rest the source is asked, and

@@ -199,6 +199,32 @@ mod tests {
         assert_eq!(secret(&source), "Bearer provider-secret");
     }
 
+    #[test]
+    fn each_read_asks_the_same_environment_for_what_the_file_does_not_say() {
+        let folder = Folder::new("silent");
+        let path = folder.write("weir.yaml", &sample::yaml("m"));
+        let env = |name: &str| match name {
+            "RETRY_STATUS_CODES" => Some("500".to_owned()),
+            name => sample::env(name),
+        };
+        let source = Source::with_env(&path, Box::new(env));
+        let read = || {
+            let snapshot = source.read().unwrap();
+            let statuses = snapshot.routing.retry.statuses.iter().collect::<Vec<_>>();
+            (snapshot.server.listen[0].port(), statuses)
+        };
+        assert_eq!(read(), (8080, vec![500]));
+        folder.write("weir.yaml", &sample::yaml("other"));
+        assert_eq!(read(), (8080, vec![500]), "after a change of the file");
+        folder.write(".env", "RETRY_STATUS_CODES=501\nPORT=8787\n");
+        assert_eq!(read(), (8787, vec![500]), "the `.env` beside it says more, the process wins");
+        folder.write(
+            "weir.yaml",
+            &format!("{}routing: {{retry_statuses: 502}}\n", sample::yaml("m")),
+        );
+        assert_eq!(read(), (8787, vec![502]), "the file wins");
+    }
+
     fn secret(source: &Source) -> String {
         let snapshot = source.read().unwrap();
         let (_, value) = snapshot.providers[0].auth.clone().unwrap();

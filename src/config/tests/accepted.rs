@@ -120,7 +120,7 @@ fn prices_are_decimals_not_floats() {
     let exact = price("input: 0.1, output: \"3.00\"");
     assert_eq!((exact.base.input.0, exact.base.output.0), (100_000, 3_000_000));
     assert_eq!(price("input: 1e-3, output: 0").base.input.0, 1_000);
-    assert_eq!(price("input: \"${PORT}\", output: 0").base.input.0, 8_123_000_000);
+    assert_eq!(price("input: \"${DIGITS}\", output: 0").base.input.0, 8_123_000_000);
     let long = price(
         "input: 3, output: 15, cache_read: 0.3, long_context: {above_tokens: 200000, input: 6, output: 22.5}",
     );

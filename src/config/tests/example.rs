@@ -15,7 +15,8 @@ fn the_example_files_load() {
     assert_eq!((example.providers.len(), example.catalog.models().len()), (2, 4));
     let minimal = include_str!("../../../conf/minimal.yaml");
     assert!(minimal.lines().count() <= 12);
-    let set = |name: &str| Some(format!("{name}-of-the-test"));
+    let asked = |name: &str| minimal.contains(&format!("${{{name}}}"));
+    let set = |name: &str| asked(name).then(|| format!("{name}-of-the-test"));
     let minimal_snapshot = load(minimal, "conf/minimal.yaml", &set).unwrap();
     assert!(minimal_snapshot.gate.require_agent_key);
     assert!(minimal_snapshot.warnings.is_empty(), "{:?}", minimal_snapshot.warnings);

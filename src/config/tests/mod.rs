@@ -3,6 +3,7 @@
 mod accepted;
 mod example;
 mod refused;
+mod seed_env;
 
 use crate::config::load;
 use crate::config::problem::Problem;
@@ -17,7 +18,7 @@ pub fn env(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some("super-secret-value".to_owned()),
         "BAD_SECRET" => Some("super-secret\nvalue".to_owned()),
-        "PORT" => Some("8123".to_owned()),
+        "DIGITS" => Some("8123".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }

@@ -241,7 +241,8 @@ fn addresses_are_checked() {
     refused("server: {upgrade_sock: here}", "server.upgrade_sock", "an absolute path");
     refused("server: {tls: {cert: a}}", "server.tls.key", "is missing");
     let server =
-        sound("server: {listen: ['localhost:81', '[::1]:82'], admin: '127.0.0.1:${PORT}'}").server;
+        sound("server: {listen: ['localhost:81', '[::1]:82'], admin: '127.0.0.1:${DIGITS}'}")
+            .server;
     assert_eq!((server.listen.len(), server.admin.port()), (2, 8_123));
     assert_eq!(sound("server: {listen: '127.0.0.1:81'}").server.listen.len(), 1);
 }
