@@ -192,3 +192,175 @@ impl HoldOrder {
         self.amount(output_cap).map(|amount| Fit { amount, output_cap })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn order(fixed: i128, per_output_token: i128, output_cap: u64, output_floor: u64) -> HoldOrder {
+        HoldOrder {
+            leaf: AccountId(0),
+            fixed: PicoUsd(fixed),
+            per_output_token: PicoUsd(per_output_token),
+            output_cap,
+            output_floor,
+            request: RequestId::from_bits(0),
+            attempt: 1,
+            model: Arc::from("m"),
+            price_version: 0,
+        }
+    }
+
+    #[test]
+    fn what_no_amount_can_be_is_refused() {
+        assert_eq!(order(i128::MAX, 1, 1, 1).amount(1), None);
+        assert_eq!(order(i128::MAX, 0, 0, 0).fit(i64::MAX), None);
+        assert_eq!(order(0, i128::MAX, 2, 2).fit(i64::MAX), None);
+        assert_eq!(order(i128::from(i64::MAX) * 1_000 + 1, 0, 0, 0).amount(0), None);
+        assert_eq!(order(i128::from(i64::MAX) * 1_000, 0, 0, 0).amount(0), Some(i64::MAX));
+        let huge = order(0, i128::from(i64::MAX), u64::MAX, 1).fit(i64::MAX).unwrap();
+        assert_eq!((huge.output_cap, huge.amount), (1_000, i64::MAX), "lowered, not saturated");
+    }
+
+    #[test]
+    fn the_floor_is_no_higher_than_the_wish() {
+        assert_eq!(order(0, 1_000, 10, 256).fit(10), Some(Fit { amount: 10, output_cap: 10 }));
+        assert_eq!(order(0, 1_000, 10, 256).fit(9), None);
+        assert_eq!(order(0, 1_000, 300, 256).fit(256), Some(Fit { amount: 256, output_cap: 256 }));
+        assert_eq!(order(0, 1_000, 300, 256).fit(255), None);
+        assert_eq!(order(0, 0, 300, 256).fit(0), Some(Fit { amount: 0, output_cap: 300 }));
+        assert_eq!(
+            order(0, 0, 300, 256).fit(-1),
+            None,
+            "an overdraft admits nothing, not even gifts"
+        );
+    }
+
+    /// Numbers of any length as 32-bit digits, lowest first, and schoolbook arithmetic: nothing in
+    /// common with the code that it judges.
+    #[derive(Clone, PartialEq, Eq)]
+    struct Big([u32; 5]);
+
+    impl Big {
+        fn of(mut value: u128) -> Self {
+            let mut digits = [0; 5];
+            for digit in &mut digits[..4] {
+                *digit = (value & 0xffff_ffff) as u32;
+                value >>= 32;
+            }
+            Self(digits)
+        }
+
+        fn plus(&self, other: &Self) -> Self {
+            let (mut digits, mut carry) = ([0; 5], 0u64);
+            for (at, digit) in digits.iter_mut().enumerate() {
+                let sum = u64::from(self.0[at]) + u64::from(other.0[at]) + carry;
+                (*digit, carry) = ((sum & 0xffff_ffff) as u32, sum >> 32);
+            }
+            assert_eq!(carry, 0);
+            Self(digits)
+        }
+
+        /// Times a number of 64 bits.
+        fn times(&self, by: u64) -> Self {
+            let row = |factor: u64, shift: usize| {
+                let (mut digits, mut carry) = ([0; 5], 0u64);
+                for (digit, own) in digits[shift..].iter_mut().zip(self.0) {
+                    let product = u64::from(own) * factor + carry;
+                    (*digit, carry) = ((product & 0xffff_ffff) as u32, product >> 32);
+                }
+                assert_eq!(carry, 0);
+                Self(digits)
+            };
+            row(by & 0xffff_ffff, 0).plus(&row(by >> 32, 1))
+        }
+
+        fn at_most(&self, other: &Self) -> bool {
+            self.0.iter().rev().le(other.0.iter().rev())
+        }
+    }
+
+    /// A small generator with a seed, fast without optimisation.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        }
+
+        /// Of any length in bits, so that small and huge numbers are equally likely.
+        fn any(&mut self, bits: u32) -> u64 {
+            let keep = u32::try_from(self.roll() % u64::from(bits + 1)).unwrap();
+            if keep == 0 { 0 } else { self.roll() >> (64 - keep) }
+        }
+    }
+
+    /// Whether `fixed + cap * price <= nano * 1000`.
+    fn pays(order: &HoldOrder, cap: u64, nano: u64) -> bool {
+        let price = Big::of(order.per_output_token.0.unsigned_abs());
+        let cost = Big::of(order.fixed.0.unsigned_abs()).plus(&price.times(cap));
+        cost.at_most(&Big::of(u128::from(nano)).times(1_000))
+    }
+
+    struct Seen<'a>(&'a HoldOrder, u64);
+
+    impl std::fmt::Display for Seen<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{:?}, room {}", self.0, self.1)
+        }
+    }
+
+    fn agrees(order: &HoldOrder, room: u64) {
+        let seen = Seen(order, room);
+        match order.fit(i64::try_from(room).unwrap()) {
+            Some(Fit { amount, output_cap }) => {
+                let amount = u64::try_from(amount).unwrap();
+                assert!(amount <= room, "{seen}");
+                assert!(
+                    output_cap >= order.least_cap() && output_cap <= order.output_cap,
+                    "{seen}"
+                );
+                assert!(pays(order, output_cap, amount), "the amount is too small: {seen}");
+                let is_least = amount == 0 || !pays(order, output_cap, amount - 1);
+                assert!(is_least, "the amount is too large: {seen}");
+                let is_most = output_cap == order.output_cap || !pays(order, output_cap + 1, room);
+                assert!(is_most, "the cap is too low: {seen}");
+            }
+            None => assert!(!pays(order, order.least_cap(), room), "refused what fits: {seen}"),
+        }
+    }
+
+    #[test]
+    fn amounts_and_caps_agree_with_long_arithmetic_in_a_million_cases() {
+        let seed = 0x5eed_0003;
+        let mut dice = Dice(seed);
+        let mut order = order(0, 0, 0, 0);
+        for _ in 0..1_000_000 {
+            order.fixed = PicoUsd(i128::from(dice.any(64)) * i128::from(dice.any(20)));
+            order.per_output_token = PicoUsd(i128::from(dice.any(50)));
+            (order.output_cap, order.output_floor) = (dice.any(64), dice.any(12));
+            agrees(&order, dice.any(63));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn amounts_grow_with_the_cap(
+            fixed in 0i128..1 << 80, price in 0i128..1 << 60, cap in 0u64..1 << 40, room in any::<i64>(),
+        ) {
+            let order = order(fixed, price, cap, 256);
+            if let Some(amount) = order.amount(cap) {
+                prop_assert!(order.amount(cap / 2).is_some_and(|half| half <= amount));
+            }
+            if room >= 0 {
+                agrees(&order, room.unsigned_abs());
+            } else {
+                prop_assert_eq!(order.fit(room), None);
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ pub mod book;
 pub mod chain;
 pub mod entry;
 pub mod hold;
+pub mod level;
 pub mod period;
 pub mod plan;
 pub mod saved;
