@@ -21,7 +21,7 @@ pub struct Amounts {
 #[derive(Clone, Debug)]
 pub struct Balances {
     current: Amounts,
-    /// Ended periods with open holds, and periods that another cadence or zone has begun. Mostly empty.
+    /// Earlier periods with open holds. Mostly empty.
     others: Vec<Amounts>,
 }
 
@@ -60,29 +60,48 @@ impl Balances {
         &self.current
     }
 
+    /// Whether any period was begun.
+    pub fn is_begun(&self) -> bool {
+        self.current.span != Self::NEVER
+    }
+
     /// Whether the latest period begun is still going on.
     pub const fn is_present(&self, now_ms: i64) -> bool {
         now_ms < self.current.span.end_ms
     }
 
-    /// Goes on to the period `span`, with what is known of it.
-    pub fn turn(&mut self, span: Span, now_ms: i64) {
-        let next = self.of(span.start_ms).copied().unwrap_or(Amounts::new(span));
-        let last = std::mem::replace(&mut self.current, Amounts { span, ..next });
-        self.others.retain(|other| other.span.start_ms != span.start_ms);
-        if last.span != Self::NEVER && last.span.start_ms != span.start_ms {
-            self.others.push(last);
-        }
-        self.others.retain(|other| other.held != 0 || now_ms < other.span.end_ms);
-        self.others.shrink_to_fit();
+    /// The next period, when the calendar says `span`: it never reaches back into one that has been.
+    pub fn next_span(&self, span: Span) -> Span {
+        Span { start_ms: span.start_ms.max(self.current.span.end_ms), ..span }
     }
 
-    /// What is kept for `amounts.span` is `amounts` from now on.
-    pub fn put(&mut self, amounts: Amounts) {
-        match self.of_mut(amounts.span.start_ms) {
-            Some(known) => *known = Amounts { span: known.span, ..amounts },
-            None => self.others.push(amounts),
+    /// Goes on to the period `span`, which begins no earlier than the latest one. One that begins at
+    /// the same instant is the same, with another end.
+    pub fn turn(&mut self, span: Span) {
+        if self.current.span.start_ms == span.start_ms {
+            self.current.span = span;
+        } else {
+            self.go_to(Amounts::new(span));
         }
+    }
+
+    /// What the store knows of a period. A later one than the present takes its place; an earlier one
+    /// matters only while holds on it are open.
+    pub fn put(&mut self, amounts: Amounts) {
+        if let Some(known) = self.of_mut(amounts.span.start_ms) {
+            *known = amounts;
+        } else if amounts.span.start_ms > self.current.span.start_ms {
+            self.go_to(amounts);
+        } else if amounts.held != 0 {
+            self.others.push(amounts);
+        }
+    }
+
+    fn go_to(&mut self, next: Amounts) {
+        let last = std::mem::replace(&mut self.current, next);
+        self.others.push(last);
+        self.others.retain(|other| other.held != 0);
+        self.others.shrink_to_fit();
     }
 
     /// The balance of the period that began then, if it is still kept.
@@ -122,28 +141,32 @@ mod tests {
     #[test]
     fn a_new_period_begins_with_nothing_and_the_old_one_waits_for_its_holds() {
         let mut balances = Balances::default();
-        balances.turn(span(0, 10), 5);
+        assert!(!balances.is_begun() && !balances.is_present(0));
+        balances.turn(span(0, 10));
         balances.of_mut(0).unwrap().shift(3, 4);
-        balances.turn(span(10, 20), 12);
+        balances.turn(span(10, 20));
         assert_eq!(balances.current(), &Amounts::new(span(10, 20)));
         assert_eq!(balances.of(0).map(|old| (old.held, old.spent)), Some((3, 4)));
         balances.of_mut(0).unwrap().shift(-3, 1);
-        balances.turn(span(20, 30), 25);
+        balances.turn(span(20, 30));
         assert_eq!(balances.of(0), None, "nothing waits for it");
         assert_eq!(balances.of(10), None);
+        assert_eq!(balances.next_span(span(25, 40)), span(30, 40), "no period reaches back");
     }
 
     #[test]
-    fn a_period_of_another_cadence_is_found_again() {
+    fn the_store_knows_later_and_earlier_periods() {
         let mut balances = Balances::default();
-        balances.turn(span(0, 100), 5);
-        balances.of_mut(0).unwrap().shift(0, 7);
-        balances.turn(span(4, 8), 5);
-        assert_eq!(balances.current().spent, 0);
-        balances.turn(span(0, 100), 6);
-        assert_eq!(balances.current().spent, 7);
-        balances.turn(span(0, 50), 6);
-        assert_eq!((balances.current().spent, balances.current().span.end_ms), (7, 50));
+        let stored =
+            |start_ms, held| Amounts { held, ..Amounts::new(span(start_ms, start_ms + 9)) };
+        balances.put(stored(20, 0));
+        balances.put(stored(10, 5));
+        balances.put(stored(0, 0));
+        assert_eq!(balances.current(), &stored(20, 0));
+        let starts: Vec<i64> = balances.all().map(|amounts| amounts.span.start_ms).collect();
+        assert_eq!(starts, [20, 10]);
+        balances.put(stored(30, 1));
+        assert_eq!((balances.current(), balances.of(20)), (&stored(30, 1), None));
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl HoldOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::dice::Dice;
     use proptest::prelude::*;
 
     fn order(fixed: i128, per_output_token: i128, output_cap: u64, output_floor: u64) -> HoldOrder {
@@ -281,24 +282,6 @@ mod tests {
         }
     }
 
-    /// A small generator with a seed, fast without optimisation.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        }
-
-        /// Of any length in bits, so that small and huge numbers are equally likely.
-        fn any(&mut self, bits: u32) -> u64 {
-            let keep = u32::try_from(self.roll() % u64::from(bits + 1)).unwrap();
-            if keep == 0 { 0 } else { self.roll() >> (64 - keep) }
-        }
-    }
-
     /// Whether `fixed + cap * price <= nano * 1000`.
     fn pays(order: &HoldOrder, cap: u64, nano: u64) -> bool {
         let price = Big::of(order.per_output_token.0.unsigned_abs());
@@ -337,7 +320,7 @@ mod tests {
     #[test]
     fn amounts_and_caps_agree_with_long_arithmetic_in_a_million_cases() {
         let seed = 0x5eed_0003;
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut order = order(0, 0, 0, 0);
         for _ in 0..1_000_000 {
             order.fixed = PicoUsd(i128::from(dice.any(64)) * i128::from(dice.any(20)));

@@ -7,6 +7,8 @@ pub mod account;
 pub mod balance;
 pub mod book;
 pub mod chain;
+#[cfg(test)]
+mod dice;
 pub mod entry;
 pub mod hold;
 pub mod level;

@@ -63,6 +63,17 @@ struct Cached {
     version: u64,
 }
 
+/// What following a plan has come to for one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The account.
+    pub id: AccountId,
+    /// Whether it is new, or different from before.
+    pub is_new: bool,
+    /// With another calendar: what is known to be spent in the period that has begun by it.
+    pub carried: Option<NanoUsd>,
+}
+
 /// All accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
@@ -89,15 +100,13 @@ impl Holder {
         if self.balances.is_present(now_ms) {
             return *self.balances.current();
         }
-        let span = self.span_at(now_ms);
-        let known = self.balances.of(span.start_ms).copied();
-        Amounts { span, ..known.unwrap_or(Amounts::new(span)) }
+        Amounts::new(self.balances.next_span(self.span_at(now_ms)))
     }
 
     /// Begins the present period, if that has not been done, and gives its step of a path.
     fn step(&mut self, now_ms: i64) -> Step {
         if !self.balances.is_present(now_ms) {
-            self.balances.turn(self.span_at(now_ms), now_ms);
+            self.balances.turn(self.balances.next_span(self.span_at(now_ms)));
         }
         let Span { start_ms, end_ms } = self.balances.current().span;
         Step { account: self.account.id, start_ms, end_ms, cap: self.cap() }
@@ -108,15 +117,23 @@ impl Holder {
         self.account.limit().filter(|_| self.account.terms.hard)
     }
 
-    /// Takes other terms, and goes over to the period that they mean.
-    fn take_terms(&mut self, terms: Terms, now_ms: i64) {
+    /// Takes other terms. With another calendar, a period of it begins now, if money has moved already:
+    /// it would be wrong to count into a period that began earlier what it does not know of. Gives what
+    /// is known to be spent in it: what the old one has spent, if that lies within the new one.
+    fn take_terms(&mut self, terms: Terms, now_ms: i64) -> Option<NanoUsd> {
         let same_calendar =
             terms.cadence == self.account.terms.cadence && terms.zone == self.account.terms.zone;
-        self.account.terms = terms;
-        if !same_calendar {
-            self.zone = zone_of(&self.account.terms);
-            self.balances.turn(self.span_at(now_ms), now_ms);
+        if same_calendar || !self.balances.is_begun() {
+            self.zone = zone_of(&terms);
+            self.account.terms = terms;
+            return None;
         }
+        let Amounts { span: old, spent, .. } = self.present(now_ms);
+        self.zone = zone_of(&terms);
+        self.account.terms = terms;
+        let new = self.span_at(now_ms);
+        self.balances.turn(Span { start_ms: now_ms, ..new });
+        Some(NanoUsd(if new.start_ms <= old.start_ms { spent } else { 0 }))
     }
 }
 
@@ -145,6 +162,7 @@ impl Tree {
         let Some(holder) = self.holders.get_mut(&balance.account) else { return };
         let span = Span { start_ms: balance.start_ms, end_ms: balance.end_ms };
         let Balance { spent, held, .. } = *balance;
+        self.version += 1;
         holder.balances.put(Amounts { span, spent, held, foreign: held });
     }
 
@@ -202,9 +220,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Opens an account or gives it other terms. `None` if numbers have run out; else its number, and
-    /// whether anything is different now.
-    pub fn place(&mut self, planned: &Planned, now_ms: i64) -> Option<(AccountId, bool)> {
+    /// Opens an account or gives it other terms. `None` if numbers have run out.
+    pub fn place(&mut self, planned: &Planned, now_ms: i64) -> Option<Placed> {
         let parent = planned.parent.as_ref().and_then(|key| self.id(key));
         let Some(id) = self.id(&planned.key) else {
             let id = AccountId(self.next);
@@ -219,16 +236,16 @@ impl Tree {
                 frozen: false,
                 reset_at_ms: None,
             });
-            return Some((id, true));
+            return Some(Placed { id, is_new: true, carried: None });
         };
         let holder = self.holders.get_mut(&id)?;
         if holder.account.parent == parent && holder.account.terms == planned.terms {
-            return Some((id, false));
+            return Some(Placed { id, is_new: false, carried: None });
         }
         holder.account.parent = parent;
-        holder.take_terms(planned.terms.clone(), now_ms);
+        let carried = holder.take_terms(planned.terms.clone(), now_ms);
         self.version += 1;
-        Some((id, true))
+        Some(Placed { id, is_new: true, carried })
     }
 
     /// The accounts that pay for `leaf`, itself first. Ends early where a parent is not in memory, or

@@ -65,7 +65,13 @@ impl Book {
     }
 
     /// Brings `spent` of one account's present period to a value.
-    fn level(&mut self, id: AccountId, to: i64, kind: Kind, reason: Reason) -> Option<Entry> {
+    pub(super) fn level(
+        &mut self,
+        id: AccountId,
+        to: i64,
+        kind: Kind,
+        reason: Reason,
+    ) -> Option<Entry> {
         let now_ms = self.now_ms;
         let step = *self.tree.path(id, now_ms)?.first()?;
         let path: Arc<[Step]> = Arc::new([step]);

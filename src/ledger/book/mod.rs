@@ -8,6 +8,8 @@ mod command;
 mod look;
 mod rebase;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,7 +22,7 @@ use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
 use crate::ledger::hold::{Grant, Held, HoldOrder, Outcome, Refusal, Settled, SpendOrder};
 use crate::ledger::plan::Planned;
 use crate::ledger::saved::{Balance, OpenHold, Saved};
-use crate::ledger::tree::{PlanError, Tree};
+use crate::ledger::tree::{Placed, PlanError, Tree};
 
 /// All accounts with their balances, and all open holds.
 #[derive(Clone, Debug, Default)]
@@ -99,15 +101,16 @@ impl Book {
     }
 
     /// Opens the accounts of a plan and gives known ones its terms and parents, with one entry for each
-    /// that changes. What the control API has set, freezing and balances stay. Accounts that are not
+    /// that changes, and one for what is carried into the period of another calendar. What the control
+    /// API has set, freezing and balances stay. Accounts that are not
     /// planned any more stay as they are: they are history.
     pub fn configure(&mut self, plan: &[Planned], at_ms: i64) -> Result<Vec<Entry>, PlanError> {
         self.tree.judge(plan)?;
         let now_ms = self.tick(at_ms);
         let mut entries = Vec::new();
         for planned in plan {
-            if let Some((id, true)) = self.tree.place(planned, now_ms) {
-                entries.extend(self.account_entry(id, Reason::Config));
+            if let Some(placed) = self.tree.place(planned, now_ms) {
+                entries.extend(self.placed_entries(placed));
             }
         }
         Ok(entries)
@@ -131,22 +134,21 @@ impl Book {
         }
     }
 
-    /// The account of one session, opened or given other terms where that is due. Where it cannot have
-    /// one of its own, the agent's is given.
+    /// The account of one session, opened or given other terms where that is due, with the entries that
+    /// say so. Where it cannot have one of its own, the agent's is given.
     pub fn open_session(
         &mut self,
         agent: AccountId,
         key: AccountKey,
         terms: Terms,
         at_ms: i64,
-    ) -> (AccountId, Option<Entry>) {
+    ) -> (AccountId, Vec<Entry>) {
         let now_ms = self.tick(at_ms);
         let parent = self.tree.get(agent).map(|holder| holder.account.key.clone());
         let planned = Planned { key, parent, terms };
         match self.tree.place(&planned, now_ms) {
-            None => (agent, None),
-            Some((id, false)) => (id, None),
-            Some((id, true)) => (id, self.account_entry(id, Reason::Config)),
+            None => (agent, Vec::new()),
+            Some(placed) => (placed.id, self.placed_entries(placed)),
         }
     }
 
@@ -350,6 +352,18 @@ impl Book {
             .is_some_and(|reset| made_ms <= reset && step.start_ms <= reset && reset < step.end_ms);
         let spent = holder.balances.of(step.start_ms).map(|amounts| amounts.spent);
         !was_reset && spent.is_none_or(|spent| back <= spent)
+    }
+
+    /// What a plan has changed. The period that a new calendar begins is written down at once, so that
+    /// a restart does not go on with the old one.
+    fn placed_entries(&mut self, placed: Placed) -> Vec<Entry> {
+        if !placed.is_new {
+            return Vec::new();
+        }
+        let carried = placed.carried;
+        let carry =
+            carried.and_then(|spent| self.level(placed.id, spent.0, Kind::Adjust, Reason::Config));
+        self.account_entry(placed.id, Reason::Config).into_iter().chain(carry).collect()
     }
 
     /// The entry that says how an account is from now on.
