@@ -84,7 +84,8 @@ impl UnknownPrice {
 pub struct Fleet {
     /// The levels.
     pub levels: Levels,
-    /// Of each model of the catalog, the cheaper one that takes its place from the level SOFT on.
+    /// Of each model of the catalog, the cheaper one that takes its place from the level SOFT on; its own
+    /// entry does not count then. Always an enabled model, but perhaps of another dialect.
     pub downgrade: Box<[Option<usize>]>,
     /// The sorted places of the only models that may be used from the level HARD on, all enabled.
     pub cheapest: Box<[usize]>,

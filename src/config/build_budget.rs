@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{AgentBudget, Budgets, Fleet, Levels, Opening};
-use crate::config::catalog::{Tier as Ability, WILDCARD};
 use crate::config::check::Links;
 use crate::config::check_budget::TierLink;
 use crate::config::raw::Raw;
@@ -131,9 +130,8 @@ impl Tree<'_> {
         for &(dear, cheaper) in links.downgrade.iter().filter(|pair| self.is_enabled(pair.1)) {
             downgrade[dear] = Some(cheaper);
         }
-        let cheapest = links.cheapest.clone().unwrap_or_else(|| self.fast());
-        let mut cheapest: Vec<usize> =
-            cheapest.into_iter().filter(|&at| self.is_enabled(at)).collect();
+        let cheapest = links.cheapest.iter().copied();
+        let mut cheapest: Vec<usize> = cheapest.filter(|&at| self.is_enabled(at)).collect();
         cheapest.sort_unstable();
         let fleet = self.raw.fleet.as_ref();
         Fleet {
@@ -142,13 +140,6 @@ impl Tree<'_> {
             cheapest: cheapest.into_boxed_slice(),
             webhook: fleet.and_then(|fleet| Some(fleet.webhook.as_ref()?.value.clone())),
         }
-    }
-
-    fn fast(&self) -> Vec<usize> {
-        let models = self.raw.models.iter().enumerate();
-        let fast = models
-            .filter(|(_, model)| model.tier == Ability::Fast && model.id.value.text != WILDCARD);
-        fast.map(|(at, _)| at).collect()
     }
 }
 

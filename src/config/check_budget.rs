@@ -23,8 +23,8 @@ pub struct BudgetLinks {
     pub agent_tiers: Vec<Option<Vec<TierLink>>>,
     /// Places of a model and of the one that takes its place.
     pub downgrade: Vec<(usize, usize)>,
-    /// The places of the only models from the level HARD on, if said.
-    pub cheapest: Option<Vec<usize>>,
+    /// The places of the only models from the level HARD on.
+    pub cheapest: Vec<usize>,
 }
 
 /// One tier.
@@ -45,7 +45,7 @@ pub fn check(names: &Names<'_>, warnings: &mut Vec<String>) -> BudgetLinks {
         agent_teams: raw.agents.iter().map(|agent| teams.find(agent.team.as_ref()?)).collect(),
         agent_tiers: raw.agents.iter().map(|agent| tiers(names, agent, warnings)).collect(),
         downgrade: raw.fleet.as_ref().map(|fleet| downgrade(names, fleet)).unwrap_or_default(),
-        cheapest: raw.fleet.as_ref().and_then(|fleet| Some(names.chain(fleet.cheapest.as_ref()?))),
+        cheapest: raw.fleet.as_ref().map(|fleet| cheapest(names, fleet)).unwrap_or_default(),
     };
     teams.circles(&links.team_parents);
     for agent in &raw.agents {
@@ -171,6 +171,10 @@ fn downgrade(names: &Names<'_>, fleet: &RawFleet) -> Vec<(usize, usize)> {
     fleet.downgrade.iter().filter_map(pair).collect()
 }
 
+fn cheapest(names: &Names<'_>, fleet: &RawFleet) -> Vec<usize> {
+    fleet.cheapest.as_ref().map_or_else(|| names.fast(), |models| names.chain(models))
+}
+
 /// Models without a price: whether anybody can use them, and for how much.
 fn prices(names: &Names<'_>, links: &BudgetLinks, warnings: &mut Vec<String>) {
     let raw = names.raw;
@@ -228,8 +232,7 @@ fn levels(names: &Names<'_>, links: &BudgetLinks, warnings: &mut Vec<String>) {
         let why = format!("{} is not enabled, so {} stays", id(cheaper), id(dear));
         warnings.push(format!("fleet.downgrade: {why}"));
     }
-    let cheapest = links.cheapest.clone().unwrap_or_else(|| names.fast());
-    if fleet.levels.hard.is_some() && !cheapest.iter().any(|&model| names.is_enabled(model)) {
+    if fleet.levels.hard.is_some() && !links.cheapest.iter().any(|&model| names.is_enabled(model)) {
         let why = "no model of fleet.cheapest (or of the tier fast) is enabled";
         warnings.push(format!("{path}.hard_usd: refuses everything, as {why}"));
     }

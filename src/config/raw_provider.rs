@@ -191,17 +191,16 @@ fn output_cap_field(
     dialect: Option<Dialect>,
     base: Option<&BaseUrl>,
 ) -> OutputCapField {
-    let fields = [OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens];
-    let given = section.choice("output_cap_field", &fields.map(|field| (field.name(), field)), &[]);
+    let (short, long) = (OutputCapField::MaxTokens, OutputCapField::MaxCompletionTokens);
+    let words = [short, long].map(|field| (field.name(), field));
+    let given = section.choice("output_cap_field", &words, &[]);
     let anthropic = dialect == Some(Dialect::Anthropic);
-    if anthropic && given == Some(OutputCapField::MaxCompletionTokens) {
+    if anthropic && given == Some(long) {
         section.problem("output_cap_field", "is max_tokens in the anthropic dialect (remove it)");
     }
     let is_openai = base.is_some_and(|base| HOSTS_OF_OPENAI.iter().any(|of| ends(&base.host, of)));
-    given.unwrap_or(match is_openai && !anthropic {
-        true => OutputCapField::MaxCompletionTokens,
-        false => OutputCapField::MaxTokens,
-    })
+    let default = if is_openai && !anthropic { long } else { short };
+    given.unwrap_or(default)
 }
 
 /// Whether a host is that domain or lies below it.

@@ -45,7 +45,7 @@ impl Left {
 pub fn choose(tiers: &[Tier], left: Left, last: Option<usize>, hysteresis_ppm: u32) -> usize {
     let first = |count: usize, extra: u32| {
         let share = |tier: &Tier| tier.remaining_min_ppm.saturating_add(extra).min(WHOLE_PPM);
-        // A share above the whole is never asked for, but may be configured by nobody either.
+        // A full budget reaches every tier, also where share and hysteresis are more than the whole.
         tiers.iter().take(count).position(|tier| left.reaches(share(tier)))
     };
     let plain = first(tiers.len(), 0).unwrap_or(tiers.len().saturating_sub(1));

@@ -30,11 +30,15 @@ fn the_example_shows_the_defaults() {
     let example = load(EXAMPLE, "conf/weir.yaml", &|_| None).unwrap();
     let plain = sound("");
     assert_eq!(example.server, plain.server);
-    assert_eq!((example.stream, example.log), (plain.stream, plain.log));
+    assert_eq!((&example.stream, &example.log), (&plain.stream, &plain.log));
     assert_eq!(example.routing.retry.statuses, plain.routing.retry.statuses);
     assert_eq!(example.routing.retry.attempts_max, plain.routing.retry.attempts_max);
     assert_eq!(example.routing.cooldown_ms, plain.routing.cooldown_ms);
     assert_eq!(example.catalog.auto_names(), plain.catalog.auto_names());
+    assert_eq!((&example.store, &example.console), (&plain.store, &plain.console));
+    assert_eq!(example.budgets.policy, plain.budgets.policy);
+    let images = |snapshot: &Snapshot| snapshot.catalog.models()[0].image_tokens_max;
+    assert_eq!(images(&example), images(&plain));
     assert_eq!(example.providers[0].timeouts, plain.providers[0].timeouts);
     assert_eq!(example.providers[0].abilities, plain.providers[0].abilities);
 }

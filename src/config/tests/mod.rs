@@ -2,6 +2,8 @@
 
 mod accepted;
 mod example;
+mod money;
+mod money_refused;
 mod refused;
 mod seed_env;
 
