@@ -225,16 +225,16 @@ fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
 
 /// Settings that were changed but stay as they were until the process starts anew.
 fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
-    let store = ("store", old.store != new.store);
+    let store = old.store != new.store;
     let (old, new) = (&old.server, &new.server);
     let settings = [
-        store,
         ("server.listen", old.listen != new.listen),
         ("server.admin", old.admin != new.admin),
         ("server.tls", old.tls != new.tls),
         ("server.threads", old.threads != new.threads),
         ("server.h2c", old.h2c != new.h2c),
         ("server.upgrade_sock", old.upgrade_sock != new.upgrade_sock),
+        ("store", store),
     ];
     let changed = settings.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(path, _)| format!("{path}: changed, but needs a restart")).collect()
@@ -271,11 +271,12 @@ mod tests {
     fn a_good_file_is_put_in_force_and_its_changes_are_told() {
         let Stand { folder, reloader } = stand("good");
         let other = sample::yaml("two").replace("threads: 1", "threads: 2");
-        folder.write("weir.yaml", &other);
+        folder.write("weir.yaml", &format!("{other}store: 'sqlite:other.db'\n"));
         let reloaded = reloader.reload(Trigger::Admin).unwrap();
         assert_eq!(reloaded.version, 2);
         assert_eq!(reloaded.changes, ["models: +two -one"]);
         assert_eq!(reloaded.warnings[0], "server.threads: changed, but needs a restart");
+        assert_eq!(reloaded.warnings[1], "store: changed, but needs a restart");
         assert_eq!(&*reloader.live.load().snapshot.catalog.models()[0].id, "two");
         assert!(page(&reloader).contains("weir_config_reloads_total{result=\"success\"} 1"));
     }
