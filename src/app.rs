@@ -1,8 +1,9 @@
 //! The composition root: builds every part by hand, in order, and starts what a command asks for.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use loadtest::upstream::server::{self as mock_server, MockConfig};
@@ -20,8 +21,15 @@ use crate::identity::key;
 use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
+use crate::store::export::{self, ExportError, Wish};
+use crate::store::place::Place;
+use crate::store::replay;
+use crate::store::verify::{self, Verified};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::metrics::Metrics;
+
+/// Where the ledger lies if nothing says otherwise.
+const STORE_DEFAULT: &str = "sqlite:weir.db";
 
 /// `weir serve`.
 ///
@@ -120,6 +128,71 @@ pub fn new_key() -> Result<(), String> {
     let fresh = key::fresh(&random()?);
     say(&fresh.key);
     say(&fresh.hash.to_string());
+    Ok(())
+}
+
+/// Where the ledger lies: as `--store` says, or as the configuration does.
+///
+/// # Errors
+/// A text that names no place.
+pub fn ledger_file(_config: PathBuf, store: Option<&str>) -> Result<PathBuf, String> {
+    let text = store.unwrap_or(STORE_DEFAULT);
+    let Place::Sqlite { path, .. } =
+        Place::parse(text).map_err(|error| format!("store: {text} {error}"))?;
+    Ok(path)
+}
+
+/// `weir ledger export`.
+///
+/// # Errors
+/// A ledger that cannot be read, an output that cannot be written.
+pub fn export(file: &Path, wish: Wish, output: Option<&Path>) -> Result<(), String> {
+    let mut out: Box<dyn Write> = match output {
+        Some(path) => {
+            let made =
+                File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Box::new(BufWriter::new(made))
+        }
+        None => Box::new(BufWriter::new(std::io::stdout())),
+    };
+    match export::export(file, wish, &mut out) {
+        // Whoever reads has seen enough.
+        Err(ExportError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done.map(drop).map_err(|error| error.to_string()),
+    }
+}
+
+/// `weir ledger verify`.
+///
+/// # Errors
+/// The first broken entry, after everything that is wrong has been printed.
+pub fn verify(file: &Path) -> Result<(), String> {
+    let found = verify::verify(file).map_err(|error| error.to_string())?;
+    for broken in &found.broken {
+        say(&broken.to_string());
+    }
+    if found.more > 0 {
+        say(&format!("and {} more", found.more));
+    }
+    let Verified { entries, head, held, limbo, .. } = &found;
+    say(&format!("{entries} entries, {held} holds open, {limbo} in limbo, last hash {head}"));
+    let Some(first) = found.broken.first() else {
+        say(&format!("{}: ok", file.display()));
+        return Ok(());
+    };
+    Err(format!("{}: broken; first, {first}", file.display()))
+}
+
+/// `weir ledger replay`.
+///
+/// # Errors
+/// A ledger that is in use or cannot be rebuilt.
+pub fn replay(file: &Path) -> Result<(), String> {
+    let different = replay::replay(file).map_err(|error| error.to_string())?;
+    for what in &different {
+        say(what);
+    }
+    say(&format!("{}: {} rows were wrong", file.display(), different.len()));
     Ok(())
 }
 

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app;
 use crate::demo;
+use crate::store::export::{Format, Wish};
 
 /// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
 #[derive(Debug, Parser)]
@@ -35,6 +36,11 @@ enum Command {
     Demo,
     /// Run mock providers
     Mock(Mock),
+    /// The spend ledger: print it, check it, rebuild what follows from it
+    Ledger {
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Keys
     Key {
         #[command(subcommand)]
@@ -46,6 +52,51 @@ enum Command {
 enum KeyCommand {
     /// Print a fresh key and its hash; the configuration may hold either
     New,
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Print one line for each settled attempt, and one with `event` for everything else
+    Export {
+        #[command(flatten)]
+        ledger: Ledger,
+        /// How lines look
+        #[arg(long, value_enum, default_value_t = Form::Jsonl)]
+        format: Form,
+        /// Holds as well, which come before what they turned out to be
+        #[arg(long)]
+        all: bool,
+        /// Write to this file instead of the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check the chain of hashes, all sums and the invariants; exit 1 with the first broken entry
+    Verify(Ledger),
+    /// Rebuild balances and open holds from the entries; the gateway must not be running
+    Replay(Ledger),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// One JSON object a line
+    Jsonl,
+    /// RFC 4180, with a header row
+    Csv,
+}
+
+#[derive(Debug, Args)]
+struct Ledger {
+    #[command(flatten)]
+    config: Config,
+    /// Where the ledger lies, instead of what the configuration says
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+impl Ledger {
+    fn file(self) -> Result<PathBuf, String> {
+        app::ledger_file(self.config.path(), self.store.as_deref())
+    }
 }
 
 #[derive(Debug, Default, Args)]
@@ -94,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Check(config) => app::check(config.path()),
         Command::Demo => demo::run(),
         Command::Mock(mock) => app::mock(mock.listen, mock.log),
+        Command::Ledger { command } => ledger(command),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {
@@ -102,5 +154,19 @@ pub fn run() -> ExitCode {
             app::say_error(&problem);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn ledger(command: LedgerCommand) -> Result<(), String> {
+    match command {
+        LedgerCommand::Export { ledger, format, all, output } => {
+            let format = match format {
+                Form::Jsonl => Format::Jsonl,
+                Form::Csv => Format::Csv,
+            };
+            app::export(&ledger.file()?, Wish { format, all }, output.as_deref())
+        }
+        LedgerCommand::Verify(ledger) => app::verify(&ledger.file()?),
+        LedgerCommand::Replay(ledger) => app::replay(&ledger.file()?),
     }
 }

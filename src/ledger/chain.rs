@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn the_form_stays() {
         let hash = next(&GENESIS, &an_entry());
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex.concat();
         assert_eq!(hex, "215ce1a0211b0724d195c37a42ffa0956cfcb0aeaea86c6920fb05936847446a");
     }
 }

@@ -4,11 +4,15 @@
 //! A store keeps entries and the balances that follow from them; it decides nothing about money but the
 //! one thing that only it can see: whether a hold still fits when several processes share it.
 
+pub mod export;
 pub mod lock;
 pub mod place;
+pub mod replay;
 pub mod sqlite;
+pub mod tally;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use crate::ledger::account::{Account, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};

@@ -77,20 +77,17 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn sqlite(path: &str, durability: Durability) -> Result<Place, PlaceError> {
-        Ok(Place::Sqlite { path: PathBuf::from(path), durability })
+    fn assert_sqlite(text: &str, path: &str, durability: Durability) {
+        assert_eq!(Place::parse(text), Ok(Place::Sqlite { path: PathBuf::from(path), durability }));
     }
 
     #[test]
     fn places_are_read() {
-        assert_eq!(Place::parse("sqlite:weir.db"), sqlite("weir.db", Durability::Full));
-        assert_eq!(Place::parse("sqlite:/a/b.db"), sqlite("/a/b.db", Durability::Full));
-        assert_eq!(Place::parse("sqlite:///a/b.db"), sqlite("/a/b.db", Durability::Full));
-        assert_eq!(
-            Place::parse("sqlite:a.db?synchronous=normal"),
-            sqlite("a.db", Durability::Normal)
-        );
-        assert_eq!(Place::parse("sqlite:a.db?synchronous=full"), sqlite("a.db", Durability::Full));
+        assert_sqlite("sqlite:weir.db", "weir.db", Durability::Full);
+        assert_sqlite("sqlite:/a/b.db", "/a/b.db", Durability::Full);
+        assert_sqlite("sqlite:///a/b.db", "/a/b.db", Durability::Full);
+        assert_sqlite("sqlite:a.db?synchronous=normal", "a.db", Durability::Normal);
+        assert_sqlite("sqlite:a.db?synchronous=full", "a.db", Durability::Full);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The embedded engine: one SQLite file in WAL mode, one writer, integers in plain columns, so that an
+//! The embedded engine: one `SQLite` file in WAL mode, one writer, integers in plain columns, so that an
 //! operator can ask it with `sqlite3`. The tables are told in `schema/ledger.sql`.
 //!
 //! One process owns a file by a lock beside it. During a hand-over two processes write to it: every
 //! commit therefore reads what it builds on inside its own transaction.
 
-mod batch;
+pub mod batch;
 mod load;
 pub mod opening;
+pub mod reading;
 pub mod rows;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub enum Opening {
     TakeOver,
 }
 
-/// A ledger in one SQLite file.
+/// A ledger in one `SQLite` file.
 #[derive(Debug)]
 pub struct SqliteStore {
     conn: Connection,
@@ -63,6 +64,14 @@ impl SqliteStore {
         let conn = opening::writer(file, durability, lock.is_some())?;
         let interned = Interned::default();
         Ok(Self { conn, file: file.to_owned(), lock, epoch: None, seen: 0, interned })
+    }
+
+    /// Lets the file grow to so many pages only, and says how many it has: a disk that is full.
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: u32) -> u32 {
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        self.conn.query_row(&limit, [], |row| row.get::<_, u32>(0)).expect("a pragma");
+        self.conn.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a pragma")
     }
 
     fn begin_epoch(&mut self) -> rusqlite::Result<Option<Saved>> {

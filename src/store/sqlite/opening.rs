@@ -3,6 +3,7 @@
 //! The checks read a few pages however long the ledger is. Whether all of it is true is asked by
 //! `verify`, which reads everything.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +18,7 @@ use crate::store::StoreError;
 use crate::store::place::Durability;
 use crate::store::sqlite::rows::{self, Line, Paths};
 
-/// `Weir` in ASCII: whose file it is, in the header that `file` and SQLite's own tools show.
+/// `Weir` in ASCII: whose file it is, in the header that `file` and `SQLite`'s own tools show.
 const APPLICATION: i64 = 0x5765_6972;
 /// The schema that this program writes.
 pub const SCHEMA: i64 = 1;
@@ -91,12 +92,12 @@ pub fn said(file: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
 }
 
 /// An error of the place, not of what lies there.
-pub fn unusable(file: &Path, detail: impl ToString) -> StoreError {
+pub fn unusable(file: &Path, detail: impl Display) -> StoreError {
     StoreError::Unusable { path: file.display().to_string(), detail: detail.to_string() }
 }
 
 /// An error of what lies there.
-pub fn corrupt(file: &Path, detail: impl ToString) -> StoreError {
+pub fn corrupt(file: &Path, detail: impl Display) -> StoreError {
     StoreError::Corrupt { path: file.display().to_string(), detail: detail.to_string() }
 }
 

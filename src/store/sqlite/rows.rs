@@ -22,7 +22,8 @@ pub const LINES: &str = "
            CASE WHEN e.made IS NULL THEN e.hold ELSE h.hold END, e.path, e.held, e.spent,
            CASE WHEN e.made IS NULL THEN e.request ELSE h.request END, e.attempt, n.text,
            e.price_version, e.input, e.cache_read, e.cache_write, e.cache_write_1h, e.output,
-           e.reasoning, e.made, e.made IS NOT NULL AND (e.hold IS NOT NULL OR e.request IS NOT NULL),
+           e.reasoning, e.made, e.made IS NOT NULL AND (h.seq IS NULL OR e.hold IS NOT NULL OR e.request IS NOT NULL)
+               OR e.model IS NOT NULL AND n.id IS NULL,
            a.id, a.key, a.parent, a.limit_nano, a.cadence, a.zone, a.hard, a.limit_set_nano,
            a.frozen, a.reset_at_ms
     FROM entry e
@@ -45,7 +46,7 @@ pub struct Line {
     pub made: Option<i64>,
     /// The number of its path.
     pub path: Option<i64>,
-    /// Whether it has values where an entry that resolves a hold must have none.
+    /// Whether it has values that its hold should have, or leads to a row that is not there.
     pub stray: bool,
     /// What it says.
     pub entry: Entry,
@@ -125,7 +126,8 @@ pub fn senseless(column: usize, what: &'static str) -> Error {
     Error::FromSqlConversionFailure(column, Type::Null, format!("is not {what}").into())
 }
 
-fn flag(row: &Row<'_>, at: usize) -> Result<bool> {
+/// A column that is 0 or 1.
+pub fn flag(row: &Row<'_>, at: usize) -> Result<bool> {
     match row.get::<_, i64>(at)? {
         0 => Ok(false),
         1 => Ok(true),

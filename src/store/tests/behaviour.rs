@@ -88,7 +88,7 @@ fn a_cap_further_up_refuses_as_well() {
     let id = HoldId::new(store.open_epoch().unwrap().epoch, 1);
     let path: Arc<[Step]> = Arc::from([step(AGENT, None), step(FLEET, Some(5))]);
     let over = Entry { path: Arc::clone(&path), ..hold(id, 6, 0) };
-    assert_eq!(store.commit(&[over.clone()]).unwrap(), [Kept::NoRoom]);
+    assert_eq!(store.commit(&[over]).unwrap(), [Kept::NoRoom]);
     // Nor has the agent been charged.
     let fits = Entry { path, ..hold(id, 5, 0) };
     assert_eq!(store.commit(&[fits]).unwrap(), [Kept::Done]);
@@ -146,7 +146,7 @@ fn a_late_settlement_by_the_old_process_counts() {
     let mut old = folder.own();
     let made = hold(HoldId::new(old.open_epoch().unwrap().epoch, 1), 10, 100);
     old.commit(&founding()).unwrap();
-    old.commit(&[made.clone()]).unwrap();
+    old.commit(std::slice::from_ref(&made)).unwrap();
     let mut new = folder.take_over();
     new.open_epoch().unwrap();
     assert_eq!(new.orphans().unwrap(), None);

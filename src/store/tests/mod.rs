@@ -1,6 +1,8 @@
 //! Tests of the ledger in real files, and the small world that they share.
 
 mod behaviour;
+mod faults;
+mod random;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,228 @@
+//! What a store does when its file, its disk or its neighbour is bad: it says so, and never begins anew.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{Folder, founding, hold, settle};
+use crate::ledger::entry::HoldId;
+use crate::ledger::saved::Kept;
+use crate::store::place::Durability;
+use crate::store::sqlite::{Opening, SqliteStore};
+use crate::store::verify::verify;
+use crate::store::{Store, StoreError};
+
+fn refused(file: &Path) -> StoreError {
+    SqliteStore::open(file, Durability::Full, Opening::Own).expect_err("it cannot be used")
+}
+
+/// A ledger with a few entries, closed.
+fn used() -> Folder {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    store.commit(&founding()).unwrap();
+    for number in 0..200 {
+        let made = hold(HoldId::new(epoch, number), 5, 10_000);
+        store.commit(&[made.clone(), settle(&made, 3)]).unwrap();
+    }
+    store.close_epoch().unwrap();
+    folder
+}
+
+fn sql(file: &Path, text: &str) {
+    Connection::open(file).unwrap().execute_batch(text).unwrap();
+}
+
+#[test]
+fn a_second_owner_is_told_who_the_first_is() {
+    let folder = Folder::new();
+    let first = folder.own();
+    let error = refused(&folder.file());
+    assert!(matches!(error, StoreError::Taken { .. }), "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(first);
+    folder.own();
+}
+
+#[test]
+fn what_is_no_ledger_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    let text = vec![b'x'; 5_000];
+    for content in [&b""[..], b"SQLite", &text] {
+        fs::write(folder.file(), content).unwrap();
+        let error = refused(&folder.file());
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert_eq!(fs::read(folder.file()).unwrap(), content);
+        assert!(verify(&folder.file()).is_err());
+    }
+    fs::remove_file(folder.file()).unwrap();
+    sql(&folder.file(), "CREATE TABLE other (x)");
+    let error = refused(&folder.file());
+    assert!(error.to_string().contains("another program"), "{error}");
+}
+
+#[test]
+fn a_missing_folder_and_a_folder_are_named() {
+    let folder = Folder::new();
+    let error = refused(&folder.path().join("no/weir.db"));
+    assert!(error.to_string().contains("there is no folder"), "{error}");
+    fs::create_dir(folder.path().join("weir.db")).unwrap();
+    let error = refused(&folder.file());
+    assert!(error.to_string().contains("is not a file"), "{error}");
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let folder = used();
+    sql(&folder.file(), "PRAGMA user_version = 2");
+    let error = refused(&folder.file());
+    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(verify(&folder.file()), Err(StoreError::Newer { .. })));
+}
+
+#[test]
+fn other_tables_are_refused() {
+    let folder = used();
+    sql(&folder.file(), "ALTER TABLE period DROP COLUMN cap");
+    let error = refused(&folder.file());
+    assert!(error.to_string().contains("tables"), "{error}");
+}
+
+#[test]
+fn a_log_without_its_file_is_refused() {
+    let folder = used();
+    fs::remove_file(folder.file()).unwrap();
+    fs::write(folder.path().join("weir.db-wal"), b"some log").unwrap();
+    let error = refused(&folder.file());
+    assert!(error.to_string().contains("is gone"), "{error}");
+    assert!(!folder.file().exists());
+}
+
+#[test]
+fn a_shorter_file_is_refused() {
+    let folder = used();
+    let length = fs::metadata(folder.file()).unwrap().len();
+    for left in [length - 1, length - 4096, 4096, 100] {
+        let file = fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
+        file.set_len(left).unwrap();
+        let error = refused(&folder.file());
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{left}: {error}");
+    }
+}
+
+/// Every page in turn is overwritten: opening or `verify` finds it, unless nothing was stored there.
+#[test]
+fn a_spoilt_page_is_found() {
+    let folder = used();
+    let whole = fs::read(folder.file()).unwrap();
+    for page in 0..whole.len() / 4096 {
+        let mut spoilt = whole.clone();
+        spoilt[page * 4096 + 8..(page + 1) * 4096].fill(0xa5);
+        fs::write(folder.file(), &spoilt).unwrap();
+        let opened = SqliteStore::open(&folder.file(), Durability::Normal, Opening::Own)
+            .and_then(|mut store| store.open_epoch());
+        let found = opened.is_err()
+            || verify(&folder.file()).map_or(true, |found| !found.broken.is_empty());
+        assert!(found || is_unread(page, &whole), "page {page}");
+        let _ = fs::remove_file(folder.path().join("weir.db-wal"));
+    }
+}
+
+/// Indices that no check walks, and SQLite's own statistics: nothing of the ledger is in them.
+fn is_unread(page: usize, whole: &[u8]) -> bool {
+    let kind = whole[page * 4096];
+    kind == 2
+        || kind == 10
+        || whole[page * 4096 + 3..page * 4096 + 5] == [0, 0]
+        || page > 0 && {
+            // `meta`, `node` and `sqlite_sequence` say nothing about money.
+            let text = &whole[page * 4096..(page + 1) * 4096];
+            text.windows(7).any(|part| part == b"made_by")
+                || text.windows(4).any(|part| part == b"node")
+        }
+}
+
+#[test]
+fn a_changed_last_entry_keeps_it_from_opening() {
+    let folder = used();
+    sql(
+        &folder.file(),
+        "UPDATE entry SET spent = spent - 1 WHERE seq = (SELECT max(seq) FROM entry)",
+    );
+    let error = refused(&folder.file());
+    assert!(error.to_string().contains("does not follow"), "{error}");
+}
+
+#[test]
+fn a_full_disk_takes_nothing_and_heals() {
+    let folder = used();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    let pages = store.limit_pages(0);
+    let holds: Vec<_> =
+        (0..500).map(|number| hold(HoldId::new(epoch, number), 1, 10_000)).collect();
+    let error = store.commit(&holds).expect_err("there is no room");
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+    assert!(error.to_string().contains("full"), "{error}");
+    assert_eq!(store.hold(HoldId::new(epoch, 0)).unwrap(), None);
+    store.limit_pages(pages + 1_000);
+    assert_eq!(store.commit(&holds).unwrap(), vec![Kept::Done; 500]);
+    drop(store);
+    assert_eq!(verify(&folder.file()).unwrap().broken, []);
+}
+
+/// The disk is full after the first page, the second, and so on, until there is enough: each time the
+/// whole batch is kept, or nothing of it.
+#[test]
+fn a_batch_is_kept_as_a_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    store.commit(&founding()).unwrap();
+    let used = store.limit_pages(0);
+    let holds: Vec<_> =
+        (0..200).map(|number| hold(HoldId::new(epoch, number), 1, 10_000)).collect();
+    let mut failures = 0;
+    for more in 0.. {
+        store.limit_pages(used + more);
+        if store.commit(&holds).is_ok() {
+            break;
+        }
+        failures += 1;
+        let head = verify(&folder.file()).unwrap();
+        assert_eq!((head.entries, head.broken.len()), (2, 0));
+    }
+    assert!(failures > 3, "{failures}");
+    assert_eq!(verify(&folder.file()).unwrap().entries, 202);
+}
+
+#[test]
+fn a_read_only_file_is_refused() {
+    let folder = used();
+    let file = folder.file();
+    let mut rights = fs::metadata(&file).unwrap().permissions();
+    rights.set_readonly(true);
+    fs::set_permissions(&file, rights).unwrap();
+    if fs::OpenOptions::new().write(true).open(&file).is_ok() {
+        // The superuser writes all the same, and so may the gateway.
+        drop(folder.own());
+        return;
+    }
+    let error = refused(&file);
+    assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+#[test]
+fn a_process_that_is_taken_over_from_must_have_a_ledger() {
+    let folder = Folder::new();
+    let first = folder.own();
+    fs::remove_file(folder.file()).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(folder.path().join(format!("weir.db{suffix}")));
+    }
+    let error = SqliteStore::open(&folder.file(), Durability::Full, Opening::TakeOver);
+    assert!(error.expect_err("it is gone").to_string().contains("does not exist"));
+    drop(first);
+}
