@@ -49,6 +49,8 @@ struct Ledger {
     open: BTreeMap<HoldId, OpenHold>,
     /// What was spent without a hold.
     unheld: BTreeMap<Place, i64>,
+    /// Places that have changed since the last check.
+    touched: BTreeSet<Place>,
     epoch: u32,
     last_ms: i64,
 }
@@ -75,19 +77,7 @@ impl Ledger {
     fn add(&mut self, entry: &Entry) {
         assert!(entry.at_ms >= self.last_ms, "entries run backwards: {entry:?}");
         self.last_ms = entry.at_ms;
-        for step in entry.path.iter() {
-            assert!(step.start_ms < step.end_ms, "{entry:?}");
-            let sums = self.sums.entry((step.account, step.start_ms)).or_default();
-            sums.spent += entry.spent;
-            sums.held += entry.held;
-            sums.end_ms = step.end_ms;
-            if entry.kind == Kind::Spend {
-                *self.unheld.entry((step.account, step.start_ms)).or_default() += entry.spent;
-            }
-        }
-        if let Some(account) = &entry.account {
-            self.accounts.insert(account.id, Account::clone(account));
-        }
+        self.count(entry, 1);
         let Some(hold) = entry.hold else { return };
         match entry.kind {
             Kind::Hold => {
@@ -96,6 +86,25 @@ impl Ledger {
             }
             Kind::Limbo => self.open.get_mut(&hold).unwrap().limbo = true,
             _ => drop(self.open.remove(&hold)),
+        }
+    }
+
+    /// Sums an entry up, or takes it back.
+    fn count(&mut self, entry: &Entry, sign: i64) {
+        for step in entry.path.iter() {
+            assert!(step.start_ms < step.end_ms, "{entry:?}");
+            let place = (step.account, step.start_ms);
+            self.touched.insert(place);
+            let sums = self.sums.entry(place).or_default();
+            sums.spent += sign * entry.spent;
+            sums.held += sign * entry.held;
+            sums.end_ms = step.end_ms;
+            if entry.kind == Kind::Spend {
+                *self.unheld.entry(place).or_default() += sign * entry.spent;
+            }
+        }
+        if let Some(account) = &entry.account {
+            self.accounts.insert(account.id, Account::clone(account));
         }
     }
 
@@ -145,6 +154,8 @@ struct World {
     plan: Vec<Planned>,
     book: Book,
     store: Ledger,
+    /// The store as it will be when all that waits is kept.
+    expected: Ledger,
     pending: Vec<Entry>,
     flights: Vec<Flight>,
     /// What the provider bills, per account and period, and per hold.
@@ -199,6 +210,7 @@ impl World {
             clock_ms,
             plan,
             book,
+            expected: store.clone(),
             store,
             pending: Vec::new(),
             flights: Vec::new(),
@@ -212,7 +224,7 @@ impl World {
 
     fn configure(&mut self) {
         let entries = self.book.configure(&self.plan, self.clock_ms).unwrap();
-        self.pending.extend(entries);
+        self.emit(entries);
     }
 
     fn any_account(&mut self) -> AccountId {
@@ -242,7 +254,7 @@ impl World {
         terms.limit = terms.limit.map(|limit| NanoUsd(limit.0 / 2 + 1));
         let key = AccountKey::session(&name, &self.dice.below(3).to_string());
         let (session, entry) = self.book.open_session(agent, key, terms, self.clock_ms);
-        self.pending.extend(entry);
+        self.emit(entry);
         Some(session)
     }
 
@@ -287,7 +299,7 @@ impl World {
                 let path = Arc::clone(&entry.path);
                 let (hold, amount) = (grant.hold, grant.amount.0);
                 self.flights.push(Flight { hold, path, amount, durable: false, bill: None });
-                self.pending.push(entry);
+                self.emit([entry]);
             }
             Err(Refusal::Exhausted { needed, standing, .. }) => {
                 assert!(standing.remaining.unwrap() < needed, "refused what fits");
@@ -303,7 +315,7 @@ impl World {
         if self.dice.happens(25) {
             for entry in batch {
                 match entry.hold.filter(|_| entry.kind == Kind::Hold) {
-                    Some(hold) if self.is_in_flight(hold) => self.take_back(hold),
+                    Some(hold) if self.is_in_flight(hold) => self.take_back(hold, &entry),
                     _ => self.pending.push(entry),
                 }
             }
@@ -318,7 +330,7 @@ impl World {
                 }
                 (Kept::Done, None) => {}
                 (Kept::NoRoom, Some(hold)) if self.scene.neighbour => {
-                    self.take_back(hold);
+                    self.take_back(hold, entry);
                     let rest: Vec<&Entry> = batch[at + 1..].iter().collect();
                     self.book.rebase(&self.store.balances(), &rest);
                 }
@@ -331,7 +343,8 @@ impl World {
         self.flights.iter().any(|flight| flight.hold == hold)
     }
 
-    fn take_back(&mut self, hold: HoldId) {
+    fn take_back(&mut self, hold: HoldId, made: &Entry) {
+        self.expected.count(made, -1);
         self.book.undo_hold(hold);
         self.flights.retain(|flight| flight.hold != hold);
     }
@@ -355,6 +368,7 @@ impl World {
         self.flights[at].bill = Some(bill);
         self.billed.insert(self.flights[at].hold, bill);
         for step in self.flights[at].path.iter() {
+            self.store.touched.insert((step.account, step.start_ms));
             *self.bills.entry((step.account, step.start_ms)).or_default() += bill;
         }
     }
@@ -377,7 +391,7 @@ impl World {
         };
         let settled = self.book.settle(flight.hold, &outcome, self.clock_ms).unwrap();
         assert_eq!(settled.bound_violated, flight.bill.is_some_and(|bill| bill > flight.amount));
-        self.pending.extend(settled.entries);
+        self.emit(settled.entries);
         let twice = self.book.settle(flight.hold, &outcome, self.clock_ms);
         assert_eq!(twice, None, "I5: settled twice");
     }
@@ -397,7 +411,7 @@ impl World {
         let bill = NanoUsd(self.billed.get(&open.hold).copied().unwrap_or(0));
         let entry = self.book.refund(open, bill, Reason::Lookup, self.clock_ms);
         assert!(entry.as_ref().is_none_or(|entry| entry.spent >= -open.made.held));
-        self.pending.extend(entry);
+        self.emit(entry);
         assert_eq!(self.book.refund(open, bill, Reason::Lookup, self.clock_ms), None, "I5");
     }
 
@@ -427,7 +441,7 @@ impl World {
             reason: Reason::Estimated,
         };
         let entry = self.book.spend(&order, self.clock_ms).unwrap();
-        self.pending.push(entry);
+        self.emit([entry]);
     }
 
     /// All that was in memory is gone; what was sent is still billed.
@@ -436,9 +450,11 @@ impl World {
         self.flights.clear();
         self.pending.clear();
         self.book = Book::restore(self.store.open_epoch());
+        self.expected = self.store.clone();
+        self.touch_all();
         self.configure();
         let entries = self.book.recover(self.clock_ms);
-        self.pending.extend(entries);
+        self.emit(entries);
         assert_eq!(self.book.open_holds(), 0, "I6: a hold of a dead epoch is open");
     }
 
@@ -472,7 +488,7 @@ impl World {
                 self.book.configure(&self.plan, now_ms).unwrap()
             }
         };
-        self.pending.extend(entries);
+        self.emit(entries);
     }
 
     /// Another process has spent from the same store.
@@ -492,47 +508,46 @@ impl World {
             About { kind: Kind::Spend, reason: Reason::Exact, held: 0, spent: cost, path: &path };
         let entry = Entry { at_ms: self.store.last_ms, ..self.book.entry(&about) };
         assert_eq!(self.store.keep(&entry), Kept::Done);
+        self.expected.count(&entry, 1);
         let pending: Vec<&Entry> = self.pending.iter().collect();
         self.book.rebase(&self.store.balances(), &pending);
     }
 
-    /// What the store will hold when all that waits is kept.
-    fn expected(&self) -> Ledger {
-        let mut ledger = self.store.clone();
-        for entry in &self.pending {
-            for step in entry.path.iter() {
-                let sums = ledger.sums.entry((step.account, step.start_ms)).or_default();
-                sums.spent += entry.spent;
-                sums.held += entry.held;
-            }
-            if let Some(account) = &entry.account {
-                ledger.accounts.insert(account.id, Account::clone(account));
-            }
+    /// Entries that the store does not know yet.
+    fn emit(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            self.expected.count(&entry, 1);
+            self.pending.push(entry);
         }
-        ledger
     }
 
-    fn check(&self) {
+    /// The invariants, wherever anything has moved since the last step.
+    fn check(&mut self) {
+        let mut touched = std::mem::take(&mut self.store.touched);
+        touched.append(&mut self.expected.touched);
         self.book.check().unwrap();
-        let expected = self.expected();
-        self.check_sums(&expected);
+        self.check_sums();
         if !self.scene.people {
-            self.check_bills(&expected);
-            self.check_bills(&self.store);
-            check_children(&self.store);
-            check_children(&expected);
+            for ledger in [&self.store, &self.expected] {
+                self.check_bills(ledger, &touched);
+                check_children(ledger, &touched);
+            }
         }
         if !self.scene.people && !self.scene.liar && !self.scene.neighbour {
-            self.check_limits(&expected);
+            self.check_limits(&touched);
         }
+    }
+
+    fn touch_all(&mut self) {
+        self.store.touched.extend(self.store.sums.keys().chain(self.bills.keys()));
     }
 
     /// Balances are sums over entries.
-    fn check_sums(&self, expected: &Ledger) {
+    fn check_sums(&self) {
         for holder in self.book.tree.all() {
             for amounts in holder.balances.all() {
                 let place = (holder.account.id, amounts.span.start_ms);
-                let sums = expected.sums.get(&place).copied().unwrap_or_default();
+                let sums = self.expected.sums.get(&place).copied().unwrap_or_default();
                 let ours = (amounts.spent, amounts.held);
                 assert_eq!(ours, (sums.spent, sums.held), "conservation at {place:?}");
             }
@@ -540,7 +555,7 @@ impl World {
     }
 
     /// I2: what the ledger says is never below what the provider bills.
-    fn check_bills(&self, ledger: &Ledger) {
+    fn check_bills(&self, ledger: &Ledger, touched: &BTreeSet<Place>) {
         // A lie is known only when it settles.
         let lie = |flight: &Flight| flight.bill.is_some_and(|bill| bill > flight.amount);
         if self.scene.liar
@@ -548,21 +563,21 @@ impl World {
         {
             return;
         }
-        for (place, bill) in &self.bills {
+        for place in touched {
+            let bill = self.bills.get(place).unwrap_or(&0);
             let sums = ledger.sums.get(place).copied().unwrap_or_default();
             assert!(sums.spent + sums.held >= *bill, "I2 at {place:?}: {sums:?} below {bill}");
         }
     }
 
     /// I1 and I4, where nobody has moved a limit.
-    fn check_limits(&self, expected: &Ledger) {
-        let hard = |place: &Place| self.book.tree.get(place.0).and_then(Holder::cap);
-        for (place, sums) in &expected.sums {
-            let fits = hard(place).is_none_or(|cap| sums.spent + sums.held <= cap.0);
-            assert!(fits, "I4 at {place:?}: {sums:?}");
-        }
-        for (place, bill) in &self.bills {
-            assert!(hard(place).is_none_or(|cap| *bill <= cap.0), "I1 at {place:?}: {bill}");
+    fn check_limits(&self, touched: &BTreeSet<Place>) {
+        for place in touched {
+            let Some(cap) = self.book.tree.get(place.0).and_then(Holder::cap) else { continue };
+            let sums = self.expected.sums.get(place).copied().unwrap_or_default();
+            assert!(sums.spent + sums.held <= cap.0, "I4 at {place:?}: {sums:?}");
+            let bill = self.bills.get(place).unwrap_or(&0);
+            assert!(*bill <= cap.0, "I1 at {place:?}: {bill}");
         }
     }
 
@@ -579,6 +594,7 @@ impl World {
         while !self.pending.is_empty() {
             self.commit();
         }
+        self.touch_all();
         self.check();
         assert!(self.store.open.is_empty());
         assert!(self.store.sums.values().all(|sums| sums.held == 0), "something is held for ever");
@@ -595,22 +611,20 @@ impl World {
 }
 
 /// I8: an account has spent and holds what its children have and hold.
-fn check_children(ledger: &Ledger) {
-    let sums = &ledger.sums;
-    let parents: BTreeSet<AccountId> =
-        ledger.accounts.values().filter_map(|account| account.parent).collect();
-    let mut below: BTreeMap<Place, (i64, i64)> = BTreeMap::new();
-    for ((account, start_ms), sums) in sums {
-        let Some(parent) = ledger.accounts.get(account).and_then(|account| account.parent) else {
+fn check_children(ledger: &Ledger, touched: &BTreeSet<Place>) {
+    let parent = |id: AccountId| ledger.accounts.get(&id).and_then(|account| account.parent);
+    let above = touched.iter().filter_map(|(id, start_ms)| Some((parent(*id)?, *start_ms)));
+    for (id, start_ms) in touched.iter().copied().chain(above) {
+        let children = ledger.accounts.values().filter(|account| account.parent == Some(id));
+        let below: Vec<Sums> = children
+            .map(|child| ledger.sums.get(&(child.id, start_ms)).copied().unwrap_or_default())
+            .collect();
+        if below.is_empty() {
             continue;
-        };
-        let of_parent = below.entry((parent, *start_ms)).or_default();
-        *of_parent = (of_parent.0 + sums.spent, of_parent.1 + sums.held);
-    }
-    let known = |(account, _): &&Place| ledger.accounts.contains_key(account);
-    for place in sums.keys().filter(known).filter(|place| parents.contains(&place.0)) {
-        let own = (sums[place].spent, sums[place].held);
-        assert_eq!(own, below.get(place).copied().unwrap_or_default(), "I8 at {place:?}");
+        }
+        let own = ledger.sums.get(&(id, start_ms)).copied().unwrap_or_default();
+        assert_eq!(own.spent, below.iter().map(|sums| sums.spent).sum::<i64>(), "I8 at {id:?}");
+        assert_eq!(own.held, below.iter().map(|sums| sums.held).sum::<i64>(), "I8 at {id:?}");
     }
 }
 
