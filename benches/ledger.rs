@@ -27,10 +27,9 @@ fn terms(limit: i64) -> Terms {
 fn book(depth: usize, limit: i64) -> (Book, AccountId) {
     let mut plan: Vec<Planned> = Vec::new();
     for floor in 0..depth {
-        let key = match floor + 1 == depth {
-            true => AccountKey::agent("leaf"),
-            false => AccountKey::team(&floor.to_string()),
-        };
+        let is_leaf = floor + 1 == depth;
+        let key =
+            if is_leaf { AccountKey::agent("leaf") } else { AccountKey::team(&floor.to_string()) };
         let parent = plan.last().map(|above| above.key.clone());
         plan.push(Planned { key, parent, terms: terms(limit) });
     }
@@ -82,7 +81,8 @@ fn hold_and_settle(c: &mut Criterion) {
             b.iter(|| book.hold(black_box(&order), NOW_MS).expect_err("no room"));
         });
     }
-    let (book, leaf) = book(4, i64::MAX / 2);
+    let (mut book, leaf) = book(4, i64::MAX / 2);
+    book.hold(&order(leaf), NOW_MS).expect("room");
     group.bench_function("room, depth 4", |b| b.iter(|| book.room(black_box(leaf), NOW_MS)));
     group.finish();
 }

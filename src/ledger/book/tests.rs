@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::id::RequestId;
 use crate::base::money::PicoUsd;
-use crate::ledger::account::Cadence;
+use crate::ledger::account::{Cadence, Source};
 
 const DAY: i64 = 86_400_000;
 /// 2026-11-21T00:00Z.
@@ -195,4 +195,314 @@ fn a_clock_that_is_set_back_opens_no_period_again() {
     let saved = Saved { epoch: 2, accounts, balances: vec![balance], ..Saved::default() };
     let mut again = Book::restore(saved);
     assert!(again.hold(&order(leaf, 100), TODAY + DAY - 1).is_err(), "not even by a restart");
+}
+
+#[test]
+fn a_plan_is_followed_as_a_whole_or_not_at_all() {
+    let mut book = book(&[]);
+    let plain = || terms(None, Cadence::None, false);
+    let (fleet, agent) = (AccountKey::fleet(), AccountKey::agent("a"));
+    let orphan = [
+        planned(agent.clone(), Some(fleet.clone()), plain()),
+        planned(fleet.clone(), None, plain()),
+    ];
+    let no_parent = PlanError::NoParent { child: agent.clone(), parent: fleet.clone() };
+    assert_eq!(book.configure(&orphan, TODAY), Err(no_parent));
+    let itself = [planned(agent.clone(), Some(agent.clone()), plain())];
+    assert!(matches!(book.configure(&itself, TODAY), Err(PlanError::NoParent { .. })));
+    let twice = [planned(fleet.clone(), None, plain()), planned(fleet.clone(), None, plain())];
+    assert_eq!(book.configure(&twice, TODAY), Err(PlanError::Twice(fleet)));
+    let zone = Terms { zone: Arc::from("Mars/Olympus"), ..plain() };
+    let zoned = book.configure(&[planned(agent, None, zone)], TODAY);
+    assert!(matches!(zoned, Err(PlanError::Zone { .. })));
+    let chain = |length: usize| -> Vec<Planned> {
+        let team = |at: usize| AccountKey::team(&at.to_string());
+        let above = |at: usize| at.checked_sub(1).map(team);
+        (0..length).map(|at| planned(team(at), above(at), plain())).collect()
+    };
+    let deep = book.configure(&chain(16), TODAY);
+    assert_eq!(deep, Err(PlanError::TooDeep(AccountKey::team("15"))));
+    assert_eq!(book.accounts().count(), 0, "nothing of a bad plan is done");
+    assert_eq!(book.configure(&chain(15), TODAY).unwrap().len(), 15);
+    let leaf = book.id(&AccountKey::team("14")).unwrap();
+    let (session, _) = book.open_session(leaf, AccountKey::session("a", "1"), plain(), TODAY);
+    assert_eq!(book.hold(&order(session, 1), TODAY).unwrap().1.path.len(), 16);
+}
+
+#[test]
+fn a_reload_keeps_what_was_spent_and_what_people_have_said() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (grant, _) = book.hold(&order(leaf, 300), TODAY).unwrap();
+    let limit = book.set_limit(leaf, Some(NanoUsd(400)), Reason::Admin, TODAY).unwrap();
+    assert_eq!(limit.account.unwrap().limit(), Some(NanoUsd(400)));
+    book.set_frozen(fleet(&book), true, Reason::Admin, TODAY).unwrap();
+    assert_eq!(book.configure(&two(Some(1_000), Some(500)), TODAY).unwrap(), []);
+    let entries = book.configure(&two(Some(1_000), Some(200)), TODAY).unwrap();
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((entry.kind, entry.reason, entry.path.len()), (Kind::Account, Reason::Config, 0));
+    let standing = book.standing(leaf, TODAY).unwrap();
+    assert_eq!((standing.limit, standing.source), (Some(NanoUsd(400)), Source::Console));
+    assert_eq!((standing.held, standing.remaining), (NanoUsd(300), Some(NanoUsd(100))));
+    assert!(book.standing(fleet(&book), TODAY).unwrap().frozen);
+    book.set_frozen(fleet(&book), false, Reason::Admin, TODAY).unwrap();
+    book.set_limit(leaf, None, Reason::Admin, TODAY).unwrap();
+    assert_eq!(book.standing(leaf, TODAY).unwrap().remaining, Some(NanoUsd(-100)));
+    assert!(matches!(book.hold(&order(leaf, 0), TODAY), Err(Refusal::Exhausted { .. })));
+    book.configure(&[], TODAY).unwrap();
+    assert_eq!(sums(&book, leaf, TODAY), (0, 300), "not planned any more, but not forgotten");
+    assert!(book.settle(grant.hold, &cost(1), TODAY).is_some());
+}
+
+#[test]
+fn another_calendar_begins_a_period_and_carries_what_lies_within() {
+    let plan = |cadence| [planned(AccountKey::agent("a"), None, terms(Some(500), cadence, true))];
+    let mut book = book(&plan(Cadence::Daily));
+    let leaf = agent(&book);
+    let noon = TODAY + DAY / 2;
+    let (grant, _) = book.hold(&order(leaf, 100), noon).unwrap();
+    book.settle(grant.hold, &cost(70), noon).unwrap();
+    let (grant, _) = book.hold(&order(leaf, 50), noon).unwrap();
+    let entries = book.configure(&plan(Cadence::Monthly), noon + 1).unwrap();
+    let [_, carry] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((carry.kind, carry.spent, carry.path[0].start_ms), (Kind::Adjust, 70, noon + 1));
+    assert_eq!(sums(&book, leaf, noon + 1), (70, 0), "today's spend is this month's as well");
+    book.settle(grant.hold, &cost(50), noon + 2).unwrap();
+    assert_eq!(sums(&book, leaf, noon + 2), (70, 0), "it was admitted by the day before");
+    let later = noon + 3_600_000;
+    let entries = book.configure(&plan(Cadence::Hourly), later + 1).unwrap();
+    assert_eq!(entries[1].spent, 0, "nothing says that any of it belongs to this hour");
+    let (_, entry) = book.hold(&order(leaf, 500), later + 2).unwrap();
+    assert_eq!(entry.path[0].end_ms, later + 3_600_000);
+    book.check().unwrap();
+}
+
+#[test]
+fn a_hold_that_was_not_kept_never_was() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (grant, _) = book.hold(&order(leaf, 500), TODAY).unwrap();
+    assert!(book.hold(&order(leaf, 1), TODAY).is_err());
+    book.undo_hold(grant.hold);
+    book.undo_hold(grant.hold);
+    assert_eq!(sums(&book, fleet(&book), TODAY), (0, 0));
+    assert_eq!(book.settle(grant.hold, &cost(1), TODAY), None);
+    assert!(book.hold(&order(leaf, 500), TODAY).is_ok_and(|(new, _)| new.hold != grant.hold));
+}
+
+/// The book of the next epoch, from what a store would know.
+fn restarted(book: &Book, made: Vec<Entry>) -> Book {
+    let balances = book.accounts().map(|account| {
+        let standing = book.standing(account.id, 0).unwrap();
+        Balance {
+            account: account.id,
+            start_ms: standing.start_ms,
+            end_ms: standing.end_ms,
+            spent: standing.spent.0,
+            held: standing.held.0,
+        }
+    });
+    let open = made.into_iter().map(|made| OpenHold {
+        hold: made.hold.unwrap(),
+        path: Arc::clone(&made.path),
+        made,
+        limbo: false,
+    });
+    Book::restore(Saved {
+        epoch: 2,
+        next_account: AccountId(50),
+        balances: balances.collect(),
+        accounts: book.accounts().cloned().collect(),
+        open: open.collect(),
+    })
+}
+
+#[test]
+fn what_a_dead_process_held_is_spent_until_somebody_knows_better() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (grant, made) = book.hold(&order(leaf, 300), TODAY).unwrap();
+    let mut next = restarted(&book, vec![made]);
+    next.check().unwrap();
+    let recovered = next.recover(TODAY + DAY);
+    let [limbo] = &recovered[..] else { panic!("{recovered:?}") };
+    assert_eq!((limbo.kind, limbo.reason), (Kind::Limbo, Reason::Restart));
+    assert_eq!((limbo.hold, limbo.held, limbo.spent), (Some(grant.hold), -300, 300));
+    assert_eq!(limbo.path[0].start_ms, TODAY, "in the period that admitted it");
+    assert_eq!((next.open_holds(), next.recover(TODAY + DAY).len()), (0, 0));
+    next.check().unwrap();
+    let key = AccountKey::session("a", "1");
+    let (session, _) = next.open_session(leaf, key, terms(None, Cadence::None, false), TODAY);
+    assert_eq!(session, AccountId(50), "no number is given twice");
+    let (new, _) = next.hold(&order(session, 1), TODAY).unwrap();
+    assert_eq!((new.hold.epoch(), grant.hold.epoch()), (2, 1));
+}
+
+#[test]
+fn a_reset_forgives_once() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (open, made) = book.hold(&order(leaf, 200), TODAY).unwrap();
+    book.settle(open.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
+    let (flying, _) = book.hold(&order(leaf, 100), TODAY).unwrap();
+    let entries = book.reset(leaf, Reason::Admin, TODAY + 5);
+    let [reset, account] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((reset.kind, reset.spent, reset.path.len()), (Kind::Reset, -200, 1));
+    assert_eq!(account.account.as_ref().unwrap().reset_at_ms, Some(TODAY + 5));
+    assert_eq!(sums(&book, leaf, TODAY + 5), (0, 100), "what is on its way stays held");
+    book.settle(flying.hold, &cost(90), TODAY + 6).unwrap();
+    assert_eq!(sums(&book, leaf, TODAY + 6), (90, 0));
+    let lost = OpenHold { hold: open.hold, path: Arc::clone(&made.path), made, limbo: true };
+    let refund = book.refund(&lost, NanoUsd(0), Reason::Lookup, TODAY + 7).unwrap();
+    let paid_back: Vec<AccountId> = refund.path.iter().map(|step| step.account).collect();
+    assert_eq!(paid_back, [fleet(&book)], "no credit to who was forgiven already");
+    assert_eq!(sums(&book, leaf, TODAY + 7), (90, 0));
+    assert_eq!(sums(&book, fleet(&book), TODAY + 7), (90, 0));
+}
+
+#[test]
+fn a_correction_sets_what_was_spent_whatever_was_known() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let up = book.set_spent(leaf, NanoUsd(480), Reason::Console, TODAY).unwrap();
+    assert_eq!((up.kind, up.spent, up.reason), (Kind::Adjust, 480, Reason::Console));
+    assert!(book.hold(&order(leaf, 21), TODAY).is_err());
+    let down = book.set_spent(leaf, NanoUsd(-7), Reason::Admin, TODAY).unwrap();
+    assert_eq!((down.spent, sums(&book, leaf, TODAY)), (-480, (0, 0)), "nobody has credit");
+    assert_eq!(sums(&book, fleet(&book), TODAY), (0, 0), "one account only");
+    assert_eq!(book.set_spent(AccountId(99), NanoUsd(1), Reason::Admin, TODAY), None);
+}
+
+#[test]
+fn another_process_counts_and_our_own_entries_come_on_top() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (kept, entry) = book.hold(&order(leaf, 100), TODAY).unwrap();
+    let step = entry.path[0];
+    let (_, waiting) = book.hold(&order(leaf, 50), TODAY).unwrap();
+    let settle = book.settle(kept.hold, &cost(30), TODAY).unwrap().entries.remove(0);
+    // The store knows our first hold, and that the other one has spent 200 and holds 70.
+    let balance = |account| Balance {
+        account,
+        start_ms: step.start_ms,
+        end_ms: step.end_ms,
+        spent: 200,
+        held: 170,
+    };
+    book.rebase(&[balance(leaf), balance(fleet(&book))], &[&waiting, &settle]);
+    book.check().unwrap();
+    assert_eq!(sums(&book, leaf, TODAY), (230, 120));
+    assert_eq!(book.room(leaf, TODAY).unwrap().tightest, NanoUsd(150));
+    let tomorrow = Balance { start_ms: step.end_ms, end_ms: step.end_ms + DAY, ..balance(leaf) };
+    book.rebase(&[tomorrow], &[]);
+    assert_eq!(book.now_ms(), step.end_ms, "its clock has seen the next period");
+    assert_eq!(sums(&book, leaf, TODAY), (200, 170));
+    let (_, next) = book.hold(&order(leaf, 50), TODAY).unwrap();
+    assert_eq!(next.path[0].start_ms, step.end_ms);
+    book.check().unwrap();
+}
+
+#[test]
+fn room_is_told_for_the_leaf_and_for_the_tightest() {
+    let mut book = book(&two(Some(100), Some(500)));
+    let leaf = agent(&book);
+    let key = AccountKey::session("a", "1");
+    let (session, entries) =
+        book.open_session(leaf, key.clone(), terms(None, Cadence::None, false), TODAY);
+    assert_eq!((entries.len(), book.id(&key)), (1, Some(session)));
+    let room = book.room(session, TODAY).unwrap();
+    assert_eq!(
+        (room.tightest, room.limit, room.remaining),
+        (NanoUsd(100), NanoUsd(500), NanoUsd(500))
+    );
+    assert!(book.is_strict(session) && book.path_is_limited(session));
+    let (_, again) = book.open_session(leaf, key.clone(), terms(None, Cadence::None, false), TODAY);
+    assert_eq!(again, []);
+    let (_, other) = book.open_session(leaf, key, terms(Some(7), Cadence::None, true), TODAY);
+    assert_eq!(other[0].account.as_ref().unwrap().limit(), Some(NanoUsd(7)));
+    assert_eq!(book.room(session, TODAY).unwrap().remaining, NanoUsd(7));
+}
+
+#[test]
+fn idle_sessions_are_forgotten_and_found_again() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let open = |book: &mut Book, name: &str, at_ms| {
+        let key = AccountKey::session("a", name);
+        book.open_session(leaf, key, terms(Some(90), Cadence::None, true), at_ms).0
+    };
+    let (old, held, new) = (
+        open(&mut book, "old", TODAY),
+        open(&mut book, "held", TODAY),
+        open(&mut book, "new", TODAY),
+    );
+    book.hold(&order(held, 5), TODAY).unwrap();
+    let spent = SpendOrder {
+        leaf: old,
+        cost: NanoUsd(60),
+        request: RequestId::from_bits(1),
+        attempt: 1,
+        model: Arc::from("m"),
+        price_version: 1,
+        tokens: None,
+        reason: Reason::Exact,
+    };
+    book.spend(&spent, TODAY + 1).unwrap();
+    book.spend(&SpendOrder { leaf: new, ..spent.clone() }, TODAY + 2).unwrap();
+    let account = book.accounts().find(|account| account.id == old).cloned().unwrap();
+    assert_eq!(book.forget_sessions(3), 0);
+    assert_eq!(book.forget_sessions(2), 1);
+    assert_eq!(book.hold(&order(old, 1), TODAY), Err(Refusal::Unknown { leaf: old }));
+    assert_eq!((book.spend(&spent, TODAY), book.standing(old, TODAY)), (None, None));
+    assert!(book.id(&AccountKey::session("a", "new")).is_some());
+    let balance = Balance { account: old, start_ms: 0, end_ms: i64::MAX, spent: 60, held: 0 };
+    book.admit_account(account.clone(), Some(balance));
+    book.admit_account(account, None);
+    assert!(book.hold(&order(old, 31), TODAY).is_err());
+    assert!(book.hold(&order(old, 30), TODAY).is_ok());
+    assert_eq!(book.forget_sessions(0), 1, "open holds keep their sessions");
+    book.check().unwrap();
+}
+
+#[test]
+fn an_account_whose_parent_is_not_in_memory_holds_nothing() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let mut orphan = book.accounts().last().cloned().unwrap();
+    (orphan.id, orphan.key) = (AccountId(70), AccountKey::agent("b"));
+    orphan.parent = Some(AccountId(60));
+    book.admit_account(orphan, None);
+    let leaf = AccountId(70);
+    assert_eq!(book.hold(&order(leaf, 1), TODAY), Err(Refusal::Unknown { leaf }));
+}
+
+#[test]
+fn no_sum_overflows() {
+    let mut book =
+        book(&[planned(AccountKey::agent("a"), None, terms(None, Cadence::None, false))]);
+    let leaf = agent(&book);
+    book.set_spent(leaf, NanoUsd(i64::MAX - 100), Reason::Admin, TODAY).unwrap();
+    let (grant, _) = book.hold(&order(leaf, 60), TODAY).unwrap();
+    let refused = book.hold(&order(leaf, 41), TODAY).unwrap_err();
+    assert!(matches!(refused, Refusal::Exhausted { .. }), "what cannot be written down");
+    let settled = book.settle(grant.hold, &cost(i64::MAX), TODAY).unwrap();
+    assert_eq!((settled.cost, settled.entries[0].spent), (NanoUsd(100), 100));
+    assert_eq!(sums(&book, leaf, TODAY), (i64::MAX, 0));
+    book.set_spent(leaf, NanoUsd(5), Reason::Admin, TODAY).unwrap();
+    assert_eq!(sums(&book, leaf, TODAY), (5, 0));
+}
+
+#[test]
+fn an_idle_account_takes_less_than_a_kibibyte() {
+    use crate::ledger::balance::Amounts;
+    use crate::ledger::tree::Holder;
+    let key = "session:an-agent-with-a-long-name/0123456789abcdef0123456789abcdef".len();
+    let (step, counts) = (size_of::<Step>(), 2 * size_of::<usize>());
+    // The account in its box, its name, its cached path of five, and an old period with an open hold.
+    let own = size_of::<Holder>() + key + 5 * step + size_of::<Amounts>() + 2 * counts;
+    // Both maps, at the worst just after they have grown: half full, and a byte of control each.
+    let maps =
+        2 * (size_of::<(AccountId, Box<Holder>)>() + size_of::<(AccountKey, AccountId)>() + 2);
+    // What an allocator adds to each of the four pieces.
+    let bytes = own + maps + 4 * 16;
+    assert!(bytes <= 1_024, "{bytes}");
 }
