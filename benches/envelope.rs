@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use weir::wire::envelope::{self, Envelope};
-use weir::wire::splice;
+use weir::wire::{splice, weigh};
 
 /// Lines of the kind that coding agents carry about.
 const LINES: [&str; 12] = [
@@ -186,5 +186,26 @@ fn splices(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, scans, splices);
+/// The weight of a body that was scanned, as every request with a budget needs it.
+fn weights(c: &mut Criterion) {
+    let mut group = c.benchmark_group("weigh");
+    for (name, body) in [
+        ("1K", agent_body(1 << 10)),
+        ("32K", agent_body(32 << 10)),
+        ("32K accents", text_body("Où est la clé ? Là-bas, près de l’église. ", 32 << 10)),
+        ("32K chinese", text_body("网关在边缘检查每个请求的预算。", 32 << 10)),
+        ("32K \\u", with_escapes(&text_body("网关在边缘检查每个请求的预算。", 16 << 10))),
+        ("1M", agent_body(1 << 20)),
+        ("1M U+FDFA", text_body("\u{fdfa}", 1 << 20)),
+    ] {
+        let Ok(envelope) = envelope::scan(&body) else { return };
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| weigh::weigh(black_box(&envelope), black_box(&body)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, scans, weights, splices);
 criterion_main!(benches);

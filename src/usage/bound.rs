@@ -104,6 +104,9 @@ pub enum Unbounded {
     /// More input than the body shows, and nothing is known of the model's window.
     #[error("the input has no bound ({}), and `context_tokens` of the model is not set", .0.name())]
     Input(Reason),
+    /// It goes to a path whose prices are not known.
+    #[error("requests of this path have no bound")]
+    Path,
     /// No cap of the output, and nothing is known of the model's own.
     #[error("the output has no bound: neither the request nor the model's configuration caps it")]
     Output,
@@ -114,6 +117,7 @@ impl Unbounded {
     pub const fn why(self) -> &'static str {
         match self {
             Self::Open(reason) | Self::Input(reason) => reason.name(),
+            Self::Path => "path",
             Self::Output => "output",
         }
     }
@@ -137,8 +141,10 @@ pub const fn rate_percent(weight: &Weight, tiers: bool) -> u64 {
 /// The worst case of one attempt.
 pub fn bound(ask: &Ask<'_>, model: &Model<'_>) -> Result<Bound, Unbounded> {
     let class = ask.class(model);
-    if matches!(ask.surface, Surface::CountTokens) {
-        return Ok(Bound::free(class));
+    match ask.surface {
+        Surface::CountTokens => return Ok(Bound::free(class)),
+        Surface::Other(_) => return Err(Unbounded::Path),
+        _ => {}
     }
     let runs = ask.runs()?;
     let input_tokens = ask.input_tokens(model)?;

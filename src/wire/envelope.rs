@@ -152,7 +152,7 @@ pub fn scan(body: &[u8]) -> Result<Envelope, ScanError> {
     if let Some((slot, member)) = duplicate {
         return Err(refuse(slot.name(), FieldProblem::Duplicate, member.span()));
     }
-    Ok(Envelope { wide, ..Reader { body, slots }.envelope(open_brace)? })
+    Reader { body, slots, wide }.envelope(open_brace)
 }
 
 fn slot_of(body: &[u8], member: &Member) -> Option<Slot> {
@@ -172,6 +172,7 @@ fn refuse(field: &'static str, problem: FieldProblem, at: Span) -> ScanError {
 struct Reader<'b> {
     body: &'b [u8],
     slots: [Option<Member>; Slot::COUNT],
+    wide: bool,
 }
 
 impl Reader<'_> {
@@ -190,7 +191,7 @@ impl Reader<'_> {
             include_usage,
             caps,
             answers: self.count(Slot::N)?,
-            wide: true,
+            wide: self.wide,
             slots: self.slots,
         })
     }

@@ -112,11 +112,14 @@ const fn utf8_len(c: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
+
     use proptest::prelude::*;
     use unicode_normalization::UnicodeNormalization;
 
+    /// All characters that have a decomposition: nothing is assigned above but marks and private use.
     fn all() -> impl Iterator<Item = char> {
-        (0..=0x10_ffff).filter_map(char::from_u32)
+        (0..0x4_0000).filter_map(char::from_u32)
     }
 
     fn bytes(chars: impl Iterator<Item = char>) -> usize {
@@ -145,8 +148,10 @@ mod tests {
             let mut buffer = [0; 4];
             assert_eq!(of_text(c.encode_utf8(&mut buffer)), grown, "{c:?}");
             let mut units = [0; 2];
-            let escapes: String =
-                c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04X}")).collect();
+            let mut escapes = String::new();
+            for unit in c.encode_utf16(&mut units) {
+                write!(escapes, "\\u{unit:04X}").unwrap();
+            }
             let grown = long.saturating_sub(escapes.len()) as u64;
             assert_eq!(of_text(&escapes), grown, "{c:?}");
         }

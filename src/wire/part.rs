@@ -146,8 +146,12 @@ pub enum Tool {
     Builtin,
     /// A folder of tools.
     Folder,
-    /// The provider runs it.
+    /// The provider runs it, as often as its `max_uses` says.
+    Search,
+    /// The provider runs it, as often as `max_tool_calls` of the request says.
     Server,
+    /// The provider runs it, and no field is known to limit that.
+    Boundless,
 }
 
 impl Tool {
@@ -159,7 +163,12 @@ impl Tool {
             b"namespace" => Self::Folder,
             b"local_shell" | b"apply_patch" => Self::Builtin,
             _ if DATED.iter().any(|prefix| name.starts_with(prefix)) => Self::Builtin,
-            _ => Self::Server,
+            _ if name.starts_with(b"web_search_2") || name.starts_with(b"web_fetch_2") => {
+                Self::Search
+            }
+            b"file_search" | b"code_interpreter" => Self::Server,
+            _ if name.starts_with(b"web_search") || name.starts_with(b"computer") => Self::Server,
+            _ => Self::Boundless,
         }
     }
 }
@@ -226,14 +235,14 @@ mod tests {
             Part::of_type(b"web_search_tool_result"),
             Part::Hidden(Reason::ServerToolResult)
         );
-        assert_eq!(Tool::of_type(b"google_search"), Tool::Server);
+        assert_eq!(Tool::of_type(b"google_search"), Tool::Boundless);
     }
 
     #[test]
     fn tools_of_one_name_are_told_apart() {
         assert_eq!(Tool::of_type(b"computer_20250124"), Tool::Builtin);
         assert_eq!(Tool::of_type(b"computer_use_preview"), Tool::Server);
-        assert_eq!(Tool::of_type(b"web_search_20250305"), Tool::Server);
+        assert_eq!(Tool::of_type(b"web_search_20250305"), Tool::Search);
         assert_eq!(Tool::of_type(b"custom"), Tool::Described);
     }
 
