@@ -298,3 +298,282 @@ impl Dearest {
 fn div_ceil(value: i128, by: i128) -> i128 {
     value.div_euclid(by) + i128::from(value.rem_euclid(by) != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::surface::Dialect;
+    use crate::usage::count::Usage;
+    use crate::usage::price::LongContext;
+    use proptest::prelude::*;
+
+    const fn pico(value: i64) -> PicoUsdPerToken {
+        PicoUsdPerToken(value)
+    }
+
+    /// Sonnet: 3 in, 15 out, 0.30 cache reads, 3.75 and 6 cache writes.
+    fn price() -> Price {
+        let base = Rates {
+            input: pico(3_000_000),
+            output: pico(15_000_000),
+            cache_read: pico(300_000),
+            cache_write: pico(3_750_000),
+            cache_write_1h: pico(6_000_000),
+        };
+        Price { base, long_context: None }
+    }
+
+    fn model(price: &Price) -> Model<'_> {
+        Model {
+            price,
+            context_tokens: Some(200_000),
+            output_tokens_max: Some(64_000),
+            image_tokens_max: 1_600,
+            tool_run_fee: NanoUsd(10_000_000),
+            proved: true,
+        }
+    }
+
+    fn weight(text_bytes: u64) -> Weight {
+        Weight { text_bytes, answers: 1, ..Weight::default() }
+    }
+
+    fn ask(weight: &Weight) -> Ask<'_> {
+        Ask {
+            weight,
+            surface: Surface::Messages,
+            output_cap: Some(1_000),
+            counted_input: None,
+            rate_percent: 100,
+        }
+    }
+
+    fn total(weight: &Weight) -> Result<NanoUsd, Unbounded> {
+        let price = price();
+        bound(&ask(weight), &model(&price)).map(|bound| bound.total())
+    }
+
+    #[test]
+    fn the_worst_case_of_a_plain_request() {
+        let price = price();
+        let weight = weight(8_976);
+        let found = bound(&ask(&weight), &model(&price)).unwrap();
+        // 10,000 tokens written to the cache, 1,000 tokens of output.
+        assert_eq!(found.fixed, PicoUsd(37_500_000_000));
+        assert_eq!(found.total(), NanoUsd(52_500_000));
+        assert_eq!((found.input_tokens, found.output_cap), (10_000, 1_000));
+        assert_eq!(found.class, Class::Hard);
+    }
+
+    #[test]
+    fn each_part_of_a_request_adds_its_own() {
+        let plain = weight(8_976);
+        let held = |change: fn(&mut Weight)| {
+            let mut weight = plain.clone();
+            change(&mut weight);
+            total(&weight).map(|held| held.0)
+        };
+        assert_eq!(held(|weight| weight.long_cache = true), Ok(75_000_000));
+        assert_eq!(held(|weight| weight.images = 2), Ok(64_500_000));
+        assert_eq!(held(|weight| weight.builtin_tools = 1), Ok(60_180_000));
+        assert_eq!(held(|weight| weight.answers = 3), Ok(82_500_000));
+        assert_eq!(held(|weight| weight.predicted_bytes = 100), Ok(54_000_000));
+        assert_eq!(held(|weight| weight.unbounded = Some(Reason::Document)), Ok(765_000_000));
+        // Three runs over the whole window, and the fees of two tool calls.
+        let limited = held(|weight| weight.server_tools = ServerTools::Limited(2));
+        assert_eq!(limited, Ok(3 * 765_000_000 + 20_000_000));
+        let unlimited = held(|weight| weight.server_tools = ServerTools::Unlimited);
+        assert_eq!(unlimited, Err(Unbounded::Open(Reason::ServerTool)));
+        let open = held(|weight| weight.open = Some(Reason::Background));
+        assert_eq!(open, Err(Unbounded::Open(Reason::Background)));
+        // However heavy: no more than the window takes.
+        assert_eq!(held(|weight| weight.text_bytes = u64::MAX), Ok(765_000_000));
+    }
+
+    #[test]
+    fn caps_come_from_the_client_then_from_the_model() {
+        let price = price();
+        let weight = weight(0);
+        let cap = |client, model_max, context_tokens| {
+            let model = Model { output_tokens_max: model_max, context_tokens, ..model(&price) };
+            let ask = Ask { output_cap: client, ..ask(&weight) };
+            bound(&ask, &model).map(|bound| bound.output_cap)
+        };
+        assert_eq!(cap(Some(5), Some(9), Some(99)), Ok(5));
+        assert_eq!(cap(Some(50), Some(9), Some(99)), Ok(9));
+        assert_eq!(cap(None, Some(9), Some(99)), Ok(9));
+        assert_eq!(cap(None, None, Some(99)), Ok(99));
+        assert_eq!(cap(Some(50), None, None), Ok(50));
+        assert_eq!(cap(None, None, None), Err(Unbounded::Output));
+    }
+
+    #[test]
+    fn without_a_window_hidden_input_has_no_bound() {
+        let price = price();
+        let model = Model { context_tokens: None, ..model(&price) };
+        let hidden = Weight { unbounded: Some(Reason::Conversation), ..weight(9) };
+        let found = bound(&ask(&hidden), &model);
+        assert_eq!(found, Err(Unbounded::Input(Reason::Conversation)));
+        assert_eq!(found.unwrap_err().why(), "conversation");
+        assert!(bound(&ask(&weight(9)), &model).is_ok());
+    }
+
+    #[test]
+    fn surfaces_differ() {
+        let price = price();
+        let weight = weight(8_976);
+        let on =
+            |surface| bound(&Ask { surface, output_cap: None, ..ask(&weight) }, &model(&price));
+        assert_eq!(on(Surface::CountTokens).unwrap().total(), NanoUsd::ZERO);
+        assert_eq!(on(Surface::Embeddings).unwrap().total(), NanoUsd(37_500_000));
+        assert_eq!(on(Surface::Other(Dialect::OpenAi)), Err(Unbounded::Path));
+    }
+
+    #[test]
+    fn a_count_takes_the_place_of_bytes() {
+        let price = price();
+        let weight = Weight { messages: 2, ..weight(90_000) };
+        let counted = Ask { counted_input: Some(10_000), ..ask(&weight) };
+        let found = bound(&counted, &model(&price)).unwrap();
+        assert_eq!((found.input_tokens, found.class), (10_000 + 128 + 1_024, Class::Counted));
+        let model = Model { proved: false, ..model(&price) };
+        assert_eq!(bound(&counted, &model).unwrap().class, Class::Soft);
+    }
+
+    #[test]
+    fn dear_ways_are_dear() {
+        let plain = weight(8_976);
+        assert_eq!((rate_percent(&plain, false), rate_percent(&plain, true)), (100, 250));
+        let default = Weight { service_tier: Some(Tier::Default), ..plain.clone() };
+        assert_eq!(rate_percent(&default, true), 100);
+        let all = Weight { fast: true, region: true, ..plain.clone() };
+        assert_eq!((rate_percent(&all, false), rate_percent(&all, true)), (220, 550));
+        let price = price();
+        let ask = Ask { rate_percent: 220, ..ask(&plain) };
+        assert_eq!(bound(&ask, &model(&price)).unwrap().total(), NanoUsd(115_500_000));
+    }
+
+    #[test]
+    fn the_cap_is_clamped_to_the_room() {
+        let price = price();
+        let found = bound(&ask(&weight(8_976)), &model(&price)).unwrap();
+        assert_eq!(found.cap_within(NanoUsd(37_499_999)), None);
+        assert_eq!(found.cap_within(NanoUsd(37_500_000)), Some(0));
+        assert_eq!(found.cap_within(NanoUsd(37_529_999)), Some(1));
+        assert_eq!(found.cap_within(NanoUsd(i64::MAX)), Some(1_000));
+        assert_eq!(found.cap_within(NanoUsd(-1)), None);
+        let free = Bound { per_output_token: PicoUsd(0), ..found };
+        assert_eq!(free.cap_within(NanoUsd(37_500_000)), Some(1_000));
+    }
+
+    prop_compose! {
+        fn rates()(rates in prop::array::uniform5(0..2_000_000_000_i64)) -> Rates {
+            let [input, output, cache_read, cache_write, cache_write_1h] = rates.map(pico);
+            Rates { input, output, cache_read, cache_write, cache_write_1h }
+        }
+    }
+
+    prop_compose! {
+        fn prices()(
+            base in rates(),
+            step in prop::option::of((rates(), 0..300_000_u64)),
+        ) -> Price {
+            let long_context = step
+                .map(|(rates, above_input_tokens)| LongContext { rates, above_input_tokens });
+            Price { base, long_context }
+        }
+    }
+
+    /// What a provider may report for a request of at most so much.
+    fn usage(input: u64, output: u64, split: [u64; 5], long_cache: bool) -> Usage {
+        // Cut at three places into the four kinds; `split` is in thousandths.
+        let mut cuts = [split[0], split[1], split[2], 1_000].map(|cut| input * cut / 1_000);
+        cuts.sort_unstable();
+        let [a, b, c, d] = cuts;
+        let scale = |part: u64| part * split[3] / 1_000;
+        let (short, long) = if long_cache { (c - b, d - c) } else { (d - b, 0) };
+        Usage {
+            input: scale(a),
+            cache_read: scale(b - a),
+            cache_write: scale(short),
+            cache_write_1h: scale(long),
+            output: output * split[4] / 1_000,
+            ..Usage::default()
+        }
+    }
+
+    prop_compose! {
+        fn weights()(
+            (text_bytes, images, builtin_tools) in (0..500_000_u64, 0..5_u32, 0..3_u64),
+            (answers, long_cache, hidden) in (1..5_u64, any::<bool>(), any::<bool>()),
+        ) -> Weight {
+            let unbounded = hidden.then_some(Reason::Document);
+            Weight { images, builtin_tools, answers, long_cache, unbounded, ..weight(text_bytes) }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn no_usage_within_the_request_costs_more_than_its_bound(
+            price in prices(),
+            weight in weights(),
+            (context_tokens, output_max, cap) in (1..400_000_u64, 1..99_000_u64, prop::option::of(0..99_000_u64)),
+            split in prop::array::uniform5(0..=1_000_u64),
+            rate_percent in 100..600_u64,
+        ) {
+            let model = Model {
+                context_tokens: Some(context_tokens),
+                output_tokens_max: Some(output_max),
+                ..model(&price)
+            };
+            let ask = Ask { output_cap: cap, rate_percent, ..ask(&weight) };
+            let found = bound(&ask, &model).unwrap();
+            let images = u64::from(weight.images) * model.image_tokens_max;
+            let seen = weight.text_bytes + 1_024 + 2_048 * weight.builtin_tools + images;
+            let most = if weight.unbounded.is_some() { context_tokens } else { seen.min(context_tokens) };
+            prop_assert_eq!(found.input_tokens, most);
+            let output = found.output_cap * weight.answers;
+            prop_assert!(found.output_cap <= cap.unwrap_or(u64::MAX).min(output_max));
+            let usage = usage(most, output, split, weight.long_cache);
+            let exact = price.exact(&usage).0 * i128::from(rate_percent);
+            let held = found.fixed.0 + i128::from(found.output_cap) * found.per_output_token.0;
+            prop_assert!(held * 100 >= exact, "{:?}", usage);
+            prop_assert!(found.total().0 >= price.cost(&usage).0);
+            // Never above the whole window at the dearest rates.
+            let full = Weight { unbounded: Some(Reason::Document), ..weight.clone() };
+            let full = bound(&Ask { weight: &full, output_cap: None, ..ask }, &model).unwrap();
+            prop_assert!(found.total() <= full.total());
+        }
+
+        #[test]
+        fn what_is_clamped_fits_and_one_token_more_does_not(
+            price in prices(),
+            weight in weights(),
+            room in 0..1_000_000_000_000_i64,
+        ) {
+            let found = bound(&ask(&weight), &model(&price)).unwrap();
+            match found.cap_within(NanoUsd(room)) {
+                None => prop_assert!(found.at(0).0 > room),
+                Some(cap) => {
+                    prop_assert!(found.at(cap).0 <= room);
+                    prop_assert!(cap == found.output_cap || found.at(cap + 1).0 > room);
+                }
+            }
+        }
+
+        #[test]
+        fn no_number_overflows(bytes in any::<u64>(), rate in 0..=i64::MAX, answers in any::<u64>()) {
+            let price = Price { base: Rates { input: pico(rate), output: pico(rate), ..Rates::default() }, long_context: None };
+            let model = Model { context_tokens: None, output_tokens_max: None, image_tokens_max: u64::MAX, ..model(&price) };
+            let weight = Weight {
+                answers, images: u32::MAX, builtin_tools: bytes, predicted_bytes: bytes,
+                ..weight(bytes)
+            };
+            let ask = Ask { output_cap: Some(u64::MAX), rate_percent: u64::from(u32::MAX), ..ask(&weight) };
+            let found = bound(&ask, &model).unwrap();
+            prop_assert!(found.total() >= NanoUsd::ZERO);
+            prop_assert!(found.cap_within(NanoUsd(i64::MIN)).is_none());
+        }
+    }
+}

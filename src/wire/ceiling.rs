@@ -157,3 +157,209 @@ fn is_at_most(token: &[u8], price: PicoUsdPerToken) -> bool {
     // Both in 1e-9 dollars per million tokens; rounded up, so that nothing above passes.
     i128::from(theirs.0) <= i128::from(price.0) * 1_000
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{envelope, splice};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn applied(body: &str, edits: impl Fn(&Envelope, &[u8]) -> Vec<Edit>) -> String {
+        let body = Bytes::from(body.to_owned());
+        let envelope = envelope::scan(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
+        let out = splice::splice(&body, edits(&envelope, &body)).unwrap().contiguous();
+        assert!(envelope::scan(&out).is_ok(), "{out:?}");
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    fn capped(body: &str, field: CapField) -> String {
+        applied(body, |envelope, _| set_output_cap(envelope, field, 77))
+    }
+
+    fn priced(body: &str, prompt: i64, completion: i64) -> String {
+        let max =
+            MaxPrice { prompt: PicoUsdPerToken(prompt), completion: PicoUsdPerToken(completion) };
+        applied(body, |envelope, body| set_max_price(envelope, body, &max))
+    }
+
+    #[test]
+    fn exactly_one_cap_is_left() {
+        let field = CapField::MaxTokens;
+        assert_eq!(capped("{}", field), r#"{"max_tokens":77}"#);
+        assert_eq!(capped(r#"{ "max_tokens" : 5 }"#, field), r#"{ "max_tokens" : 77 }"#);
+        assert_eq!(capped(r#"{"max_tokens":null,"a":1}"#, field), r#"{"max_tokens":77,"a":1}"#);
+        assert_eq!(
+            capped(r#"{"max_completion_tokens":5,"max_output_tokens":6}"#, field),
+            r#"{"max_tokens":77}"#
+        );
+        assert_eq!(
+            capped(r#"{"a":1,"max_tokens_to_sample":5,"max_tokens":6}"#, field),
+            r#"{"a":1,"max_tokens":77}"#
+        );
+        assert_eq!(
+            capped(r#"{"max\u005ftokens":6}"#, CapField::MaxOutputTokens),
+            r#"{"max_output_tokens":77}"#
+        );
+        for field in CapField::ALL {
+            assert_eq!(CapField::from_name(field.name()), Some(field));
+        }
+    }
+
+    #[test]
+    fn the_service_tier_is_pinned() {
+        let pinned = |body: &str| {
+            let quoted = Bytes::from_static(b"\"default\"");
+            applied(body, |envelope, _| vec![set_service_tier(envelope, &quoted)])
+        };
+        assert_eq!(pinned(r#"{"service_tier":"auto"}"#), r#"{"service_tier":"default"}"#);
+        assert_eq!(pinned("{}"), r#"{"service_tier":"default"}"#);
+    }
+
+    #[test]
+    fn prices_are_written_as_dollars_per_million() {
+        for (price, text) in
+            [(3_000_000, "3"), (150_000, "0.15"), (1, "0.000001"), (0, "0"), (12_500_000, "12.5")]
+        {
+            assert_eq!(usd_per_million(PicoUsdPerToken(price)), text);
+            assert_eq!(PicoUsdPerToken::parse_usd_per_million(text), Ok(PicoUsdPerToken(price)));
+        }
+        assert_eq!(usd_per_million(PicoUsdPerToken(i64::MAX)), "9223372036854.775807");
+    }
+
+    #[test]
+    fn the_lower_ceiling_holds() {
+        let ours = r#"{"max_price":{"prompt":3,"completion":15}}"#;
+        for (before, after) in [
+            ("{}", format!(r#"{{"provider":{ours}}}"#)),
+            (r#"{"provider":null}"#, format!(r#"{{"provider":{ours}}}"#)),
+            (r#"{"provider":{}}"#, format!(r#"{{"provider":{ours}}}"#)),
+            (
+                r#"{"provider":{"order":["a"]}}"#,
+                r#"{"provider":{"max_price":{"prompt":3,"completion":15},"order":["a"]}}"#.into(),
+            ),
+            (r#"{"provider":{"max_price":7}}"#, format!(r#"{{"provider":{ours}}}"#)),
+            (
+                r#"{"provider":{"max_price":{"prompt":3.0000001,"completion":"14.99"}}}"#,
+                r#"{"provider":{"max_price":{"prompt":3,"completion":"14.99"}}}"#.into(),
+            ),
+            (
+                r#"{"provider":{"max_price":{"prompt":0.0000001,"image":5}}}"#,
+                r#"{"provider":{"max_price":{"completion":15,"prompt":0.0000001,"image":5}}}"#
+                    .into(),
+            ),
+            (
+                r#"{"provider":{"max_price":{"prompt":-1,"prompt":9,"completion":15}}}"#,
+                r#"{"provider":{"max_price":{"prompt":3,"prompt":3,"completion":15}}}"#.into(),
+            ),
+        ] {
+            assert_eq!(priced(before, 3_000_000, 15_000_000), after);
+        }
+    }
+
+    fn space() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec!["", "", " ", "\n\t"])
+    }
+
+    fn price() -> impl Strategy<Value = String> {
+        prop::sample::select(vec!["1", "3", "3.5", "\"2\"", "\"4\"", "null", "1e1", "{}"])
+            .prop_map(String::from)
+    }
+
+    /// A key as a string, its first letter escaped or not.
+    fn key(name: &str, escaped: bool) -> String {
+        let first = name.chars().next().map_or(0, u32::from);
+        if escaped { format!("\"\\u{first:04x}{}\"", &name[1..]) } else { format!("\"{name}\"") }
+    }
+
+    fn object(members: Vec<(String, String)>, gap: &'static str) -> String {
+        let members: Vec<_> = members
+            .into_iter()
+            .map(|(key, value)| format!("{gap}{key}{gap}:{gap}{value}{gap}"))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    }
+
+    prop_compose! {
+        fn max_price()(
+            prompt in prop::option::of(price()),
+            completion in prop::option::of(price()),
+            escaped in any::<bool>(),
+            gap in space(),
+        ) -> String {
+            let members = [("prompt", prompt), ("completion", completion), ("image", Some("1".into()))];
+            let members = members.into_iter().filter_map(|(name, value)| Some((key(name, escaped), value?)));
+            object(members.collect(), gap)
+        }
+    }
+
+    prop_compose! {
+        fn provider()(price in prop::option::of(max_price()), escaped in any::<bool>(), gap in space()) -> String {
+            let mut members = vec![(key("order", escaped), "[\"a\"]".to_owned())];
+            members.extend(price.map(|price| (key("max_price", escaped), price)));
+            object(members, gap)
+        }
+    }
+
+    prop_compose! {
+        /// A body with any of the caps and providers, in any order.
+        fn bodies()(
+            members in prop::collection::vec(prop::option::of((0..9_999u64, any::<bool>())), 4),
+            provider in prop::option::of(prop_oneof![Just("null".to_owned()), provider()]),
+            others in prop::collection::btree_map("[a-f]_[a-f]", Just("[1, {}]".to_owned()), 0..4),
+            escaped in any::<bool>(),
+        )(
+            members in Just({
+                let caps = Slot::CAPS.into_iter().zip(members);
+                let mut all: Vec<_> = caps
+                    .filter_map(|(slot, cap)| Some((key(slot.name(), cap?.1), cap?.0.to_string())))
+                    .collect();
+                all.extend(provider.map(|provider| (key("provider", escaped), provider)));
+                all.extend(others.into_iter().map(|(name, value)| (key(&name, escaped), value)));
+                all
+            }).prop_shuffle(),
+            gap in space(),
+        ) -> String {
+            object(members, gap)
+        }
+    }
+
+    /// What a client's ceiling is after ours was set, in a tree.
+    fn lowered(theirs: Option<&Value>, ours: f64) -> bool {
+        let theirs = theirs.and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
+        theirs.is_none_or(|theirs| theirs > ours)
+    }
+
+    proptest! {
+        #[test]
+        fn caps_and_prices_become_what_a_tree_says(body in bodies(), which in 0..3usize) {
+            let field = CapField::ALL[which];
+            let max = MaxPrice {
+                prompt: PicoUsdPerToken(3_000_000),
+                completion: PicoUsdPerToken(2_500_000),
+            };
+            let mut tree: Value = serde_json::from_str(&body).unwrap();
+            let object = tree.as_object_mut().unwrap();
+            for slot in Slot::CAPS {
+                object.remove(slot.name());
+            }
+            object.insert(field.name().into(), json!(77));
+            let provider = object.entry("provider").or_insert(Value::Null);
+            if provider.is_null() {
+                *provider = json!({});
+            }
+            let prices = provider.as_object_mut().unwrap().entry("max_price").or_insert(json!({}));
+            for (name, ours, value) in [("prompt", 3.0, json!(3)), ("completion", 2.5, json!(2.5))] {
+                if lowered(prices.get(name), ours) {
+                    prices[name] = value;
+                }
+            }
+            let out = applied(&body, |envelope, body| {
+                let mut edits = set_output_cap(envelope, field, 77);
+                edits.extend(set_max_price(envelope, body, &max));
+                edits
+            });
+            prop_assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), tree, "{}", out);
+        }
+    }
+}
