@@ -22,8 +22,8 @@ use unicode_normalization::char::decompose_compatible;
 
 use crate::wire::block::Block;
 
-/// Bytes of an escape: `\u` and four digits.
-const ESCAPE_BYTES: usize = 6;
+/// How an escape starts; four digits follow.
+const ESCAPE: &[u8] = b"\\u";
 /// Above it a character takes four bytes, or two escapes.
 const THREE_BYTES_MAX: u32 = 0xffff;
 
@@ -88,17 +88,37 @@ fn grown(c: char) -> u8 {
 /// Of characters that are written as `\u` and digits. Pairs of escapes need no look: no character
 /// that takes a pair becomes longer than the pair.
 fn escaped_growth(body: &[u8]) -> u64 {
-    let grown = |at: usize| {
-        let digits = body.get(at + 2..at + ESCAPE_BYTES)?;
-        let c = digits.iter().try_fold(0, |c, &digit| Some(c << 4 | hex(digit)?))?;
-        // What does not grow over its own three bytes at most does not grow over six either.
-        Some((u64::from(of_table(c)) + utf8_len(c)).saturating_sub(ESCAPE_BYTES as u64))
-    };
-    memmem::find_iter(body, b"\\u").filter_map(grown).sum()
+    let escape = memmem::Finder::new(ESCAPE);
+    let mut sum = 0;
+    let mut rest = body;
+    while let Some(found) = escape.find(rest) {
+        rest = rest.get(found..).unwrap_or_default();
+        // Where there is one there are many, side by side: 128 to 38 us for 32 KiB of Chinese.
+        while let Some(([b'\\', b'u', digits @ ..], behind)) = rest.split_first_chunk::<6>()
+            && let Some(c) = unit(*digits)
+        {
+            sum += growth_over_escape(c);
+            rest = behind;
+        }
+        // One that is none, as in a path; a true one may start right behind it.
+        rest = rest.strip_prefix(ESCAPE).unwrap_or(rest);
+    }
+    sum
 }
 
-fn hex(digit: u8) -> Option<u32> {
-    char::from(digit).to_digit(16)
+/// The code unit of four digits.
+#[inline]
+fn unit(digits: [u8; 4]) -> Option<u32> {
+    let value = |digit: u8| u32::from(digit & 0xf) + 9 * u32::from(digit >> 6);
+    let whole = digits.iter().fold(0, |whole, &digit| whole << 4 | value(digit));
+    digits.iter().all(u8::is_ascii_hexdigit).then_some(whole)
+}
+
+/// By how many bytes a character grows over its escape. One that does not grow over its own three
+/// bytes at most does not grow over six either.
+#[inline]
+fn growth_over_escape(c: u32) -> u64 {
+    (u64::from(of_table(c)) + utf8_len(c)).saturating_sub(ESCAPE.len() as u64 + 4)
 }
 
 const fn utf8_len(c: u32) -> u64 {
@@ -162,6 +182,7 @@ mod tests {
         assert_eq!(of_text("\u{fdfa}"), 30);
         assert_eq!(of_text(r"\ufdfa"), 27);
         assert_eq!(of_text(r"\\\\uFDFA"), 27);
+        assert_eq!(of_text(r"\\u\\ufdfa\\users\\\\u\\ufdfa"), 54);
         assert_eq!(of_text(&"\u{fdfa}".repeat(1000)), 30_000);
         assert_eq!(of_text("plain \\n \\\" text \\u12"), 0);
         assert_eq!(growth(b"\xef\xb7", true), 0);
