@@ -4,6 +4,10 @@
 //! meet, and most output times the dearest rate of output. What the body weighs is read by
 //! `wire::weigh`; whether a budget has room is asked of the ledger. No estimates here: what has no
 //! bound is refused by name.
+//!
+//! What it rests on: tokenizers work on bytes, perhaps after NFKC; a provider writes tools and
+//! messages into its template with no more tokens than they have bytes in the body, plus a constant;
+//! caps cover all billed output (`Model::proved`); no answer costs more runs than its tools may make.
 
 use crate::base::money::{NanoUsd, PicoUsd, PicoUsdPerToken};
 use crate::base::surface::Surface;
@@ -175,7 +179,7 @@ impl Ask<'_> {
     const fn class(&self, model: &Model<'_>) -> Class {
         if !model.proved {
             Class::Soft
-        } else if self.counted_input.is_some() {
+        } else if self.counted_input.is_some() && self.weight.unbounded.is_none() {
             Class::Counted
         } else {
             Class::Hard
@@ -479,7 +483,7 @@ mod tests {
             step in prop::option::of((rates(), 0..300_000_u64)),
         ) -> Price {
             let long_context = step
-                .map(|(rates, above_input_tokens)| LongContext { rates, above_input_tokens });
+                .map(|(rates, above_input_tokens)| LongContext { above_input_tokens, rates });
             Price { base, long_context }
         }
     }
@@ -508,7 +512,7 @@ mod tests {
             (answers, long_cache, hidden) in (1..5_u64, any::<bool>(), any::<bool>()),
         ) -> Weight {
             let unbounded = hidden.then_some(Reason::Document);
-            Weight { images, builtin_tools, answers, long_cache, unbounded, ..weight(text_bytes) }
+            Weight { builtin_tools, images, answers, unbounded, long_cache, ..weight(text_bytes) }
         }
     }
 

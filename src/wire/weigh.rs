@@ -538,17 +538,17 @@ mod tests {
         weigh(&envelope, body.as_bytes())
     }
 
-    fn user(parts: Value) -> Value {
+    fn user(parts: &Value) -> Value {
         json!({"model": "m", "messages": [{"role": "user", "content": parts}]})
     }
 
     /// The reason why the input is not bounded, of a body with that one part.
-    fn hidden(part: Value) -> Option<Reason> {
-        of(&user(json!([part]))).unbounded
+    fn hidden(part: &Value) -> Option<Reason> {
+        of(&user(&json!([part]))).unbounded
     }
 
     fn with(field: &str, value: Value) -> Weight {
-        let mut body = user(json!("x"));
+        let mut body = user(&json!("x"));
         body[field] = value;
         of(&body)
     }
@@ -677,7 +677,7 @@ mod tests {
             (json!({"type": "hologram"}), Some(Reason::UnknownPart)),
             (json!({"text": "t"}), Some(Reason::UnknownPart)),
         ] {
-            assert_eq!(hidden(part.clone()), reason, "{part}");
+            assert_eq!(hidden(&part), reason, "{part}");
         }
         assert_eq!(with("conversation", json!({"id": "c"})).unbounded, Some(Reason::Conversation));
         assert_eq!(with("prompt", json!({"id": "p"})).unbounded, Some(Reason::StoredPrompt));
@@ -687,7 +687,7 @@ mod tests {
 
     #[test]
     fn sound_counts_and_stays_open() {
-        let weight = of(&user(json!([{"type": "input_audio", "input_audio": {"data": "A"}}])));
+        let weight = of(&user(&json!([{"type": "input_audio", "input_audio": {"data": "A"}}])));
         assert_eq!((weight.audio, weight.open), (1, Some(Reason::Audio)));
         let weight = of(&json!({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}));
         assert_eq!((weight.audio, weight.open), (1, Some(Reason::Audio)));
@@ -700,10 +700,10 @@ mod tests {
         let url = format!("data:image/png;base64,{}", "A".repeat(1_000));
         let image = json!({"type": "image_url", "image_url": {"url": url}});
         let bytes = |body: &Value| of(body).text_bytes;
-        let with_image = user(json!([image]));
+        let with_image = user(&json!([image]));
         assert_eq!(bytes(&with_image), (with_image.to_string().len() - url.len() - 1) as u64);
         // The same words as arguments of a tool are text.
-        let argument = user(json!([{"type": "tool_use", "id": "t", "name": "n", "input": image}]));
+        let argument = user(&json!([{"type": "tool_use", "id": "t", "name": "n", "input": image}]));
         assert_eq!(bytes(&argument), argument.to_string().len() as u64);
         assert_eq!(of(&argument).images, 0);
         let screen = json!({"model": "m", "input": [{"type": "computer_call_output", "call_id": "c",
@@ -747,7 +747,7 @@ mod tests {
         one[1]["max_uses"].take();
         assert_eq!(with("tools", one).server_tools, ServerTools::Unlimited);
         // Chat and Messages know no such field, so it limits nothing there.
-        let mut body = user(json!("x"));
+        let mut body = user(&json!("x"));
         body["max_tool_calls"] = json!(1);
         body["tools"] = json!([search]);
         assert_eq!(of(&body).server_tools, ServerTools::Unlimited);
@@ -782,9 +782,9 @@ mod tests {
         let text =
             |control: &Value| json!([{"type": "text", "text": "ttl 1h", "cache_control": control}]);
         for (control, expected) in [(long, true), (short, false), (Value::Null, false)] {
-            assert_eq!(of(&user(text(&control))).long_cache, expected);
+            assert_eq!(of(&user(&text(&control))).long_cache, expected);
             let result = json!([{"type": "tool_result", "content": text(&control)}]);
-            assert_eq!(of(&user(result)).long_cache, expected);
+            assert_eq!(of(&user(&result)).long_cache, expected);
             assert_eq!(with("system", text(&control)).long_cache, expected);
             assert_eq!(with("cache_control", control.clone()).long_cache, expected);
             let tools = json!([{"name": "n", "cache_control": control}]);
@@ -797,8 +797,8 @@ mod tests {
     #[test]
     fn a_bomb_of_compatibility_characters_is_weighed() {
         let bomb = "\u{fdfa}".repeat(1_000);
-        assert!(of(&user(json!(bomb))).text_bytes > 33_000);
-        let escaped = user(json!("BOMB")).to_string().replace("BOMB", &r"\ufdfa".repeat(1_000));
+        assert!(of(&user(&json!(bomb))).text_bytes > 33_000);
+        let escaped = user(&json!("BOMB")).to_string().replace("BOMB", &r"\ufdfa".repeat(1_000));
         assert!(of_text(&escaped).text_bytes > 33_000);
     }
 
@@ -833,7 +833,7 @@ mod tests {
             parts in prop::collection::vec(part(), 0..6),
             escaped in any::<bool>(),
         ) {
-            let body = user(Value::Array(parts));
+            let body = user(&Value::Array(parts));
             let mut text = body.to_string();
             if escaped {
                 let units = |c: char| {
