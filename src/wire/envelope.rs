@@ -543,6 +543,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_several_caps_the_newer_one_is_meant() {
+        let both =
+            scanned(r#"{"max_tokens":9,"max_completion_tokens":5,"max_output_tokens":null}"#);
+        assert_eq!(both.output_cap(Slot::MaxTokens), Some(9));
+        assert_eq!(both.output_cap(Slot::MaxOutputTokens), None);
+        assert_eq!(both.output_cap(Slot::N), None);
+        assert_eq!((both.largest_output_cap(), both.meant_output_cap()), (Some(9), Some(5)));
+        let none = scanned("{}");
+        assert_eq!((none.largest_output_cap(), none.meant_output_cap()), (None, None));
+        assert!(!none.is_wide() && scanned(r#"{"a":"é"}"#).is_wide());
+    }
+
     proptest! {
         #[test]
         fn random_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
