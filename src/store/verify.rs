@@ -7,7 +7,7 @@
 //! (I4); a path climbs from its leaf to the root by parents that the accounts had at some time, so that
 //! every account has paid what those below it paid (I8). Then, of the tables: accounts, periods and open
 //! holds are just what follows from the entries; a hold without an outcome belongs to an epoch that has
-//! not ended (I6); paths have their digests.
+//! not ended (I6); paths have their digests; the engine's own check finds no fault in pages and indices.
 //!
 //! What no chain can show: that entries were cut off at its end together with what followed from them.
 //! Whoever fears that keeps the last hash, which the report names, somewhere else.

@@ -13,6 +13,25 @@ use crate::ledger::entry::HoldId;
 use crate::ledger::saved::{Balance, OpenHold, Saved};
 use crate::store::sqlite::rows::{self, Paths};
 
+/// The periods of an account that had not ended when the last entry was written, and the latest one.
+const PRESENT: &str = "
+    SELECT account, start_ms FROM period WHERE account = ?1 AND end_ms > coalesce(
+        (SELECT at_ms FROM entry WHERE seq = (SELECT max(seq) FROM entry)), 0)
+    UNION SELECT account, max(start_ms) FROM period WHERE account = ?1 GROUP BY account";
+
+/// What entries after a certain one have moved.
+const MOVED: &str = "
+    SELECT DISTINCT p.account, p.start_ms, p.end_ms, p.spent, p.held
+    FROM (SELECT DISTINCT path FROM entry WHERE seq > ?) e
+    CROSS JOIN path_step s ON s.path = e.path
+    CROSS JOIN period p ON p.account = s.account AND p.start_ms = s.start_ms
+    ORDER BY 1, 2";
+
+/// One account's latest period.
+const LATEST: &str = "
+    SELECT account, start_ms, end_ms, spent, held FROM period WHERE account = ?
+    ORDER BY start_ms DESC LIMIT 1";
+
 /// Everything that a book of this epoch needs, but for what other epochs left open.
 pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
     let accounts = accounts(conn)?;
@@ -51,17 +70,7 @@ fn balances(conn: &Connection, wanted: BTreeSet<(u32, i64)>) -> Result<Vec<Balan
 
 /// All accounts but the older sessions.
 fn accounts(conn: &Connection) -> Result<Vec<Account>> {
-    let columns = rows::ACCOUNT;
-    // A range of the key's index for each kind; `;` follows `:`.
-    let few = format!(
-        "SELECT {columns} FROM account WHERE key = 'fleet'
-         UNION ALL SELECT {columns} FROM account WHERE key >= 'team:' AND key < 'team;'
-         UNION ALL SELECT {columns} FROM account WHERE key >= 'agent:' AND key < 'agent;'"
-    );
-    let sessions = format!(
-        "SELECT {columns} FROM account WHERE key >= 'session:' AND key < 'session;'
-         ORDER BY +id DESC LIMIT ?"
-    );
+    let (few, sessions) = (few_accounts(), sessions());
     let mut found: Vec<Account> =
         conn.prepare(&few)?.query_map([], |row| rows::account(row, 0))?.collect::<Result<_>>()?;
     let mut sessions = conn.prepare(&sessions)?;
@@ -72,16 +81,30 @@ fn accounts(conn: &Connection) -> Result<Vec<Account>> {
     Ok(found)
 }
 
-/// The periods of an account that had not ended when the last entry was written, and the latest one.
-/// There can be several: a change from daily to monthly begins a period that started earlier.
+/// Fleet, teams and agents: a range of the key's index for each kind; `;` follows `:`.
+fn few_accounts() -> String {
+    let columns = rows::ACCOUNT;
+    format!(
+        "SELECT {columns} FROM account WHERE key = 'fleet'
+         UNION ALL SELECT {columns} FROM account WHERE key >= 'team:' AND key < 'team;'
+         UNION ALL SELECT {columns} FROM account WHERE key >= 'agent:' AND key < 'agent;'"
+    )
+}
+
+/// The sessions made last: from the end of the table, where there is hardly anything else.
+fn sessions() -> String {
+    format!(
+        "SELECT {} FROM account WHERE +key >= 'session:' AND +key < 'session;'
+         ORDER BY id DESC LIMIT ?",
+        rows::ACCOUNT
+    )
+}
+
+/// The periods in which an account may be charged now. There can be several: a change from daily to monthly begins a period that started earlier.
 fn present_periods(conn: &Connection, account: AccountId) -> Result<Vec<(u32, i64)>> {
-    conn.prepare_cached(
-        "SELECT account, start_ms FROM period WHERE account = ?1
-             AND end_ms > coalesce((SELECT at_ms FROM entry ORDER BY seq DESC LIMIT 1), 0)
-         UNION SELECT account, max(start_ms) FROM period WHERE account = ?1 GROUP BY account",
-    )?
-    .query_map([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?
-    .collect()
+    conn.prepare_cached(PRESENT)?
+        .query_map([account.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 fn balance(conn: &Connection, account: u32, start_ms: i64) -> Result<Option<Balance>> {
@@ -95,15 +118,7 @@ fn balance(conn: &Connection, account: u32, start_ms: i64) -> Result<Option<Bala
 
 /// The balances that entries after `seq` have moved.
 pub fn moved_since(conn: &Connection, seq: i64) -> Result<Vec<Balance>> {
-    conn.prepare_cached(
-        "SELECT DISTINCT p.account, p.start_ms, p.end_ms, p.spent, p.held
-         FROM (SELECT DISTINCT path FROM entry WHERE seq > ?) e
-         CROSS JOIN path_step s ON s.path = e.path
-         CROSS JOIN period p ON p.account = s.account AND p.start_ms = s.start_ms
-         ORDER BY 1, 2",
-    )?
-    .query_map([seq], rows::balance)?
-    .collect()
+    conn.prepare_cached(MOVED)?.query_map([seq], rows::balance)?.collect()
 }
 
 /// One account and its latest balance.
@@ -114,13 +129,8 @@ pub fn account(conn: &Connection, key: &AccountKey) -> Result<Option<(Account, O
         .query_row([key.as_str()], |row| rows::account(row, 0))
         .optional()?;
     let Some(account) = found else { return Ok(None) };
-    let balance = conn
-        .prepare_cached(
-            "SELECT account, start_ms, end_ms, spent, held FROM period WHERE account = ?
-             ORDER BY start_ms DESC LIMIT 1",
-        )?
-        .query_row([account.id.0], rows::balance)
-        .optional()?;
+    let balance =
+        conn.prepare_cached(LATEST)?.query_row([account.id.0], rows::balance).optional()?;
     Ok(Some((account, balance)))
 }
 
@@ -159,4 +169,44 @@ fn open_hold(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<Open
     let made = rows::line(row, conn, paths)?.entry;
     let hold = HoldId(row.get::<_, i64>(32)?.cast_unsigned());
     Ok(OpenHold { hold, path: made.path.clone(), limbo: row.get(31)?, made })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the engine would walk.
+    fn plan(sql: &str) -> Vec<String> {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("../schema/ledger.sql")).unwrap();
+        let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let unbound = rusqlite::params_from_iter(std::iter::repeat_n(0, explain.parameter_count()));
+        explain.query_map(unbound, |row| row.get(3)).unwrap().collect::<Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn nothing_at_the_start_walks_over_entries() {
+        let open = open_lines();
+        let (all, one) =
+            (format!("{open} WHERE 1 ORDER BY o.hold"), format!("{open} WHERE o.hold = ?"));
+        let few = few_accounts();
+        for sql in [PRESENT, MOVED, LATEST, rows::HEAD, &all, &one, &few] {
+            let steps = plan(sql);
+            let scans = steps.iter().filter(|step| {
+                // A subquery's rows, and the holds without an outcome, are few.
+                step.starts_with("SCAN") && !["SCAN e", "SCAN o"].contains(&step.as_str())
+            });
+            assert_eq!(scans.collect::<Vec<_>>(), Vec::<&String>::new(), "{sql}\n{steps:#?}");
+        }
+        // `SCAN e` above is the subquery, never the table.
+        let bounded = "SEARCH entry USING INTEGER PRIMARY KEY (rowid>?)".to_owned();
+        assert!(plan(MOVED).contains(&bounded), "{:#?}", plan(MOVED));
+        let wanted = "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)".to_owned();
+        assert!(plan(&all).contains(&wanted) && plan(&one).contains(&wanted));
+    }
+
+    #[test]
+    fn sessions_are_read_from_the_end() {
+        assert_eq!(plan(&sessions()), ["SCAN account"]);
+    }
 }

@@ -109,7 +109,7 @@ fn exists(file: &Path) -> Result<bool, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             check_folder(file)?;
             let log = beside(file, "-wal");
-            if log.exists() {
+            if std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
                 let detail = format!("the file is gone, but {} is there", log.display());
                 return Err(corrupt(file, detail));
             }

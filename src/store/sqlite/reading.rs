@@ -140,6 +140,10 @@ impl Reading {
             )?
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        let mut checks = self.conn.prepare("PRAGMA integrity_check(10)")?;
+        for said in checks.query_map([], |row| row.get::<_, String>(0))? {
+            found.extend(Some(said?).filter(|said| said != "ok"));
+        }
         let mut paths = self.conn.prepare("SELECT id, digest FROM path")?;
         for path in paths.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
             let (id, digest): (i64, i64) = path?;

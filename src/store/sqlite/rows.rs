@@ -208,10 +208,13 @@ pub struct Head {
     pub hash: [u8; 32],
 }
 
+/// The last row of the chain.
+pub const HEAD: &str = "SELECT seq, hash FROM entry WHERE seq = (SELECT max(seq) FROM entry)";
+
 /// Reads the end of the chain.
 pub fn head(conn: &Connection) -> Result<Head> {
     let found = conn
-        .prepare_cached("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1")?
+        .prepare_cached(HEAD)?
         .query_row([], |row| Ok(Head { seq: row.get(0)?, hash: row.get(1)? }))
         .optional()?;
     Ok(found.unwrap_or(Head { seq: 0, hash: crate::ledger::chain::GENESIS }))

@@ -112,7 +112,7 @@ fn a_shorter_file_is_refused() {
     }
 }
 
-/// Every page in turn is overwritten: opening or `verify` finds it, unless nothing was stored there.
+/// Every page in turn is overwritten: opening or `verify` finds it.
 #[test]
 fn a_spoilt_page_is_found() {
     let folder = used();
@@ -125,23 +125,12 @@ fn a_spoilt_page_is_found() {
             .and_then(|mut store| store.open_epoch());
         let found = opened.is_err()
             || verify(&folder.file()).map_or(true, |found| !found.broken.is_empty());
-        assert!(found || is_unread(page, &whole), "page {page}");
+        // A table without rows has nothing to spoil: its count of cells is zero.
+        let start = if page == 0 { 100 } else { page * 4096 };
+        let is_empty = whole[start + 3..start + 5] == [0, 0];
+        assert!(found || is_empty, "page {page}");
         let _ = fs::remove_file(folder.path().join("weir.db-wal"));
     }
-}
-
-/// Indices that no check walks, and SQLite's own statistics: nothing of the ledger is in them.
-fn is_unread(page: usize, whole: &[u8]) -> bool {
-    let kind = whole[page * 4096];
-    kind == 2
-        || kind == 10
-        || whole[page * 4096 + 3..page * 4096 + 5] == [0, 0]
-        || page > 0 && {
-            // `meta`, `node` and `sqlite_sequence` say nothing about money.
-            let text = &whole[page * 4096..(page + 1) * 4096];
-            text.windows(7).any(|part| part == b"made_by")
-                || text.windows(4).any(|part| part == b"node")
-        }
 }
 
 #[test]
@@ -160,7 +149,7 @@ fn a_full_disk_takes_nothing_and_heals() {
     let folder = used();
     let mut store = folder.own();
     let epoch = store.open_epoch().unwrap().epoch;
-    let pages = store.limit_pages(0);
+    let pages = store.limit_pages(1);
     let holds: Vec<_> =
         (0..500).map(|number| hold(HoldId::new(epoch, number), 1, 10_000)).collect();
     let error = store.commit(&holds).expect_err("there is no room");
@@ -181,7 +170,7 @@ fn a_batch_is_kept_as_a_whole_or_not_at_all() {
     let mut store = folder.own();
     let epoch = store.open_epoch().unwrap().epoch;
     store.commit(&founding()).unwrap();
-    let used = store.limit_pages(0);
+    let used = store.limit_pages(1);
     let holds: Vec<_> =
         (0..200).map(|number| hold(HoldId::new(epoch, number), 1, 10_000)).collect();
     let mut failures = 0;

@@ -3,6 +3,7 @@
 mod behaviour;
 mod faults;
 mod random;
+mod reports;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
