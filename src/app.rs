@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,6 +150,12 @@ pub fn ledger_file(_config: PathBuf, store: Option<&str>) -> Result<PathBuf, Str
 pub fn export(file: &Path, wish: Wish, output: Option<&Path>) -> Result<(), String> {
     let mut out: Box<dyn Write> = match output {
         Some(path) => {
+            let there =
+                |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+            let ledger = there(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            if there(path).is_ok_and(|found| found == ledger) {
+                return Err(format!("{} is the ledger itself", path.display()));
+            }
             let made =
                 File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
             Box::new(BufWriter::new(made))

@@ -67,6 +67,9 @@ impl SqliteStore {
     }
 
     /// Lets the file grow to so many pages only, and says how many it has: a disk that is full.
+    ///
+    /// # Panics
+    /// The engine does not do it.
     #[cfg(test)]
     pub fn limit_pages(&self, pages: u32) -> u32 {
         let limit = format!("PRAGMA max_page_count = {pages}");

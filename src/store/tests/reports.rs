@@ -138,7 +138,7 @@ fn changes(file: &Path, table: &str, column: &str, condition: &str) -> Vec<Strin
     match value {
         Value::Null => changes.extend([set("1"), set("999"), set("'x'"), set("zeroblob(16)")]),
         Value::Blob(_) => {
-            changes.extend([set("NULL"), set(&format!("zeroblob(length({column}))"))])
+            changes.extend([set("NULL"), set(&format!("zeroblob(length({column}))"))]);
         }
         Value::Text(_) => changes.extend([set(&format!("{column} || 'x'")), set("'agent:x'")]),
         _ => changes
