@@ -16,6 +16,7 @@ mod fallback;
 mod fallback_transport;
 mod fixtures;
 mod gateway;
+mod ledger;
 mod models;
 mod operation;
 mod process;
