@@ -215,3 +215,35 @@ fn a_process_that_is_taken_over_from_must_have_a_ledger() {
     assert!(error.expect_err("it is gone").to_string().contains("does not exist"));
     drop(first);
 }
+
+/// The process, or the machine, ends at any point of writing its log: whole batches are there, from the
+/// first one on, and the chain is whole.
+#[test]
+fn a_log_that_ends_anywhere_holds_whole_batches() {
+    let folder = used();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    let before = verify(&folder.file()).unwrap().entries;
+    for number in 0..8 {
+        let made = hold(HoldId::new(epoch, number), 5, 10_000);
+        let batch =
+            [made.clone(), settle(&made, 3), hold(HoldId::new(epoch, 100 + number), 1, 10_000)];
+        store.commit(&batch).unwrap();
+    }
+    let log = fs::read(folder.path().join("weir.db-wal")).unwrap();
+    let mut seen = Vec::new();
+    for length in (0..=log.len()).step_by(1_000).chain([log.len()]) {
+        let crashed = Folder::new();
+        fs::copy(folder.file(), crashed.file()).unwrap();
+        fs::write(crashed.path().join("weir.db-wal"), &log[..length]).unwrap();
+        let saved = crashed.own().open_epoch().unwrap();
+        let found = verify(&crashed.file()).unwrap();
+        assert_eq!(found.broken, [], "{length}");
+        let batches = (found.entries - before) / 3;
+        assert_eq!(found.entries, before + 3 * batches, "{length}");
+        assert_eq!(saved.open.len() as u64, batches, "{length}");
+        seen.push(batches);
+    }
+    assert!(seen.is_sorted());
+    assert_eq!((seen[0], seen[seen.len() - 1]), (0, 8));
+}
