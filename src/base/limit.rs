@@ -59,6 +59,13 @@ pub const WATCH_INTERVAL_MS: u64 = 1_000;
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of a file of certificates or of a key: four times what all public authorities need.
+pub const CA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Sets of certificates kept in the form that connections need. Reloads with others leave old ones
+/// behind; beyond this all are made anew.
+pub const CA_SETS_MAX: usize = 64;
+
 /// Longest rest, in milliseconds, that a `retry-after` of an upstream can impose on an endpoint.
 pub const COOLDOWN_MS_MAX: u64 = 10 * 60 * 1_000;
 

@@ -100,6 +100,7 @@ fn provider(index: usize, raw: RawProvider) -> Option<Arc<Provider>> {
         dialect: raw.dialect?,
         base,
         authority,
+        authorities: raw.authorities.map(Arc::new),
         auth,
         headers,
         timeouts: raw.timeouts,
@@ -168,7 +169,7 @@ fn server(raw: RawServer) -> Server {
     Server {
         listen: raw.listen.iter().map(|address| address.value).collect(),
         admin: raw.admin.value,
-        tls: raw.tls,
+        tls: raw.tls.map(|tls| tls.value),
         threads: raw.threads,
         body_bytes_max: raw.body_bytes_max,
         grace_seconds: raw.grace_seconds,

@@ -73,6 +73,7 @@ pub const PROVIDER: Table = Table {
     known: &[
         "dialect",
         "base_url",
+        "ca",
         "api_key",
         "auth_header",
         "auth_prefix",

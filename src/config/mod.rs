@@ -33,21 +33,46 @@ pub mod yaml;
 #[cfg(test)]
 mod tests;
 
-use problem::{Place, Problem, Problems};
-use snapshot::Snapshot;
+use std::path::Path;
 
-/// Reads a configuration. `file_name` is only named in problems; `env` answers for `${VAR}`, and for
+use expand::Env;
+use problem::{Place, Problem, Problems};
+use snapshot::{Snapshot, Tls};
+
+/// What a configuration needs from beyond its text.
+pub struct Outside<'a> {
+    /// Answers for an environment variable.
+    pub env: Env<'a>,
+    /// The certificates of a file in DER form; or what is wrong with it.
+    pub certificates: &'a dyn Fn(&Path) -> Result<Vec<Vec<u8>>, String>,
+    /// Whether a server can use that certificate and key; or which of both (`cert`, `key`) is wrong, and
+    /// how.
+    pub server_certificate: &'a dyn Fn(&Tls) -> Result<(), (&'static str, String)>,
+}
+
+/// Reads a configuration, but none of the files that it names. `file_name` is only named in problems; `env` answers for `${VAR}`, and for
 /// the names of `seed_env` where the file is silent.
-pub fn load(
+pub fn load(text: &str, file_name: &str, env: Env<'_>) -> Result<Snapshot, Vec<Problem>> {
+    let certificates = &|_: &Path| Err("cannot be read here".to_owned());
+    load_with(text, file_name, &Outside { env, certificates, server_certificate: &|_| Ok(()) })
+}
+
+/// The same with the files that it names.
+pub fn load_with(
     text: &str,
     file_name: &str,
-    env: &dyn Fn(&str) -> Option<String>,
+    outside: &Outside<'_>,
 ) -> Result<Snapshot, Vec<Problem>> {
+    let env = outside.env;
     let problems = Problems::default();
     let mut node = yaml::read(text, file_name, &problems).map_err(|problem| vec![problem])?;
     expand::expand(&mut node, &Place::top(), env, &problems);
     let warnings = seed_env::overlay(&mut node, env, &problems);
-    let raw = raw::read(&node, &problems);
+    let mut raw = raw::read(&node, &problems);
+    raw.server.check_tls(outside, &problems);
+    for provider in &mut raw.providers {
+        provider.read_ca(outside, &problems);
+    }
     let mut links = check::check(&raw, &problems);
     links.warnings.extend(warnings);
     if problems.is_empty() { Ok(build::build(raw, links)) } else { Err(problems.into_sorted()) }

@@ -1,14 +1,18 @@
 //! The section `providers.<name>`.
 
+use std::path::Path;
+
 use http::header::{HeaderName, HeaderValue};
 
 use crate::base::surface::Dialect;
+use crate::config::Outside;
 use crate::config::bound;
 use crate::config::keys;
 use crate::config::problem::{At, Problems};
 use crate::config::raw::check_name;
 use crate::config::section::{Section, shown, text};
 use crate::config::yaml::{Node, Text};
+use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::{Abilities, OutputCapField, Timeouts};
 use crate::upstream::target::BaseUrl;
 
@@ -47,6 +51,10 @@ pub struct RawProvider {
     pub dialect: Option<Dialect>,
     /// Where it is, if that could be read.
     pub base: Option<BaseUrl>,
+    /// The file of the certificates that it is verified with.
+    pub ca: Option<At<Text>>,
+    /// What stands in that file.
+    pub authorities: Option<Authorities>,
     /// Header and value of our credential.
     pub auth: Option<(HeaderName, HeaderValue)>,
     /// Whether a key was given, usable or not.
@@ -68,6 +76,8 @@ pub fn read(name: At<Text>, node: &Node, problems: &Problems) -> RawProvider {
     let dialect = dialect(&section);
     let base = base(&section);
     RawProvider {
+        ca: ca(&section, base.as_ref()),
+        authorities: None,
         auth: auth(&section, dialect),
         has_key: section.is_given("api_key"),
         headers: headers(&section, problems),
@@ -82,6 +92,30 @@ pub fn read(name: At<Text>, node: &Node, problems: &Problems) -> RawProvider {
         dialect,
         base,
     }
+}
+
+impl RawProvider {
+    /// Reads the file of its certificates, if one is named.
+    pub fn read_ca(&mut self, outside: &Outside<'_>, problems: &Problems) {
+        let Some(At { value, place }) = &self.ca else { return };
+        match (outside.certificates)(Path::new(&value.text)) {
+            Ok(certificates) => self.authorities = Some(Authorities::new(certificates)),
+            Err(message) => problems.add(place, message),
+        }
+    }
+}
+
+fn ca(section: &Section<'_>, base: Option<&BaseUrl>) -> Option<At<Text>> {
+    let path = section.text("ca")?;
+    if path.value.text.is_empty() {
+        section.problem("ca", "is empty (the path of a PEM file)");
+        return None;
+    }
+    if base.is_some_and(|base| !base.tls) {
+        section.problem("ca", "has no meaning without TLS (an https:// base_url)");
+        return None;
+    }
+    Some(path)
 }
 
 fn dialect(section: &Section<'_>) -> Option<Dialect> {

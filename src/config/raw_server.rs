@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::config::Outside;
 use crate::config::bound;
 use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
@@ -26,7 +27,7 @@ pub struct RawServer {
     /// Address of the control API.
     pub admin: At<SocketAddr>,
     /// Certificate and key.
-    pub tls: Option<Tls>,
+    pub tls: Option<At<Tls>>,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     /// Most bytes of a request body.
@@ -87,6 +88,16 @@ pub fn server(section: &Section<'_>, problems: &Problems) -> RawServer {
         connections_max: section.count("connections_max", &bound::CONNECTIONS),
         drain_ms: section.number("drain_ms", &bound::DRAIN_MS),
         upgrade_sock: upgrade_sock(section),
+    }
+}
+
+impl RawServer {
+    /// Has certificate and key looked at, if they are named.
+    pub fn check_tls(&self, outside: &Outside<'_>, problems: &Problems) {
+        let Some(At { value, place }) = &self.tls else { return };
+        if let Err((key, message)) = (outside.server_certificate)(value) {
+            problems.add(&place.key(key, place.line), message);
+        }
     }
 }
 
@@ -156,7 +167,7 @@ fn bad_address(text: &Text, place: &Place, problems: &Problems) {
     problems.add(place, format!("{} is not an address to listen on {allowed}", shown(text)));
 }
 
-fn tls(section: &Section<'_>) -> Option<Tls> {
+fn tls(section: &Section<'_>) -> Option<At<Tls>> {
     let tls = section.section_if_given("tls", &keys::TLS)?;
     let file = |key| {
         tls.require(key, "the path of a PEM file");
@@ -168,7 +179,7 @@ fn tls(section: &Section<'_>) -> Option<Tls> {
     };
     // Both are asked for, so that both are named if both are missing.
     let (cert, key) = (file("cert"), file("key"));
-    Some(Tls { cert: cert?, key: key? })
+    Some(At { value: Tls { cert: cert?, key: key? }, place: tls.place })
 }
 
 fn upgrade_sock(section: &Section<'_>) -> Option<PathBuf> {

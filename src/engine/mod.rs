@@ -6,3 +6,4 @@ pub mod live;
 pub mod recorder;
 pub mod reloader;
 pub mod source;
+pub mod trust;

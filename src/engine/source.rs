@@ -1,4 +1,5 @@
-//! Where a configuration comes from: its file, the `.env` beside it, and the environment, which wins.
+//! Where a configuration comes from: its file, the `.env` beside it, the environment, which wins, and the
+//! files that it names.
 //!
 //! Reads and checks; nothing is put in force here. Values of `.env` are secrets and are never named in
 //! a problem.
@@ -13,9 +14,10 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::base::limit::CONFIG_BYTES_MAX;
-use crate::config;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::config::{self, Outside};
+use crate::engine::trust;
 
 /// Answers for an environment variable.
 pub type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -59,7 +61,12 @@ impl Source {
         let own_env = own_env.map_err(|error| vec![problem(&self.env_path, &error.to_string())])?;
         let own_env = variables(&self.env_path, &own_env).map_err(|problem| vec![problem])?;
         let env = |key: &str| (self.env)(key).or_else(|| own_env.get(key).cloned());
-        config::load(&text, &name, &env)
+        let outside = Outside {
+            env: &env,
+            certificates: &trust::certificates,
+            server_certificate: &trust::server_certificate,
+        };
+        config::load_with(&text, &name, &outside)
     }
 
     /// Times and lengths of both files; nothing for one that is not there.

@@ -1,18 +1,22 @@
-//! One attempt's provider as a Pingora peer: address, TLS, timeouts.
+//! One attempt's provider as a Pingora peer: address, TLS and whom it trusts, timeouts.
 //!
 //! Addresses are looked up off the request path as far as possible: Pingora's own peers would resolve
 //! names with a blocking call on every request.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use pingora::upstreams::peer::HttpPeer;
 use pingora_core::protocols::ALPN;
+use pingora_core::protocols::tls::CaType;
+use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
-use crate::base::limit::{DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX};
+use crate::base::limit::{CA_SETS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX};
+use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::Provider;
 
 /// The addresses of the providers' hosts. Bounded by the number of configured hosts: only names from
@@ -85,8 +89,32 @@ impl Resolver {
     }
 }
 
+/// The certificates of providers in Pingora's form, so that no request has to parse them. Bounded: see
+/// `CA_SETS_MAX`.
+#[derive(Default)]
+pub struct Trust {
+    sets: RwLock<HashMap<u64, Arc<CaType>>>,
+}
+
+impl Trust {
+    fn set(&self, authorities: &Authorities) -> Arc<CaType> {
+        if let Some(set) = self.sets.read().get(&authorities.id) {
+            return Arc::clone(set);
+        }
+        // The parser panics on what it cannot read; each of them has passed it once, in `engine::trust`.
+        let certificate = |der: &Vec<u8>| WrappedX509::new(der.clone(), parse_x509);
+        let set: Arc<CaType> = authorities.certificates.iter().map(certificate).collect();
+        let mut sets = self.sets.write();
+        if sets.len() >= CA_SETS_MAX {
+            sets.clear();
+        }
+        sets.insert(authorities.id, Arc::clone(&set));
+        set
+    }
+}
+
 /// The peer for one attempt.
-pub fn peer(provider: &Provider, address: SocketAddr) -> Box<HttpPeer> {
+pub fn peer(provider: &Provider, address: SocketAddr, trust: &Trust) -> Box<HttpPeer> {
     let mut peer = Box::new(HttpPeer::new(address, provider.tls(), provider.sni().to_owned()));
     let options = &mut peer.options;
     let connect = Duration::from_millis(provider.timeouts.connect_ms);
@@ -98,6 +126,12 @@ pub fn peer(provider: &Provider, address: SocketAddr) -> Box<HttpPeer> {
     options.idle_timeout = Some(Duration::from_millis(IDLE_UPSTREAM_MS_MAX));
     if provider.tls() {
         options.alpn = ALPN::H2H1;
+        if let Some(authorities) = &provider.authorities {
+            options.ca = Some(trust.set(authorities));
+            // The pool of connections does not look at certificates: one that was verified with these
+            // must not serve a provider (or, after a reload, a configuration) that has others.
+            peer.group_key = authorities.id;
+        }
     }
     peer
 }

@@ -102,7 +102,7 @@ impl ProxyHttp for Weir {
             let provider = Arc::clone(&attempt.provider);
             ctx.attempt = Some(attempt);
             match address {
-                Ok(address) => return Ok(peer::peer(&provider, address)),
+                Ok(address) => return Ok(peer::peer(&provider, address, &self.shared.trust)),
                 Err(error) if !ctx.cannot_connect() => return Err(error),
                 Err(_) => {}
             }

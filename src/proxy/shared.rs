@@ -9,7 +9,7 @@ use crate::base::limit::{DRAIN_LOOK_MS, LINGER_MS};
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::exchange::Now;
-use crate::proxy::peer::Resolver;
+use crate::proxy::peer::{Resolver, Trust};
 use crate::routing::round_robin::Rotation;
 use crate::telemetry::metrics::Metrics;
 
@@ -23,6 +23,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Addresses of providers.
     pub resolver: Resolver,
+    /// The certificates of providers that have their own.
+    pub trust: Trust,
     /// Whose turn it is.
     pub rotation: Rotation,
     /// Work that is going on.
@@ -46,6 +48,7 @@ impl Shared {
             recorder,
             metrics,
             resolver: Resolver::default(),
+            trust: Trust::default(),
             rotation: Rotation::default(),
             load: Load::default(),
             draining: Arc::default(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::base::surface::Dialect;
+use crate::upstream::authorities::Authorities;
 use crate::upstream::target::BaseUrl;
 
 /// How long to wait for a provider, in milliseconds.
@@ -67,6 +68,8 @@ pub struct Provider {
     pub base: BaseUrl,
     /// The value of `Host`, also the HTTP/2 authority.
     pub authority: HeaderValue,
+    /// The only certificates that can vouch for it; `None` = those that the system trusts.
+    pub authorities: Option<Arc<Authorities>>,
     /// The header that carries our credential; `None` = the provider has no key of ours.
     pub auth: Option<(HeaderName, HeaderValue)>,
     /// Headers added to every request. They win over those of the client and over `auth`.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -111,6 +111,11 @@ impl Ask {
     pub fn chunked(mut self, size: usize) -> Self {
         self.chunk = Some(size);
         self
+    }
+
+    /// Method, path, headers and body, for another protocol.
+    pub fn parts(&self) -> (&str, &str, &[(String, String)], &[u8]) {
+        (&self.method, &self.path, &self.headers, &self.body)
     }
 
     /// The bytes of the request.
@@ -229,8 +234,8 @@ pub enum Piece {
 }
 
 /// One connection.
-pub struct Line {
-    stream: BufReader<TcpStream>,
+pub struct Line<S = TcpStream> {
+    stream: BufReader<S>,
     framing: Framing,
 }
 
@@ -249,7 +254,14 @@ impl Line {
 
     fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::with_capacity(8 * 1024, stream), framing: Framing::Over })
+        Ok(Self::on(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+    /// Speaks over a connection that is open already.
+    pub fn on(stream: S) -> Self {
+        Self { stream: BufReader::with_capacity(8 * 1024, stream), framing: Framing::Over }
     }
 
     /// Sends bytes as they are. A peer that does not take them all has something to say: read on.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::client::{Answer, Ask, Line};
@@ -148,12 +149,19 @@ impl Gateway {
             if self.has_ended() {
                 return Err(self.said());
             }
-            if is_ready(self.data).await && is_ready(self.admin).await {
+            if self.takes_requests().await && is_ready(self.admin).await {
                 return Ok(self);
             }
             tokio::time::sleep(LOOK).await;
         }
         Err(format!("not ready in time: {}", self.said()))
+    }
+
+    async fn takes_requests(&self) -> bool {
+        if self.setup.server.contains("tls:") {
+            return TcpStream::connect(self.data).await.is_ok();
+        }
+        is_ready(self.data).await
     }
 
     /// Everything that the process printed.

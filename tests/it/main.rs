@@ -1,7 +1,7 @@
 //! Black-box tests: the real `weir` binary on loopback, mock providers beside it, and `api.md` as the law.
 //!
 //! One binary, one module per subject. `gateway` starts and stops the process, `client` speaks HTTP/1.1 so
-//! plainly that a test sees every byte, `provider` answers with bytes that no mock would send. A test waits
+//! plainly that a test sees every byte, `http2_client` the other version, `certificate` signs for both, `provider` answers with bytes that no mock would send. A test waits
 //! for conditions with a bound, never for a time, and nothing here measures speed.
 //!
 //! Run: `cargo nextest run --test it` or `cargo test --test it`.
@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod bad_upstream;
+mod certificate;
 mod client;
 mod clients;
 mod fallback;
@@ -17,6 +18,8 @@ mod fallback_transport;
 mod fixtures;
 mod gateway;
 mod ledger;
+mod http2;
+mod http2_client;
 mod models;
 mod operation;
 mod process;
@@ -26,3 +29,4 @@ mod reload;
 mod routing;
 mod streaming;
 mod tidy;
+mod tls;

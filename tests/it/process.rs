@@ -248,3 +248,53 @@ async fn keys_of_another_kind_open_nothing_more() {
     assert_eq!(open.ask(Ask::chat("m", false).without("authorization")).await.status, 200);
     assert!(open.said().contains("agent_keys"), "a warning: {}", open.said());
 }
+
+#[tokio::test]
+async fn names_of_earlier_systems_are_honoured_where_the_file_is_silent() {
+    let folder = new_folder();
+    let (data, admin) = (free_port(), free_port());
+    let sock = folder.join("up.sock");
+    let yaml = format!(
+        "server: {{admin: '{admin}', upgrade_sock: '{}'}}\nlog: {{access: off}}\n{GOOD}",
+        sock.display()
+    );
+    fs::write(folder.join("weir.yaml"), yaml).unwrap();
+    let command = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        for other in ["ADAPTER_HOST", "ADAPTER_PORT", "HOST", "ORCHESTRATOR_PORT"] {
+            command.env_remove(other);
+        }
+        command.args([name, "-c", "weir.yaml"]).current_dir(&folder).stdin(Stdio::null());
+        command
+    };
+    let bad = command("check").env("PORT", "eighty").env("RETRY_STATUS_CODES", "5xx").output();
+    let bad = bad.unwrap();
+    assert_eq!(bad.status.code(), Some(1));
+    for line in [
+        "environment variable PORT: server.listen: ",
+        "environment variable RETRY_STATUS_CODES: routing.retry_statuses[0]: ",
+    ] {
+        let said = text(&bad.stderr);
+        assert!(said.lines().any(|said| said.starts_with(line)), "no {line:?} in:\n{said}");
+    }
+    // From `.env` too, as S4 had it.
+    let port = data.port().to_string();
+    fs::write(folder.join(".env"), "ROUTER_AGENT_KEY=it-key-of-the-environment\n").unwrap();
+    let good = command("check").env("PORT", &port).output().unwrap();
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    for key in ["server.listen: taken from", "auth.agent_keys: taken from"] {
+        assert!(text(&good.stdout).contains(key), "{}", text(&good.stdout));
+    }
+    assert!(!text(&good.stdout).contains("it-key-of-the-environment"));
+    let mut child = command("serve").env("PORT", &port).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("it listens there", || async { Line::open(data).await.is_ok() }).await;
+    let mut statuses = Vec::new();
+    for key in ["it-key-of-the-environment", AGENT_KEY] {
+        let ask = Ask::get("/v1/models").bearer(key);
+        statuses.push(Line::open(data).await.unwrap().ask(&ask).await.map(|answer| answer.status));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(matches!(statuses[..], [Ok(200), Ok(401)]), "{statuses:?}");
+    fs::remove_dir_all(&folder).unwrap();
+}

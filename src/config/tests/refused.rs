@@ -1,9 +1,12 @@
 //! What is refused: every bad input with the path and the words of its problem.
 
+use std::path::Path;
+
 use super::*;
 
 use crate::config::keys;
-use crate::config::snapshot::AccessLog;
+use crate::config::snapshot::{AccessLog, Tls};
+use crate::config::{Outside, load_with};
 use crate::dialect::notice::NoticeMode;
 
 #[test]
@@ -374,4 +377,51 @@ fn broken_files_are_named() {
     }
     assert!(read(&format!("\u{feff}{PROVIDERS}{MODELS}")).is_ok());
     assert!(read(&format!("{PROVIDERS}{MODELS}").replace('\n', "\r\n")).is_ok());
+}
+
+#[test]
+fn certificates_are_checked() {
+    let with = |keys: &str, found: Result<Vec<Vec<u8>>, String>| {
+        let text = format!(
+            "providers:\n  p: {{dialect: openai, {keys}}}\nmodels: [{{id: a, provider: p}}]\n"
+        );
+        let certificates = move |path: &Path| {
+            assert_eq!(path, Path::new("/some/ca.pem"));
+            found.clone()
+        };
+        let server_certificate = &|_: &Tls| Ok(());
+        let outside = Outside { env: &env, certificates: &certificates, server_certificate };
+        load_with(&text, "weir.yaml", &outside)
+    };
+    let (https, http) = ("base_url: 'https://h', ca", "base_url: 'http://h', ca");
+    let good = with(&format!("{https}: /some/ca.pem"), Ok(vec![vec![1], vec![2]])).unwrap();
+    assert_eq!(good.providers[0].authorities.as_ref().unwrap().certificates.len(), 2);
+    let missing = Err("cannot be read: gone".to_owned());
+    let problems = with(&format!("{https}: /some/ca.pem"), missing.clone()).unwrap_err();
+    assert_problem(&problems, "providers.p.ca", "cannot be read: gone");
+    let clear = with(&format!("{http}: /some/ca.pem"), missing.clone()).unwrap_err();
+    assert_problem(&clear, "providers.p.ca", "has no meaning without TLS");
+    let empty = with(&format!("{https}: ''"), missing).unwrap_err();
+    assert_problem(&empty, "providers.p.ca", "is empty (the path of a PEM file)");
+    assert!(sound("").providers[0].authorities.is_none());
+}
+
+#[test]
+fn a_certificate_of_the_server_is_looked_at() {
+    let with = |found: Result<(), (&'static str, String)>| {
+        let text = format!("{PROVIDERS}{MODELS}server: {{tls: {{cert: one, key: two}}}}\n");
+        let look = move |tls: &Tls| {
+            assert_eq!(
+                (tls.cert.as_path(), tls.key.as_path()),
+                (Path::new("one"), Path::new("two"))
+            );
+            found.clone()
+        };
+        let certificates = &|_: &Path| Err(String::new());
+        let outside = Outside { env: &env, certificates, server_certificate: &look };
+        load_with(&text, "weir.yaml", &outside)
+    };
+    assert!(with(Ok(())).unwrap().server.tls.is_some());
+    let problems = with(Err(("key", "is another one".to_owned()))).unwrap_err();
+    assert_problem(&problems, "server.tls.key", "is another one");
 }
