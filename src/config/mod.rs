@@ -39,15 +39,20 @@ use expand::Env;
 use problem::{Place, Problem, Problems};
 use snapshot::{Snapshot, Tls};
 
+/// Certificates in DER form, at least one; or what is wrong with their file.
+pub type Certificates = Result<Vec<Vec<u8>>, String>;
+
+/// Nothing; or which key of `server.tls` names a bad file, and what is wrong with it.
+pub type Verdict = Result<(), (&'static str, String)>;
+
 /// What a configuration needs from beyond its text.
 pub struct Outside<'a> {
     /// Answers for an environment variable.
     pub env: Env<'a>,
-    /// The certificates of a file in DER form; or what is wrong with it.
-    pub certificates: &'a dyn Fn(&Path) -> Result<Vec<Vec<u8>>, String>,
-    /// Whether a server can use that certificate and key; or which of both (`cert`, `key`) is wrong, and
-    /// how.
-    pub server_certificate: &'a dyn Fn(&Tls) -> Result<(), (&'static str, String)>,
+    /// Reads a file of certificates.
+    pub certificates: &'a dyn Fn(&Path) -> Certificates,
+    /// Looks at the certificate and the key of the data plane.
+    pub server_certificate: &'a dyn Fn(&Tls) -> Verdict,
 }
 
 /// Reads a configuration, but none of the files that it names. `file_name` is only named in problems; `env` answers for `${VAR}`, and for

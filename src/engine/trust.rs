@@ -16,12 +16,13 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::base::limit::CA_BYTES_MAX;
 use crate::config::snapshot::Tls;
+use crate::config::{Certificates, Verdict};
 
 /// The certificates of a file in DER form, at least one.
 ///
 /// # Errors
 /// What is wrong with the file, in words that show nothing of it.
-pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+pub fn certificates(path: &Path) -> Certificates {
     let pem = bounded(path).map_err(|error| format!("cannot be read: {error}"))?;
     let mut found = Vec::new();
     for block in Pem::iter_from_buffer(&pem) {
@@ -33,7 +34,7 @@ pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
         }
         // What is given to Pingora has to pass this same parser, which it calls without a way back.
         match X509Certificate::from_der(&block.contents) {
-            Ok((rest, _)) if rest.is_empty() => found.push(block.contents),
+            Ok(([], _)) => found.push(block.contents),
             _ => return Err(format!("has something else than a certificate as number {number}")),
         }
     }
@@ -47,7 +48,7 @@ pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
 ///
 /// # Errors
 /// Which of both is wrong, and how.
-pub fn server_certificate(tls: &Tls) -> Result<(), (&'static str, String)> {
+pub fn server_certificate(tls: &Tls) -> Verdict {
     let of_key = |message: String| ("key", message);
     let chain = certificates(&tls.cert).map_err(|message| ("cert", message))?;
     let pem = bounded(&tls.key).map_err(|error| of_key(format!("cannot be read: {error}")))?;

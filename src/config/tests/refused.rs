@@ -6,7 +6,7 @@ use super::*;
 
 use crate::config::keys;
 use crate::config::snapshot::{AccessLog, Tls};
-use crate::config::{Outside, load_with};
+use crate::config::{Certificates, Outside, Verdict, load_with};
 use crate::dialect::notice::NoticeMode;
 
 #[test]
@@ -381,7 +381,7 @@ fn broken_files_are_named() {
 
 #[test]
 fn certificates_are_checked() {
-    let with = |keys: &str, found: Result<Vec<Vec<u8>>, String>| {
+    let with = |keys: &str, found: Certificates| {
         let text = format!(
             "providers:\n  p: {{dialect: openai, {keys}}}\nmodels: [{{id: a, provider: p}}]\n"
         );
@@ -408,7 +408,7 @@ fn certificates_are_checked() {
 
 #[test]
 fn a_certificate_of_the_server_is_looked_at() {
-    let with = |found: Result<(), (&'static str, String)>| {
+    let with = |found: Verdict| {
         let text = format!("{PROVIDERS}{MODELS}server: {{tls: {{cert: one, key: two}}}}\n");
         let look = move |tls: &Tls| {
             assert_eq!(
