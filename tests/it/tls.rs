@@ -2,7 +2,7 @@
 //! they are.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use loadtest::upstream::server::Upstream;
@@ -224,7 +224,7 @@ async fn a_provider_that_cannot_prove_itself_is_sent_nothing() {
     for (back, ca) in
         [(&back, Some(&stranger.pem)), (&back, None), (&misnamed, Some(&authority.pem))]
     {
-        let front = Setup::new(before(back, ca.map(|path| path.as_path()))).start().await;
+        let front = Setup::new(before(back, ca.map(PathBuf::as_path))).start().await;
         for stream in [false, true] {
             let answer = front.ask(Ask::chat("m", stream)).await;
             assert_eq!(answer.status, 502, "{ca:?}: {}", answer.text());
