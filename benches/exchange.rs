@@ -91,7 +91,8 @@ fn unary(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut exchange = begin(&stage, &body);
-                black_box(exchange.next_attempt(NOW).expect("an attempt"));
+                exchange.next_candidate(NOW).expect("a candidate");
+                black_box(exchange.attempt(None).expect("an attempt"));
                 black_box(exchange.on_header(200, &stage.json, NOW));
                 black_box(exchange.gateway_headers());
                 black_box(exchange.on_body(answer.clone(), true, NOW));
@@ -111,7 +112,8 @@ fn stream(criterion: &mut Criterion) {
     group.bench_function("200 events, one a chunk", |bencher| {
         let prepare = || {
             let mut exchange = begin(&stage, &body);
-            exchange.next_attempt(NOW).expect("an attempt");
+            exchange.next_candidate(NOW).expect("a candidate");
+            exchange.attempt(None).expect("an attempt");
             exchange.on_header(200, &stage.events, NOW);
             exchange
         };

@@ -1,4 +1,4 @@
-//! What durability costs: one commit of 1, 16 and 64 requests (a hold and what it came to), with and
+//! What synchronous costs: one commit of 1, 16 and 64 requests (a hold and what it came to), with and
 //! without waiting for the disk; and the start beside a long ledger.
 
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use weir::base::id::RequestId;
 use weir::base::money::NanoUsd;
+use weir::config::snapshot::Synchronous;
 use weir::ledger::account::AccountId;
 use weir::ledger::entry::{Entry, HoldId, Kind, Reason, Step, Tokens};
 use weir::store::Store;
-use weir::store::place::Durability;
 use weir::store::sqlite::{Opening, SqliteStore};
 
 /// Requests in the ledger beside which the start is measured.
@@ -37,8 +37,8 @@ impl Drop for Folder {
     }
 }
 
-fn open(file: &Path, durability: Durability) -> SqliteStore {
-    SqliteStore::open(file, durability, Opening::Own).expect("it opens")
+fn open(file: &Path, synchronous: Synchronous) -> SqliteStore {
+    SqliteStore::open(file, synchronous, Opening::Own).expect("it opens")
 }
 
 /// An agent in a team of the fleet.
@@ -78,9 +78,9 @@ fn request(epoch: u32, number: u64, path: &Arc<[Step]>) -> [Entry; 2] {
 
 fn commits(bench: &mut Criterion) {
     let path = path();
-    for (name, durability) in [("normal", Durability::Normal), ("full", Durability::Full)] {
+    for (name, synchronous) in [("normal", Synchronous::Normal), ("full", Synchronous::Full)] {
         let folder = Folder::new(name);
-        let mut store = open(&folder.file(), durability);
+        let mut store = open(&folder.file(), synchronous);
         let epoch = store.open_epoch().expect("an epoch").epoch;
         let mut number = 0;
         let mut group = bench.benchmark_group(format!("commit/{name}"));
@@ -102,7 +102,7 @@ fn commits(bench: &mut Criterion) {
 
 fn start(bench: &mut Criterion) {
     let folder = Folder::new("start");
-    let mut store = open(&folder.file(), Durability::Normal);
+    let mut store = open(&folder.file(), Synchronous::Normal);
     let epoch = store.open_epoch().expect("an epoch").epoch;
     let path = path();
     for first in (0..LONG).step_by(1_000) {
@@ -115,7 +115,7 @@ fn start(bench: &mut Criterion) {
     let bytes = std::fs::metadata(folder.file()).expect("a file").len();
     let name = format!("start/{LONG} requests of {} bytes", bytes / LONG);
     bench.bench_function(&name, |bench| {
-        bench.iter(|| open(&folder.file(), Durability::Normal).open_epoch().expect("an epoch"));
+        bench.iter(|| open(&folder.file(), Synchronous::Normal).open_epoch().expect("an epoch"));
     });
 }
 

@@ -11,26 +11,27 @@ use loadtest::upstream::server::{self as mock_server, MockConfig};
 use parking_lot::Mutex;
 
 use crate::admin::handlers::Parts as AdminParts;
+use crate::base::limit::HANDOVER_ACCOUNTS;
 use crate::config::problem::Problem;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
+use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
-use crate::engine::reloader::{self, Reloader};
+use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::source::Source;
 use crate::identity::key;
+use crate::ledger::book::Book;
 use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::store::export::{self, ExportError, Wish};
-use crate::store::place::Place;
 use crate::store::replay;
+use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::{self, Verified};
+use crate::store::{Store, StoreError};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::metrics::Metrics;
-
-/// Where the ledger lies if nothing says otherwise.
-const STORE_DEFAULT: &str = "sqlite:weir.db";
 
 /// `weir serve`.
 ///
@@ -62,38 +63,60 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let metrics = Arc::new(metrics);
     let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), log));
     recorder.start().map_err(|error| format!("the recorder cannot start: {error}"))?;
+    let store = snapshot.store.clone();
     let live = Arc::new(Live::new(snapshot));
-    let reloader = Arc::new(Reloader::new(
-        source,
-        Arc::clone(&live),
-        Arc::clone(&metrics),
-        Arc::clone(&recorder),
-    ));
+    let keeper = keeper(&store, upgrade, &metrics)?;
+    let on = Targets { live, metrics, recorder, keeper };
     let prefix = u64::from_le_bytes(random()?);
-    let shared =
-        Shared::new(Arc::clone(&live), Arc::clone(&recorder), Arc::clone(&metrics), prefix);
-    let last_records = Arc::clone(&recorder);
+    let shared = Arc::new(Shared::new(&on, prefix));
+    let admin_parts = AdminParts {
+        live: Arc::clone(&on.live),
+        recorder: Arc::clone(&on.recorder),
+        metrics: Arc::clone(&on.metrics),
+        keeper: Arc::clone(&on.keeper),
+        draining: Arc::clone(&shared.draining),
+        reloader: Arc::new(Reloader::new(source, on)),
+    };
+    let reloading = Reloading { reloader: Arc::clone(&admin_parts.reloader), watch };
+    let (last_records, last_entries) =
+        (Arc::clone(&admin_parts.recorder), Arc::clone(&admin_parts.keeper));
     let leave: Leave = Arc::new(move || {
         last_records.stop();
+        last_entries.stop();
         demo::clean_up();
         std::process::exit(0)
     });
     let admin = Admin {
         address: settings.admin,
         listener: Mutex::new(admin_listener),
-        parts: Arc::new(AdminParts {
-            live,
-            reloader: Arc::clone(&reloader),
-            recorder,
-            metrics,
-            draining: Arc::clone(&shared.draining),
-        }),
+        parts: Arc::new(admin_parts),
         handing_over: Arc::default(),
     };
-    let shared = Arc::new(shared);
-    let reloading = Reloading { reloader, watch };
     tracing::info!(listen = ?settings.listen, admin = %settings.admin, "weir is up");
     server::run(&settings, Parts { shared, admin, reloading, leave, upgrade })
+}
+
+/// Opens the ledger and starts its scribe. A process that takes over from another one shares the ledger
+/// with it until that one has settled everything.
+fn keeper(
+    store: &snapshot::Store,
+    upgrade: bool,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Bookkeeper>, String> {
+    let opening = if upgrade { Opening::TakeOver } else { Opening::Own };
+    let refused = |error: StoreError| format!("store: {error}");
+    let mut store = SqliteStore::open(&store.path, store.synchronous, opening).map_err(refused)?;
+    let mut saved = store.open_epoch().map_err(refused)?;
+    if upgrade {
+        // The process before this one may still open accounts for sessions; their numbers are its own.
+        saved.next_account.0 = saved.next_account.0.saturating_add(HANDOVER_ACCOUNTS);
+    }
+    let book = Book::restore(saved);
+    let keeper = Arc::new(Bookkeeper::new(book, Arc::clone(metrics)));
+    keeper
+        .start(Box::new(store))
+        .map_err(|error| format!("the ledger's thread cannot start: {error}"))?;
+    Ok(keeper)
 }
 
 /// `weir check`.
@@ -132,15 +155,16 @@ pub fn new_key() -> Result<(), String> {
     Ok(())
 }
 
-/// Where the ledger lies: as `--store` says, or as the configuration does.
+/// Where the ledger lies: the file named, or the one of the configuration.
 ///
 /// # Errors
-/// A text that names no place.
-pub fn ledger_file(_config: PathBuf, store: Option<&str>) -> Result<PathBuf, String> {
-    let text = store.unwrap_or(STORE_DEFAULT);
-    let Place::Sqlite { path, .. } =
-        Place::parse(text).map_err(|error| format!("store: {text} {error}"))?;
-    Ok(path)
+/// Everything that is wrong with the configuration, if that is what is asked.
+pub fn ledger_file(config: PathBuf, file: Option<PathBuf>) -> Result<PathBuf, String> {
+    if let Some(file) = file {
+        return Ok(file);
+    }
+    let snapshot = Source::new(config).read().map_err(|problems| listed(&problems))?;
+    Ok(snapshot.store.path)
 }
 
 /// `weir ledger export`.

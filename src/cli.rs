@@ -89,13 +89,13 @@ struct Ledger {
     #[command(flatten)]
     config: Config,
     /// Where the ledger lies, instead of what the configuration says
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 impl Ledger {
     fn file(self) -> Result<PathBuf, String> {
-        app::ledger_file(self.config.path(), self.store.as_deref())
+        app::ledger_file(self.config.path(), self.file)
     }
 }
 

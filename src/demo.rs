@@ -2,7 +2,7 @@
 //! the lines to try it by hand. Needs no key, no file of the user's and no network.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use loadtest::fetch::{self, Ask, Fetched};
@@ -76,18 +76,21 @@ fn write_configuration(stage: &Stage) -> Result<PathBuf, String> {
     let folder = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
     let path = folder.join("weir.yaml");
     std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&path, configuration(stage)))
+        .and_then(|()| std::fs::write(&path, configuration(stage, &folder)))
         .map_err(|error| format!("{}: {error}", path.display()))?;
     let _ = FOLDER.set(folder);
     Ok(path)
 }
 
-fn configuration(stage: &Stage) -> String {
+fn configuration(stage: &Stage, folder: &Path) -> String {
+    let ledger = folder.join("weir.db");
+    let ledger = ledger.display();
     let Stage { data, admin, openai, anthropic, key, admin_key } = stage;
     format!(
         "server: {{listen: '{data}', admin: '{admin}', grace_seconds: 5}}
 auth: {{agent_keys: ['{key}'], admin_keys: ['{admin_key}']}}
 log: {{access: off}}
+store: 'sqlite:{ledger}?synchronous=normal'
 providers:
   mock-openai: {{dialect: openai, base_url: 'http://{openai}/v1', api_key: mock-openai-credential}}
   mock-anthropic: {{dialect: anthropic, base_url: 'http://{anthropic}', api_key: mock-anthropic-credential}}

@@ -57,7 +57,9 @@ impl Caller {
             Access::Open => Ok(()),
             Access::Local if self.is_local || admin => Ok(()),
             Access::Admin if admin => Ok(()),
-            Access::Local | Access::Admin => Err(self.refusal()),
+            // Whose data it may see is decided where the data is.
+            Access::Agent if self.grant.is_some() => Ok(()),
+            Access::Local | Access::Admin | Access::Agent => Err(self.refusal()),
         }
     }
 

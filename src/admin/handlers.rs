@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::admin::money;
 use crate::base::fault::Code;
 use crate::base::limit::SCRAPE_FLUSH_MS;
 use crate::config::current::Current;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
@@ -38,6 +40,8 @@ pub struct Parts {
     pub recorder: Arc<Recorder>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who has money.
+    pub keeper: Arc<Bookkeeper>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -154,6 +158,7 @@ fn checks_json(checks: &[Check]) -> Map<String, Value> {
 /// shows it.
 pub fn metrics(parts: &Parts) -> Result<String, Refusal> {
     parts.recorder.flush(Stage::Counted, Duration::from_millis(SCRAPE_FLUSH_MS));
+    money::show(parts);
     parts.metrics.render().map_err(|error| Refusal::new(Code::Internal, error.to_string()))
 }
 
@@ -164,7 +169,12 @@ pub fn status(parts: &Parts) -> Status {
     let enabled = snapshot.providers.iter().filter(|provider| provider.enabled);
     let now_ms = parts.live.now_ms();
     Status {
-        checks: vec![config_check(parts), recorder_check(parts), drain_check(parts)],
+        checks: vec![
+            config_check(parts),
+            recorder_check(parts),
+            ledger_check(parts),
+            drain_check(parts),
+        ],
         providers: enabled.map(|provider| provider_check(&current, provider, now_ms)).collect(),
         config_version: snapshot.version,
         uptime_seconds: parts.live.uptime_seconds(),
@@ -184,6 +194,10 @@ fn config_check(parts: &Parts) -> Check {
 
 fn recorder_check(parts: &Parts) -> Check {
     Check { name: "recorder".to_owned(), error: parts.recorder.condition().error }
+}
+
+fn ledger_check(parts: &Parts) -> Check {
+    Check { name: "ledger".to_owned(), error: parts.keeper.trouble() }
 }
 
 fn drain_check(parts: &Parts) -> Check {
@@ -268,8 +282,13 @@ pub(crate) mod sample {
     //! A gateway without sockets, for tests of this room.
 
     use super::*;
+    use crate::config::snapshot::Synchronous;
+    use crate::engine::reloader::Targets;
     use crate::engine::source::Source;
     use crate::engine::source::sample::{self, Folder};
+    use crate::ledger::book::Book;
+    use crate::store::Store;
+    use crate::store::sqlite::{Opening, SqliteStore};
     use crate::telemetry::access_log::AccessLog;
 
     pub(crate) fn parts(name: &str) -> (Folder, Arc<Parts>) {
@@ -280,9 +299,20 @@ pub(crate) mod sample {
         let metrics = Arc::new(Metrics::new(VERSION).unwrap());
         let recorder = Arc::new(Recorder::new(metrics.clone(), AccessLog::to_memory().0));
         recorder.start().unwrap();
-        let reloader = Reloader::new(source, live.clone(), metrics.clone(), recorder.clone());
+        let file = folder.path().join("weir.db");
+        let mut store = SqliteStore::open(&file, Synchronous::Normal, Opening::Own).unwrap();
+        let book = Book::restore(store.open_epoch().unwrap());
+        let keeper = Arc::new(Bookkeeper::new(book, metrics.clone()));
+        keeper.start(Box::new(store)).unwrap();
+        let targets = Targets {
+            live: live.clone(),
+            metrics: metrics.clone(),
+            recorder: recorder.clone(),
+            keeper: keeper.clone(),
+        };
+        let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        (folder, Arc::new(Parts { live, reloader, recorder, metrics, draining }))
+        (folder, Arc::new(Parts { live, reloader, recorder, metrics, keeper, draining }))
     }
 }
 

@@ -11,12 +11,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::request::Parts as Head;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, on};
 use axum::serve::IncomingStream;
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
@@ -25,6 +27,7 @@ use tokio::time::timeout;
 use crate::admin::access::Caller;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
+use crate::admin::money::{self, Sight};
 use crate::admin::openapi;
 use crate::admin::routes::{Call, ROUTES, Route};
 use crate::base::fault::Code;
@@ -93,11 +96,12 @@ async fn answer(
     Peer(peer): Peer,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let current = parts.live.load_full();
     let caller = Caller::of(&head.headers, peer.ip(), &current.snapshot.gate)?;
     caller.may(route.access)?;
-    read(body).await?;
+    let body = read(body).await?;
+    let about = About { name: named(&mut head).await?, body, caller };
     Ok(match route.call {
         Call::Health => {
             bytes(200, JSON, handlers::health_body(&current.snapshot, caller.grant.is_some()))
@@ -117,13 +121,50 @@ async fn answer(
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
         }
+        call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
 }
 
-/// Reads a body that no call has a use for yet: to bound it, and to keep the connection in step.
-async fn read(body: Body) -> Result<(), Refusal> {
+/// What a call about money is about.
+struct About {
+    /// The last part of the path, decoded; empty if the route has none.
+    name: String,
+    body: Bytes,
+    caller: Caller,
+}
+
+async fn about_money(call: Call, parts: &Parts, about: &About) -> Result<String, Refusal> {
+    let current = parts.live.load_full();
+    let sight = || Sight::of(about.caller.grant, &current.snapshot);
+    let name = &*about.name;
+    match call {
+        Call::SpendAll => Ok(money::spend_all(&parts.keeper, &sight()?)),
+        Call::Spend => money::spend_one((&parts.keeper, &current.snapshot), &sight()?, name),
+        Call::Budget => money::set_budget(parts, name, &about.body).await,
+        Call::Reset => money::reset(parts, name).await,
+        Call::Freeze => money::set_frozen(parts, name, true).await,
+        Call::Thaw => money::set_frozen(parts, name, false).await,
+        Call::Limbo => money::limbo(parts).await,
+        Call::SettleLimbo => money::settle_limbo(parts, name, &about.body).await,
+        _ => Err(Refusal::new(Code::NotFound, "no such path")),
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let late = |_| Refusal::new(Code::Overloaded, "this took too long, and may still happen");
+    timeout(WORK_TIME, work).await.map_err(late)?
+}
+
+async fn named(head: &mut Head) -> Result<String, Refusal> {
+    let found = RawPathParams::from_request_parts(head, &()).await;
+    let params = found.map_err(|_| Refusal::new(Code::InvalidRequest, "the path is not UTF-8"))?;
+    Ok(params.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default())
+}
+
+/// Reads a body, bounded; also one that no call has a use for, to keep the connection in step.
+async fn read(body: Body) -> Result<Bytes, Refusal> {
     match timeout(WORK_TIME, to_bytes(body, ADMIN_BODY_BYTES_MAX)).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(Refusal::new(Code::BodyTooLarge, "the body is too large or broke off")),
         Err(_) => Err(Refusal::new(Code::RequestTimeout, "the body did not come in time")),
     }
@@ -233,12 +274,20 @@ mod tests {
         }
     }
 
+    fn needs_key(route: &Route) -> bool {
+        matches!(
+            route.access,
+            crate::admin::routes::Access::Admin | crate::admin::routes::Access::Agent
+        )
+    }
+
     #[test]
     fn every_route_of_the_table_is_served_and_described() {
         let stand = stand("table");
         let document = stand.get("/openapi.json").json();
         let paths = document["paths"].as_object().unwrap();
-        for (path, operations) in paths {
+        // Those that are about one agent have tests of their own.
+        for (path, operations) in paths.iter().filter(|(path, _)| !path.contains('{')) {
             for method in operations.as_object().unwrap().keys() {
                 let line = format!("{} {path}", method.to_uppercase());
                 let answer =
@@ -249,7 +298,7 @@ mod tests {
         }
         for route in ROUTES {
             assert!(paths[route.path][route.method.name()].is_object(), "{}", route.path);
-            if route.method == Method::Get {
+            if route.method == Method::Get && !needs_key(route) {
                 let head = stand.send(&format!("HEAD {}", route.path), "", "");
                 assert_eq!((head.status, &*head.body), (200, ""), "{}", route.path);
             }

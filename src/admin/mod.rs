@@ -7,5 +7,6 @@ pub mod access;
 pub mod handlers;
 pub mod http;
 pub mod listener;
+pub mod money;
 pub mod openapi;
 pub mod routes;

@@ -30,14 +30,26 @@ fn operation(route: &Route) -> Value {
         Access::Open => json!([]),
         // The empty object says that nothing is needed: from this machine.
         Access::Local => json!([{}, {"bearer": []}, {"key": []}]),
-        Access::Admin => json!([{"bearer": []}, {"key": []}]),
+        Access::Admin | Access::Agent => json!([{"bearer": []}, {"key": []}]),
     };
     if route.access != Access::Open {
         let refusal = |status, meaning| reply(&Reply { status, meaning, schema: Some("Error") });
         replies.insert("401".to_owned(), refusal(401, "No key, or an unknown one."));
         replies.insert("403".to_owned(), refusal(403, "A key, but not an admin key."));
     }
-    json!({"summary": route.summary, "security": security, "responses": replies})
+    let mut operation =
+        json!({"summary": route.summary, "security": security, "responses": replies});
+    if let Some(name) = parameter(route.path) {
+        let schema = json!({"type": "string"});
+        operation["parameters"] =
+            json!([{"name": name, "in": "path", "required": true, "schema": schema}]);
+    }
+    operation
+}
+
+/// The name of the one parameter that a path may have.
+fn parameter(path: &str) -> Option<&str> {
+    path.split_once('{')?.1.strip_suffix('}')
 }
 
 fn reply(reply: &Reply) -> Value {
@@ -99,8 +111,45 @@ fn schemas() -> Value {
             ],
             &[],
         ),
+        "Account": account(&[]),
+        "Accounts": json!({
+            "type": "object",
+            "additionalProperties": {"$ref": "#/components/schemas/Account"},
+        }),
+        "Changed": account(&[("status", text())]),
+        "Limbo": object(
+            &[("count", number()), ("total", usd()), ("holds", json!({"type": "array"}))],
+            &[],
+        ),
+        "Refunded": object(&[("status", text()), ("hold", text()), ("refunded", usd())], &[]),
         "Error": object(&[("error", error_schema())], &[]),
     })
+}
+
+/// An amount in USD: a decimal with up to 9 digits after the point.
+fn usd() -> Value {
+    json!({"type": ["number", "null"]})
+}
+
+/// How an account stands (S0-15).
+fn account(more: &[(&str, Value)]) -> Value {
+    let text = || json!({"type": "string"});
+    let time = || json!({"type": ["string", "null"], "format": "date-time"});
+    let yes_or_no = || json!({"type": "boolean"});
+    let own = [
+        ("agent_id", text()),
+        ("budget_total", usd()),
+        ("budget_spent", usd()),
+        ("budget_held", usd()),
+        ("budget_remaining", usd()),
+        ("budget_source", json!({"enum": ["local", "console"]})),
+        ("period", text()),
+        ("period_reset", time()),
+        ("period_ends", time()),
+        ("hard_cap", yes_or_no()),
+        ("frozen", yes_or_no()),
+    ];
+    object(&[more, &own].concat(), &[])
 }
 
 fn error_schema() -> Value {

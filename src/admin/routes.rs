@@ -12,6 +12,8 @@ pub enum Access {
     Local,
     /// An admin key.
     Admin,
+    /// An admin key, or a key that is bound to one agent.
+    Agent,
 }
 
 /// What a route does: one handler each.
@@ -29,6 +31,22 @@ pub enum Call {
     Status,
     /// Reload of the configuration.
     Reload,
+    /// Every account that the caller may see.
+    SpendAll,
+    /// One account.
+    Spend,
+    /// Another limit, or what counts as spent.
+    Budget,
+    /// Nothing counts as spent.
+    Reset,
+    /// Nothing is admitted.
+    Freeze,
+    /// It is again.
+    Thaw,
+    /// Holds that nobody knows the end of.
+    Limbo,
+    /// What one of them came to.
+    SettleLimbo,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -103,6 +121,29 @@ const RELOAD: &[Reply] = &[
     reply(200, "The configuration is in force.", "Reloaded"),
     reply(422, "It has problems, all listed, and the old one stays in force.", "Error"),
 ];
+const SPEND_ALL: &[Reply] =
+    &[reply(200, "Accounts by name: agents by id, others as `fleet` and `team:NAME`.", "Accounts")];
+const SPEND: &[Reply] = &[reply(200, "How the account stands.", "Account"), NO_AGENT];
+const CHANGED: &[Reply] = &[
+    reply(200, "Done, and durable; how the account stands now.", "Changed"),
+    NO_AGENT,
+    reply(400, "The body makes no sense; the field is named.", "Error"),
+    NOT_DURABLE,
+];
+const FROZEN: &[Reply] = &[
+    reply(200, "Done, and durable; how the account stands now.", "Changed"),
+    NO_AGENT,
+    NOT_DURABLE,
+];
+const LIMBO: &[Reply] = &[reply(200, "The oldest first.", "Limbo"), NOT_DURABLE];
+const LIMBO_SETTLED: &[Reply] = &[
+    reply(200, "Done, and durable.", "Refunded"),
+    reply(400, "The body makes no sense; the field is named.", "Error"),
+    reply(404, "No such hold is in limbo.", "Error"),
+    NOT_DURABLE,
+];
+const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
+const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const METRICS: &[Reply] =
     &[Reply { status: 200, meaning: "Metrics in the Prometheus text format.", schema: None }];
 const OPEN_API: &[Reply] = &[reply(200, "The description of this API.", "Document")];
@@ -117,14 +158,15 @@ pub const ROUTES: &[Route] = &[
     get("/metrics", Access::Open, Call::Metrics, ("Metrics for Prometheus", METRICS)),
     get("/status", Access::Local, Call::Status, ("Condition of every part", STATUS)),
     get("/openapi.json", Access::Open, Call::OpenApi, ("Description of this API", OPEN_API)),
-    Route {
-        method: Method::Post,
-        path: "/api/reload",
-        access: Access::Admin,
-        call: Call::Reload,
-        summary: "Read the configuration anew, all or nothing",
-        replies: RELOAD,
-    },
+    get("/api/spend", Access::Agent, Call::SpendAll, ("Spend of all agents", SPEND_ALL)),
+    get("/api/spend/{agent}", Access::Agent, Call::Spend, ("Spend of one agent", SPEND)),
+    get("/api/limbo", Access::Admin, Call::Limbo, ("Holds of unknown outcome", LIMBO)),
+    post("/api/reload", Call::Reload, ("Read the configuration anew, all or nothing", RELOAD)),
+    post("/api/budget/{agent}", Call::Budget, ("Set limit or spend of an agent", CHANGED)),
+    post("/api/reset/{agent}", Call::Reset, ("Set the spend of an agent to nothing", FROZEN)),
+    post("/api/freeze/{agent}", Call::Freeze, ("Stop an agent, a team or the fleet", FROZEN)),
+    post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
+    post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 
 const fn reply(status: u16, meaning: &'static str, schema: &'static str) -> Reply {
@@ -138,4 +180,12 @@ const fn get(
     (summary, replies): (&'static str, &'static [Reply]),
 ) -> Route {
     Route { method: Method::Get, path, access, call, summary, replies }
+}
+
+const fn post(
+    path: &'static str,
+    call: Call,
+    (summary, replies): (&'static str, &'static [Reply]),
+) -> Route {
+    Route { method: Method::Post, path, access: Access::Admin, call, summary, replies }
 }

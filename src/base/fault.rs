@@ -18,6 +18,10 @@ pub enum Code {
     MissingKey,
     /// 401: the key is not ours.
     InvalidKey,
+    /// 402: the budget does not allow it, now or until the next period (S0-09).
+    BudgetExhausted,
+    /// 403: a path whose cost cannot be metered, for an agent under a hard cap.
+    UnmeteredPath,
     /// 403: the key is bound to another agent, or the agent may not do this.
     AgentForbidden,
     /// 404: no such model, and no wildcard takes it.
@@ -59,6 +63,8 @@ impl Code {
             Self::UnknownAgent => "unknown_agent",
             Self::MissingKey => "missing_key",
             Self::InvalidKey => "invalid_key",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::UnmeteredPath => "unmetered_path",
             Self::AgentForbidden => "agent_forbidden",
             Self::ModelNotFound => "model_not_found",
             Self::NotFound => "not_found",
@@ -82,7 +88,8 @@ impl Code {
         match self {
             Self::InvalidJson | Self::InvalidRequest | Self::UnknownAgent => 400,
             Self::MissingKey | Self::InvalidKey => 401,
-            Self::AgentForbidden => 403,
+            Self::BudgetExhausted => 402,
+            Self::AgentForbidden | Self::UnmeteredPath => 403,
             Self::ModelNotFound | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,

@@ -173,3 +173,29 @@ pub const STORE_WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Broken places that `weir ledger verify` lists; more are only counted.
 pub const VERIFY_FOUND_MAX: usize = 100;
+
+/// Entries that may wait for the ledger's store. With more no hold is placed, because the store stands
+/// still; at some 200 bytes each this is 13 MiB.
+pub const LEDGER_QUEUE_MAX: usize = 64 * 1024;
+
+/// Milliseconds that a settlement waits for others to share its transaction. Nobody waits for it; until it
+/// is durable, a loss of the process counts its hold as spent.
+pub const LEDGER_LINGER_MS: u64 = 20;
+
+/// Milliseconds between two tries of a transaction that has failed.
+pub const LEDGER_RETRY_MS: u64 = 500;
+
+/// Milliseconds between two looks at a ledger that another process still uses: the one that is handing
+/// over to this one.
+pub const LEDGER_WATCH_MS: u64 = 200;
+
+/// Alerts that wait for a web hook. Levels change a few times a day; more than this means that nobody
+/// takes them.
+pub const ALERTS_WAITING_MAX: usize = 64;
+
+/// Holds in limbo that one answer of the control API lists, oldest first.
+pub const LIMBO_LISTED_MAX: usize = 1_000;
+
+/// Numbers of accounts that a process leaves free for the sessions which the one that it takes over from
+/// may still open. That one takes no new connections any more; a number used twice would stop the ledger.
+pub const HANDOVER_ACCOUNTS: u32 = 65_536;

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::base::limit::WATCH_INTERVAL_MS;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::source::{Source, Stamp};
@@ -28,11 +29,21 @@ use crate::telemetry::metrics::Metrics;
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// The parts that a reload touches.
+pub struct Targets {
+    /// What is in force.
+    pub live: Arc<Live>,
+    /// Whose labels are configured names.
+    pub metrics: Arc<Metrics>,
+    /// Whose log may lie elsewhere.
+    pub recorder: Arc<Recorder>,
+    /// Whose accounts are configured.
+    pub keeper: Arc<Bookkeeper>,
+}
+
+/// What reloads.
 pub struct Reloader {
     source: Source,
-    live: Arc<Live>,
-    metrics: Arc<Metrics>,
-    recorder: Arc<Recorder>,
+    on: Targets,
     /// Held through a reload, so that two of them cannot cross; holds what the last one failed with.
     last_failure: Mutex<Vec<Problem>>,
 }
@@ -74,14 +85,11 @@ pub struct Reloaded {
 
 impl Reloader {
     /// A reloader of what is in force in `live`, read from `source`.
-    pub fn new(
-        source: Source,
-        live: Arc<Live>,
-        metrics: Arc<Metrics>,
-        recorder: Arc<Recorder>,
-    ) -> Self {
-        metrics.set_names(Names::of(&live.load().snapshot));
-        Self { source, live, metrics, recorder, last_failure: Mutex::default() }
+    pub fn new(source: Source, on: Targets) -> Self {
+        let current = on.live.load_full();
+        on.metrics.set_names(Names::of(&current.snapshot));
+        on.keeper.configure(&current.snapshot.budgets);
+        Self { source, on, last_failure: Mutex::default() }
     }
 
     /// Reads the configuration and puts it in force, or says everything that is wrong with it.
@@ -89,7 +97,7 @@ impl Reloader {
     pub fn reload(&self, trigger: Trigger) -> Result<Reloaded, Vec<Problem>> {
         let mut last_failure = self.last_failure.lock();
         let result = self.replace();
-        self.metrics.config_reloaded(result.is_ok());
+        self.on.metrics.config_reloaded(result.is_ok());
         match &result {
             Ok(reloaded) => {
                 last_failure.clear();
@@ -140,8 +148,8 @@ impl Reloader {
 
     /// A SIGHUP is also how log rotation says that it has moved the file away.
     fn reopen_log(&self) {
-        match AccessLog::open(&self.live.load().snapshot.log.access) {
-            Ok(log) => self.recorder.replace_log(log),
+        match AccessLog::open(&self.on.live.load().snapshot.log.access) {
+            Ok(log) => self.on.recorder.replace_log(log),
             Err(error) => tracing::error!(%error, "the access log cannot be opened again"),
         }
     }
@@ -168,7 +176,7 @@ impl Reloader {
 
     fn replace(&self) -> Result<Reloaded, Vec<Problem>> {
         let snapshot = self.source.read()?;
-        let old = self.live.load_full();
+        let old = self.on.live.load_full();
         let changes = changes(&old.snapshot, &snapshot);
         let mut warnings = needs_restart(&old.snapshot, &snapshot);
         warnings.extend(snapshot.warnings.iter().cloned());
@@ -176,10 +184,12 @@ impl Reloader {
         let log = if old.snapshot.log == snapshot.log { None } else { Some(open_log(&snapshot)?) };
         let agents = snapshot.gate.agents.all().iter().map(|agent| agent.id.clone()).collect();
         let names = Names::of(&snapshot);
-        let version = self.live.replace(snapshot);
-        self.metrics.set_names(names);
+        // Accounts first: a request that sees the new agents must find theirs.
+        self.on.keeper.configure(&snapshot.budgets);
+        let version = self.on.live.replace(snapshot);
+        self.on.metrics.set_names(names);
         if let Some(log) = log {
-            self.recorder.replace_log(log);
+            self.on.recorder.replace_log(log);
         }
         Ok(Reloaded { version, agents, changes, warnings })
     }
@@ -245,6 +255,8 @@ mod tests {
     use super::*;
     use crate::engine::recorder::Stage;
     use crate::engine::source::sample::{self, Folder};
+    use crate::ledger::book::Book;
+    use crate::ledger::saved::Saved;
     use crate::telemetry::sample as records;
 
     struct Stand {
@@ -260,11 +272,13 @@ mod tests {
         let metrics = Arc::new(Metrics::new("0").unwrap());
         let log = AccessLog::to_memory().0;
         let recorder = Arc::new(Recorder::new(metrics.clone(), log));
-        Stand { folder, reloader: Arc::new(Reloader::new(source, live, metrics, recorder)) }
+        let keeper = Arc::new(Bookkeeper::new(Book::restore(Saved::default()), metrics.clone()));
+        let on = Targets { live, metrics, recorder, keeper };
+        Stand { folder, reloader: Arc::new(Reloader::new(source, on)) }
     }
 
     fn page(reloader: &Reloader) -> String {
-        reloader.metrics.render().unwrap()
+        reloader.on.metrics.render().unwrap()
     }
 
     #[test]
@@ -277,7 +291,7 @@ mod tests {
         assert_eq!(reloaded.changes, ["models: +two -one"]);
         assert_eq!(reloaded.warnings[0], "server.threads: changed, but needs a restart");
         assert_eq!(reloaded.warnings[1], "store: changed, but needs a restart");
-        assert_eq!(&*reloader.live.load().snapshot.catalog.models()[0].id, "two");
+        assert_eq!(&*reloader.on.live.load().snapshot.catalog.models()[0].id, "two");
         assert!(page(&reloader).contains("weir_config_reloads_total{result=\"success\"} 1"));
     }
 
@@ -288,7 +302,7 @@ mod tests {
         let problems = reloader.reload(Trigger::Admin).unwrap_err();
         assert!(problems.len() > 1, "every problem: {problems:?}");
         assert_eq!(reloader.last_failure(), problems);
-        assert_eq!(reloader.live.load().snapshot.version, 1);
+        assert_eq!(reloader.on.live.load().snapshot.version, 1);
         assert!(page(&reloader).contains("weir_config_reloads_total{result=\"failure\"} 1"));
         folder.write("weir.yaml", &sample::yaml("one"));
         reloader.reload(Trigger::Admin).unwrap();
@@ -305,9 +319,9 @@ mod tests {
         assert_eq!(problems[0].path, "log.access");
         folder.write("weir.yaml", &with_log(&lines.display().to_string()));
         reloader.reload(Trigger::Admin).unwrap();
-        reloader.recorder.start().unwrap();
-        reloader.recorder.send(records::record());
-        assert!(reloader.recorder.flush(Stage::Logged, Duration::from_secs(5)));
+        reloader.on.recorder.start().unwrap();
+        reloader.on.recorder.send(records::record());
+        assert!(reloader.on.recorder.flush(Stage::Logged, Duration::from_secs(5)));
         assert_eq!(std::fs::read_to_string(lines).unwrap().lines().count(), 1);
     }
 
@@ -318,16 +332,16 @@ mod tests {
         let log = format!("{}log: {{access: \"{}\"}}\n", sample::yaml("one"), lines.display());
         folder.write("weir.yaml", &log);
         reloader.reload(Trigger::Admin).unwrap();
-        reloader.recorder.start().unwrap();
+        reloader.on.recorder.start().unwrap();
         for moved in ["old.jsonl", "older.jsonl"] {
-            reloader.recorder.send(records::record());
-            assert!(reloader.recorder.flush(Stage::Logged, Duration::from_secs(5)));
+            reloader.on.recorder.send(records::record());
+            assert!(reloader.on.recorder.flush(Stage::Logged, Duration::from_secs(5)));
             std::fs::rename(&lines, folder.0.join(moved)).unwrap();
             reloader.clone().on_signal().await;
         }
         assert!(lines.exists());
         let old = std::fs::read_to_string(folder.0.join("old.jsonl")).unwrap();
-        assert_eq!((old.lines().count(), reloader.live.load().snapshot.version), (1, 4));
+        assert_eq!((old.lines().count(), reloader.on.live.load().snapshot.version), (1, 4));
     }
 
     #[tokio::test]
@@ -339,12 +353,12 @@ mod tests {
         }));
         folder.write("weir.yaml", &sample::yaml("two"));
         for _ in 0..100 {
-            if reloader.live.load().snapshot.version == 2 {
+            if reloader.on.live.load().snapshot.version == 2 {
                 break;
             }
             sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(reloader.live.load().snapshot.version, 2);
+        assert_eq!(reloader.on.live.load().snapshot.version, 2);
         stop.send(()).unwrap();
         running.await.unwrap().unwrap();
     }

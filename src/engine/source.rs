@@ -169,6 +169,10 @@ pub(crate) mod sample {
             Self(path)
         }
 
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+
         pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
             let path = self.0.join(name);
             fs::write(&path, text).unwrap();

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
+use crate::base::money::NanoUsd;
 use crate::base::surface::Surface;
 use crate::config::catalog::Model;
 use crate::dialect::notice::{self, ChunkFrame, Notice, NoticeMode};
@@ -92,11 +93,16 @@ pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> 
     {
         headers.push(("x-gateway-provider", provider));
     }
-    headers.push(("x-gateway-attempt-count", HeaderValue::from(exchange.tried)));
+    headers.push(("x-gateway-attempt-count", HeaderValue::from(exchange.attempts_made())));
     let switched = if exchange.switched() { "1" } else { "0" };
     headers.push(("x-gateway-switched", HeaderValue::from_static(switched)));
     if let Some(id) = text(&exchange.id.to_string()) {
         headers.push(("x-gateway-request-id", id));
+    }
+    if let Some(left) =
+        exchange.grant.as_ref().and_then(|grant| text(&grant.remaining?.to_string()))
+    {
+        headers.push(("x-gateway-budget-remaining-usd", left));
     }
     headers
 }
@@ -110,6 +116,12 @@ impl Exchange {
         }
     }
 
+    /// How many requests went to providers, the present one among them.
+    fn attempts_made(&self) -> usize {
+        let running = self.current.as_ref().is_some_and(|current| !current.recorded);
+        self.attempts.len() + usize::from(running)
+    }
+
     /// The facts of the switch, if there was one.
     fn switch(&self) -> Option<Notice<'_>> {
         if !self.switched() {
@@ -120,11 +132,16 @@ impl Exchange {
         Some(Notice {
             from_model: &from.id,
             to_model: &to.id,
-            // An endpoint that rests was not asked; 503 says what it would have said.
-            trigger_status: self.trigger_status.unwrap_or(503),
+            // An endpoint that rests was not asked; 503 says what it would have said. One that was passed
+            // over for its price was refused by us.
+            trigger_status: self.trigger_status.unwrap_or(if self.refusal.is_some() {
+                402
+            } else {
+                503
+            }),
             from_route: &from.provider.name,
             to_route: &to.provider.name,
-            attempts: self.tried,
+            attempts: self.attempts_made(),
         })
     }
 
@@ -138,6 +155,7 @@ impl Exchange {
             && self.around.snapshot.routing.retry.judge(Reply::CodeInside(code), true)
                 == Verdict::Next
         {
+            self.failed_bill = facts.usage.is_some().then(|| settle::of_answer(self, &facts));
             self.keep_failed(body);
             self.rest_endpoint(now, None);
             self.record_attempt(Outcome::ErrorInside, now, code);
@@ -190,12 +208,16 @@ impl Exchange {
         members
     }
 
-    /// The object of S0-11, as far as it is known without budgets.
+    /// The object of S0-11.
     fn push_metadata(&self, out: &mut Vec<u8>, bill: &settle::Bill) {
         out.extend_from_slice(b"{\"agent_id\":");
         quote_into(&self.asked.principal.agent.id, out);
         out.extend_from_slice(b",\"cost\":");
         out.extend_from_slice(bill.cost.to_string().as_bytes());
+        if let Some(left) = self.left_after(bill) {
+            out.extend_from_slice(b",\"budget_remaining\":");
+            out.extend_from_slice(left.to_string().as_bytes());
+        }
         out.extend_from_slice(b",\"original_model\":");
         quote_into(self.asked.model().unwrap_or_default(), out);
         out.extend_from_slice(b",\"model\":");
@@ -209,6 +231,13 @@ impl Exchange {
             quote_into(self.shown_id(model), out);
         }
         out.extend_from_slice(b"]}");
+    }
+
+    /// What is left when the hold has become the cost.
+    fn left_after(&self, bill: &settle::Bill) -> Option<NanoUsd> {
+        let grant = self.grant.as_ref()?;
+        let left = grant.remaining?.0.saturating_add(grant.amount.0).saturating_sub(bill.cost.0);
+        Some(NanoUsd(left))
     }
 
     /// What a client calls that model: under a wildcard, the name that it sent itself.

@@ -3,7 +3,8 @@
 //! An `Exchange` is made of what the client asked for and a plan. The proxy then drives it, and does
 //! with sockets what each answer says:
 //!
-//! 1. `next_attempt` -> the request to send, or nothing when all candidates have been tried;
+//! 1. `next_candidate` -> what must be held before it may be asked, or nothing when all have had their
+//!    turn; `attempt` -> the request to send, within what was granted;
 //! 2. `on_header` -> relay the answer, try the next candidate, or refuse;
 //! 3. `on_body` -> what the client gets of each piece, or that the answer is a failure after all;
 //! 4. `on_failure` -> whether a broken attempt is followed by another;
@@ -17,6 +18,7 @@ pub mod asked;
 pub mod headers;
 pub mod models;
 pub mod path;
+pub mod purse;
 pub mod relay;
 pub mod rewrite;
 pub mod route;
@@ -34,13 +36,16 @@ use crate::config::current::Current;
 use crate::config::snapshot::Snapshot;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::asked::Asked;
+use crate::exchange::purse::{Next, Purse};
 use crate::exchange::relay::{Kind, Orders, Relay, Step};
-use crate::exchange::rewrite::Attempt;
+use crate::exchange::rewrite::{Attempt, Carrier, Within};
 use crate::exchange::route::{Candidate, Plan};
 use crate::exchange::settle::Bill;
+use crate::ledger::hold::Grant;
 use crate::record::{AttemptRecord, Outcome};
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::{self, Reply, Verdict};
+use crate::wire::weigh::Weight;
 
 /// A reading of the clocks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +98,16 @@ pub struct Exchange {
     failed: Option<FailedAnswer>,
     relay: Option<Relay>,
     bill: Option<Bill>,
+    /// Who pays; `None` where nobody counts.
+    purse: Option<Purse>,
+    /// The body, weighed for the worst case.
+    weight: Option<Weight>,
+    /// What is held for the current attempt.
+    grant: Option<Grant>,
+    /// Why the first candidate that was passed over could not be asked.
+    refusal: Option<Fault>,
+    /// What a failed answer reported as consumed.
+    failed_bill: Option<Bill>,
 }
 
 /// The attempt that runs.
@@ -125,7 +140,24 @@ impl Exchange {
             failed: None,
             relay: None,
             bill: None,
+            purse: None,
+            weight: None,
+            grant: None,
+            refusal: None,
+            failed_bill: None,
         }
+    }
+
+    /// The same exchange, paid by `purse`.
+    #[must_use]
+    pub fn paid_by(mut self, purse: Option<Purse>) -> Self {
+        self.purse = purse;
+        self
+    }
+
+    /// Who pays.
+    pub const fn purse(&self) -> Option<&Purse> {
+        self.purse.as_ref()
     }
 
     /// What was asked.
@@ -148,39 +180,67 @@ impl Exchange {
         self.tried < self.plan.candidates.len()
     }
 
-    /// The request to the next candidate; `None` when all have been asked.
+    /// The next candidate that may be asked; `None` when all have had their turn. What it wants to have
+    /// held must be granted before `attempt`.
+    ///
+    /// # Errors
+    /// `internal`, if the plan does not fit the catalog.
+    pub fn next_candidate(&mut self, now: Now) -> Result<Option<Next>, Fault> {
+        while let Some(candidate) = self.plan.candidates.get(self.tried).cloned() {
+            self.tried += 1;
+            self.relay = None;
+            self.grant = None;
+            self.failed_bill = None;
+            let provider = match (&candidate, self.model_of(&candidate)) {
+                (Candidate::Provider(provider), _) => Arc::clone(provider),
+                (Candidate::Model(_), Some(model)) => Arc::clone(&model.provider),
+                (Candidate::Model(_), None) => {
+                    return Err(Fault::new(Code::Internal, "a model is missing from the catalog"));
+                }
+            };
+            self.current = Some(Running {
+                candidate,
+                provider,
+                own_credential: false,
+                asks_usage: false,
+                started_us: now.us,
+                status: 0,
+                headers: Vec::new(),
+                recorded: false,
+                length_announced: false,
+            });
+            match self.order() {
+                Ok(hold) => return Ok(Some(Next { hold })),
+                Err(fault) => self.pass_over(fault),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The request to the current candidate, within what was granted for it.
     ///
     /// # Errors
     /// `internal`, if the request cannot be built.
-    pub fn next_attempt(&mut self, now: Now) -> Result<Option<Attempt>, Fault> {
-        let Some(candidate) = self.plan.candidates.get(self.tried).cloned() else {
-            return Ok(None);
+    pub fn attempt(&mut self, grant: Option<Grant>) -> Result<Attempt, Fault> {
+        self.grant = grant;
+        let Some(current) = &self.current else {
+            return Err(Fault::new(Code::Internal, "no candidate has its turn"));
         };
-        self.tried += 1;
-        self.relay = None;
-        let model = self.model_of(&candidate);
-        let provider = match (&candidate, model) {
-            (Candidate::Provider(provider), _) => Arc::clone(provider),
-            (Candidate::Model(_), Some(model)) => Arc::clone(&model.provider),
-            (Candidate::Model(_), None) => {
-                return Err(Fault::new(Code::Internal, "a model is missing from the catalog"));
-            }
-        };
+        let provider = Arc::clone(&current.provider);
         let with_theirs = self.plan.credential_for == Some(provider.index);
-        let models = self.models_at(&provider, model);
-        let attempt = rewrite::attempt(&self.asked, &provider, &models, with_theirs)?;
-        self.current = Some(Running {
-            candidate,
-            provider,
-            own_credential: attempt.own_credential,
-            asks_usage: attempt.asks_usage,
-            started_us: now.us,
-            status: 0,
-            headers: Vec::new(),
-            recorded: false,
-            length_announced: false,
+        let models = self.models_at(&provider, self.current_model());
+        let within = self.grant.as_ref().map(|grant| Within {
+            output_cap: grant.output_cap,
+            price: self.current_model().map(|model| &model.price),
+            weight: self.weight.as_ref(),
         });
-        Ok(Some(attempt))
+        let attempt =
+            rewrite::attempt(&self.asked, &models, &Carrier { provider, with_theirs, within })?;
+        if let Some(current) = &mut self.current {
+            current.own_credential = attempt.own_credential;
+            current.asks_usage = attempt.asks_usage;
+        }
+        Ok(attempt)
     }
 
     /// Judges the header of the current attempt's answer. `head_only` says that no body will follow.
@@ -284,6 +344,9 @@ impl Exchange {
     pub fn conclude(&mut self) -> Conclusion {
         if let Some(answer) = self.failed.take() {
             return Conclusion::Answer(answer);
+        }
+        if let Some(fault) = self.refusal.take().filter(|_| self.attempts.is_empty()) {
+            return Conclusion::Refuse(fault);
         }
         Conclusion::Refuse(answer::unanswered(&self.attempts))
     }
@@ -392,6 +455,9 @@ impl Exchange {
         if let Some(relay) = self.relay.as_mut().filter(|relay| relay.is_returnable()) {
             let body = relay.take_held();
             self.keep_failed(body);
+        }
+        if outcome == Outcome::ErrorInside {
+            self.failed_bill = self.relay.take().and_then(|relay| settle::of_failed(self, relay));
         }
         if outcome == Outcome::ErrorInside {
             self.rest_endpoint(now, None);

@@ -13,10 +13,13 @@ use crate::base::limit::JOIN_BYTES_MAX;
 use crate::base::surface::Surface;
 use crate::config::catalog::Model;
 use crate::exchange::asked::Asked;
-use crate::upstream::provider::Provider;
+use crate::upstream::provider::{OutputCapField, Provider};
+use crate::usage::price::Price;
+use crate::wire::ceiling::{self, CapField, MaxPrice};
 use crate::wire::json;
 use crate::wire::splice::{self, Edit};
 use crate::wire::syntax::Span;
+use crate::wire::weigh::{Tier, Weight};
 
 /// Everything that one upstream request needs.
 #[derive(Clone, Debug)]
@@ -37,19 +40,41 @@ pub struct Attempt {
     pub asks_usage: bool,
 }
 
-/// Builds the attempt at `provider`, for the first of `models` where there is one. The others are
-/// those that the same provider would be asked for next.
+/// Who carries an attempt, and how far it may go.
+#[derive(Clone, Debug)]
+pub struct Carrier<'a> {
+    /// Where it goes.
+    pub provider: Arc<Provider>,
+    /// Whether the client's own credential goes with it.
+    pub with_theirs: bool,
+    /// What was granted for it; `None` where nothing is held.
+    pub within: Option<Within<'a>>,
+}
+
+/// What an attempt must not exceed.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    /// Tokens of each answer.
+    pub output_cap: u64,
+    /// The price that the hold was made for.
+    pub price: Option<&'a Price>,
+    /// What the body weighs.
+    pub weight: Option<&'a Weight>,
+}
+
+/// Builds the attempt at the carrier's provider, for the first of `models` where there is one. The others
+/// are those that the same provider would be asked for next.
 ///
 /// # Errors
 /// `internal` when the edits do not fit the body, which would be our own mistake.
-pub fn attempt(
-    asked: &Asked,
-    provider: &Arc<Provider>,
-    models: &[&Model],
-    client_credential: bool,
-) -> Result<Attempt, Fault> {
+pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Result<Attempt, Fault> {
+    let provider = &carrier.provider;
+    let client_credential = carrier.with_theirs;
     let asks_usage = asks_usage(asked, provider);
     let mut edits = edits(asked, models.first().copied(), asks_usage);
+    if let Some(within) = carrier.within {
+        edits.extend(caps(asked, provider, within));
+    }
     if provider.abilities.native_fallback {
         edits.extend(native_fallback(asked, models));
     }
@@ -92,6 +117,49 @@ fn edits(asked: &Asked, model: Option<&Model>, asks_usage: bool) -> Vec<Edit> {
         edits.extend(splice::ask_for_usage(envelope, &asked.body));
     }
     edits
+}
+
+/// What keeps an attempt within what is held for it: the one cap that its provider reads, the ordinary
+/// service tier, and for `OpenRouter` the price that was reckoned with.
+fn caps(asked: &Asked, provider: &Provider, within: Within<'_>) -> Vec<Edit> {
+    let Some(envelope) = asked.envelope.as_deref() else { return Vec::new() };
+    let mut edits = Vec::new();
+    if let Some(field) = cap_field(asked.surface, provider) {
+        edits.extend(ceiling::set_output_cap(envelope, field, within.output_cap));
+    }
+    if let Some(tier) = within.weight.and_then(|weight| ordinary_tier(provider, weight)) {
+        let quoted = Bytes::from(format!("\"{tier}\""));
+        edits.push(ceiling::set_service_tier(envelope, &quoted));
+    }
+    if let Some(price) = within.price.filter(|_| provider.is_openrouter()) {
+        let dearest = price.long_context.as_ref().map_or(&price.base, |step| &step.rates);
+        let max = MaxPrice {
+            prompt: price.base.input.max(dearest.input),
+            completion: price.base.output.max(dearest.output),
+        };
+        edits.extend(ceiling::set_max_price(envelope, &asked.body, &max));
+    }
+    edits
+}
+
+/// The field by which that provider lets an answer be capped; `None` where there is no output to cap.
+fn cap_field(surface: Surface, provider: &Provider) -> Option<CapField> {
+    match surface {
+        Surface::Chat => Some(match provider.abilities.output_cap_field {
+            OutputCapField::MaxTokens => CapField::MaxTokens,
+            OutputCapField::MaxCompletionTokens => CapField::MaxCompletionTokens,
+        }),
+        Surface::Completions | Surface::Messages => Some(CapField::MaxTokens),
+        Surface::Responses => Some(CapField::MaxOutputTokens),
+        Surface::Embeddings | Surface::CountTokens | Surface::Other(_) => None,
+    }
+}
+
+/// The service tier to ask for, where the provider has dearer ones and the client leaves the choice to it:
+/// what the choice would cost could not be known before.
+pub fn ordinary_tier(provider: &Provider, weight: &Weight) -> Option<&'static str> {
+    let open = matches!(weight.service_tier, None | Some(Tier::Auto));
+    provider.ordinary_tier().filter(|_| open)
 }
 
 /// The fallback that `OpenRouter` does itself (S0-04): the models in order, unless the client sends a
@@ -170,11 +238,15 @@ models:
         ids.iter().map(by_id).collect()
     }
 
+    fn carrier(models: &[&Model]) -> Carrier<'static> {
+        let provider = Arc::clone(&models[0].provider);
+        Carrier { provider, with_theirs: false, within: None }
+    }
+
     fn sent(body: &str, ids: &[&str]) -> (Attempt, Value) {
         let snapshot = snapshot();
         let models = models(&snapshot.catalog, ids);
-        let attempt =
-            attempt(&asked(&snapshot, body), &models[0].provider, &models, false).unwrap();
+        let attempt = attempt(&asked(&snapshot, body), &models, &carrier(&models)).unwrap();
         let whole = attempt.segments.concat();
         assert_eq!(whole.len(), attempt.length);
         (attempt, serde_json::from_slice(&whole).unwrap())
@@ -197,7 +269,7 @@ models:
         let snapshot = snapshot();
         let asked = asked(&snapshot, r#"{"model":"same","messages":[]}"#);
         let models = models(&snapshot.catalog, &["same"]);
-        let attempt = attempt(&asked, &models[0].provider, &models, false).unwrap();
+        let attempt = attempt(&asked, &models, &carrier(&models)).unwrap();
         assert_eq!(attempt.segments[0].as_ptr(), asked.body.as_ptr());
         assert!(!attempt.asks_usage);
     }

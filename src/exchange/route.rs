@@ -11,8 +11,11 @@ use crate::config::catalog::{Choice, Model, Via};
 use crate::config::current::Current;
 use crate::config::snapshot::Strategy;
 use crate::exchange::asked::Asked;
+use crate::exchange::purse::Purse;
 use crate::identity::agent::Mode;
+use crate::ledger::level::Level;
 use crate::routing::round_robin::{self, Rotation};
+use crate::routing::tier::{self, Left, Tier};
 use crate::upstream::provider::Provider;
 
 /// One way to have a request answered.
@@ -35,6 +38,8 @@ pub struct Plan {
     pub decision: &'static str,
     /// The client's own credential goes to this provider and to no other (D-07).
     pub credential_for: Option<usize>,
+    /// The place of the tier that the budget allowed, if money chose.
+    pub tier: Option<usize>,
 }
 
 /// What the choice depends on beside the request.
@@ -46,6 +51,8 @@ pub struct Scene<'a> {
     pub rotation: &'a Rotation,
     /// The time, in milliseconds of the clock that the endpoints' rests are counted in.
     pub now_ms: u64,
+    /// Who pays; `None` where nobody counts.
+    pub purse: Option<&'a Purse>,
 }
 
 /// Makes the plan.
@@ -60,6 +67,9 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
         return any_provider(scene, asked);
     }
     let choice = Chooser { scene, asked };
+    if asked.principal.agent.mode == Mode::Budget {
+        return choice.by_budget();
+    }
     match catalog.resolve(name) {
         Choice::Auto => choice.by_strategy(),
         Choice::Model { index, via } => choice.named(index, via),
@@ -112,21 +122,66 @@ impl Chooser<'_> {
         let strategy = self.strategy()?;
         let auto = catalog.auto_candidates(self.asked.surface.dialect()).iter().copied();
         let mut order: Vec<usize> = auto.filter(|&index| self.usable(index)).collect();
+        let tier = self.tier();
+        if let Some((tiers, at)) = &tier {
+            self.keep_tier(&mut order, &tiers[*at]);
+        }
         let start = match strategy {
             Strategy::RoundRobin => self.scene.rotation.next_start(order.len()),
             Strategy::Passthrough => 0,
         };
         order.rotate_left(start);
         for &index in catalog.fallback_default() {
+            let in_tier =
+                tier.as_ref().is_none_or(|(tiers, at)| tiers[*at].models.contains(&index));
+            if in_tier && self.usable(index) && !order.contains(&index) {
+                order.push(index);
+            }
+        }
+        if order.is_empty() {
+            return Err(nobody());
+        }
+        let plan = self.ordered(order, 0, strategy.name());
+        Ok(Plan { tier: tier.map(|(_, at)| at), ..plan })
+    }
+
+    /// The models of the tier that the budget allows, then those of the tiers below: what the best one may
+    /// cost could be more than is left, while a cheaper one still fits.
+    fn by_budget(&self) -> Result<Plan, Fault> {
+        let Some((tiers, at)) = self.tier() else { return Err(nobody()) };
+        let mut order: Vec<usize> = Vec::new();
+        for &index in tiers[at..].iter().flat_map(|tier| &tier.models) {
             if self.usable(index) && !order.contains(&index) {
                 order.push(index);
             }
         }
         if order.is_empty() {
-            let message = "no enabled model answers this path for this agent; name a model";
-            return Err(Fault::new(Code::InvalidRequest, message).param("model"));
+            return Err(nobody());
         }
-        Ok(self.ordered(order, 0, strategy.name()))
+        let plan = self.ordered(order, 0, "budget");
+        Ok(Plan { tier: Some(at), ..plan })
+    }
+
+    /// The agent's tiers and the place of the one that its budget allows now.
+    fn tier(&self) -> Option<(Arc<[Tier]>, usize)> {
+        let snapshot = &self.scene.current.snapshot;
+        let agent = &self.asked.principal.agent;
+        let tiers = Arc::clone(snapshot.budgets.agent(agent.index)?.tiers.as_ref()?);
+        let purse = self.scene.purse?;
+        let Some(room) = &purse.room else { return Some((tiers, 0)) };
+        let left = Left { remaining: room.remaining.0, limit: room.limit.0 };
+        let hysteresis = snapshot.budgets.policy.hysteresis_ppm;
+        let at = tier::choose(&tiers, left, purse.last_tier, hysteresis);
+        let at = (at + usize::from(purse.is_running_away)).min(tiers.len().saturating_sub(1));
+        Some((tiers, at))
+    }
+
+    /// Keeps those of the tier; if none of them is there, the tier's own models take their place.
+    fn keep_tier(&self, order: &mut Vec<usize>, tier: &Tier) {
+        order.retain(|index| tier.models.contains(index));
+        if order.is_empty() {
+            order.extend(tier.models.iter().copied().filter(|&index| self.usable(index)));
+        }
     }
 
     fn strategy(&self) -> Result<Strategy, Fault> {
@@ -143,6 +198,7 @@ impl Chooser<'_> {
 
     fn ordered(&self, order: Vec<usize>, start: usize, decision: &'static str) -> Plan {
         let Scene { current: Current { snapshot, endpoints }, now_ms, .. } = *self.scene;
+        let order = self.within_level(order);
         let first_choice = Candidate::Model(order.first().copied().unwrap_or(0));
         let credential_for = self.credential_for(&order);
         let order: Vec<usize> =
@@ -150,7 +206,33 @@ impl Chooser<'_> {
         let rests = |index| endpoints.is_resting(index, now_ms);
         let order = round_robin::plan(&order, start, snapshot.routing.retry.attempts_max, rests);
         let candidates = order.into_iter().map(Candidate::Model).collect();
-        Plan { candidates, first_choice, decision, credential_for }
+        Plan { candidates, first_choice, decision, credential_for, tier: None }
+    }
+
+    /// What the fleet's level leaves of an order (S1-23): from SOFT on dear models give way to cheaper ones,
+    /// from HARD on only the cheapest are used.
+    fn within_level(&self, order: Vec<usize>) -> Vec<usize> {
+        let fleet = &self.scene.current.snapshot.budgets.fleet;
+        let level = self.scene.purse.map_or(Level::Normal, |purse| purse.level);
+        if level < Level::Soft {
+            return order;
+        }
+        let cheaper = |index: usize| fleet.downgrade.get(index).copied().flatten().unwrap_or(index);
+        let cheapest = |index: &usize| level < Level::Hard || fleet.cheapest.contains(index);
+        let mut kept: Vec<usize> = Vec::with_capacity(order.len());
+        let replaced =
+            order.iter().map(|&index| cheaper(index)).filter(|&index| self.usable(index));
+        for index in replaced.filter(cheapest) {
+            if !kept.contains(&index) {
+                kept.push(index);
+            }
+        }
+        if kept.is_empty() && level >= Level::Hard {
+            kept.extend(fleet.cheapest.iter().copied().filter(|&index| self.usable(index)));
+        }
+        // A fleet without a list of cheapest models, or none that speaks this dialect, goes on as it is:
+        // its hard budget is what stops it.
+        if kept.is_empty() { order } else { kept }
     }
 
     /// The first provider without a key of ours: the only one that sees the client's credential.
@@ -227,7 +309,13 @@ fn any_provider(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
         first_choice: candidate,
         decision: "provider",
         credential_for,
+        tier: None,
     })
+}
+
+fn nobody() -> Fault {
+    let message = "no enabled model answers this path for this agent; name a model";
+    Fault::new(Code::InvalidRequest, message).param("model")
 }
 
 fn not_found(name: &str, close: &[Arc<str>], disabled: bool) -> Fault {

@@ -10,6 +10,9 @@ use crate::config::catalog::{Catalog, Model};
 use crate::dialect::notice::NoticeMode;
 use crate::exchange::relay::{Kind, Relay};
 use crate::exchange::{Exchange, Now};
+use crate::ledger::account::AccountId;
+use crate::ledger::entry::{Reason, Tokens};
+use crate::ledger::hold::{Outcome as Settlement, SpendOrder};
 use crate::record::{End, Outcome, Record, UsageSource};
 use crate::usage::answer::AnswerFacts;
 use crate::usage::count::{Iteration, Usage};
@@ -106,8 +109,20 @@ fn model_by_upstream_id<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a Mode
     catalog.models().iter().find(|model| *model.upstream_id == *name || *model.id == *name)
 }
 
-/// Fills in everything that the exchange knows about its request.
-pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
+/// What a failed answer reported as consumed, where it did: providers that answer with an error and a
+/// usage report charge for it.
+pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
+    if relay.kind() != Kind::Stream {
+        return None;
+    }
+    let outcome = relay.into_outcome()?;
+    let usage = outcome.usage?;
+    Some(exchange.bill_for(&usage, &outcome.iterations))
+}
+
+/// Fills in everything that the exchange knows about its request. The answer is what the ledger is told
+/// of the last attempt.
+pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settlement {
     exchange.close_attempt(record.end, now);
     let kind = exchange.relay.as_ref().map(Relay::kind);
     let bill = exchange.final_bill();
@@ -128,6 +143,93 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) {
     record.usage_source = bill.source;
     record.cost = bill.cost;
     record.table_cost = bill.table_cost;
+    if answered { exchange.settlement(&bill, record) } else { exchange.owed() }
+}
+
+impl Exchange {
+    /// What the ledger is told of the answer that went to the client (budgets.md section 2.5).
+    fn settlement(&self, bill: &Bill, record: &Record) -> Settlement {
+        let failed = record.attempts.last().is_some_and(|last| last.status >= 400);
+        let cut = if record.end == End::ClientGone { Reason::ClientGone } else { Reason::Cut };
+        match bill.source {
+            UsageSource::Exact => cost_of(bill, Reason::Exact),
+            UsageSource::None if failed || !self.is_billed() => {
+                Settlement::Nothing { reason: Reason::Status }
+            }
+            UsageSource::None | UsageSource::Estimated if self.is_strict() => {
+                Settlement::Unknown { reason: cut }
+            }
+            UsageSource::None | UsageSource::Estimated => cost_of(bill, Reason::Estimated),
+        }
+    }
+
+    /// What the ledger is told of an attempt that has failed, before the next one begins or at the end.
+    pub fn owed(&self) -> Settlement {
+        if let Some(bill) = &self.failed_bill {
+            return cost_of(bill, Reason::Exact);
+        }
+        let reason = match self.attempts.last().map(|attempt| attempt.outcome) {
+            Some(Outcome::ConnectFailed) => return Settlement::Nothing { reason: Reason::NotSent },
+            Some(Outcome::RetryStatus | Outcome::AuthFailed) => {
+                return Settlement::Nothing { reason: Reason::Status };
+            }
+            Some(Outcome::ErrorInside) => {
+                return Settlement::Nothing { reason: Reason::ErrorInside };
+            }
+            Some(Outcome::ClientGone) => Reason::ClientGone,
+            Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken) | None => Reason::Cut,
+        };
+        if self.is_strict() {
+            return Settlement::Unknown { reason };
+        }
+        cost_of(&self.estimate(None, 0, 0), Reason::Estimated)
+    }
+
+    /// What a whole JSON answer costs, as soon as it has been read: booked before the client sees its end,
+    /// so that whoever asks for the spend next finds it there.
+    pub fn known_cost(&self) -> Option<Settlement> {
+        let bill = self.bill.as_ref().filter(|bill| bill.source == UsageSource::Exact)?;
+        Some(cost_of(bill, Reason::Exact))
+    }
+
+    fn is_strict(&self) -> bool {
+        self.purse.as_ref().is_some_and(|purse| purse.strict)
+    }
+}
+
+/// What is booked without a hold, where nobody limits the agent.
+pub fn spend_order(
+    record: &Record,
+    settlement: &Settlement,
+    leaf: AccountId,
+    price_version: u64,
+) -> SpendOrder {
+    let (tokens, reason) = match *settlement {
+        Settlement::Cost { tokens, reason, .. } => (tokens, reason),
+        Settlement::Nothing { reason } | Settlement::Unknown { reason } => (None, reason),
+    };
+    SpendOrder {
+        leaf,
+        cost: record.cost,
+        request: record.request_id,
+        attempt: u8::try_from(record.attempts.len()).unwrap_or(u8::MAX),
+        model: record.served_model.clone().unwrap_or_else(|| Arc::clone(&record.requested_model)),
+        price_version,
+        tokens,
+        reason,
+    }
+}
+
+fn cost_of(bill: &Bill, reason: Reason) -> Settlement {
+    let tokens = bill.usage.map(|usage| Tokens {
+        input: usage.input,
+        cache_read: usage.cache_read,
+        cache_write: usage.cache_write,
+        cache_write_1h: usage.cache_write_1h,
+        output: usage.output,
+        reasoning: usage.reasoning,
+    });
+    Settlement::Cost { cost: bill.cost, tokens, reason }
 }
 
 impl Exchange {

@@ -11,7 +11,7 @@ use crate::base::money::NanoUsd;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub u32);
 
-/// The name of an account: `fleet`, `team:research`, `agent:builder`, `session:builder/4f1c`.
+/// The name of an account: `fleet`, `team:research`, `agent:builder`, `session:builder 4f1c`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountKey(Arc<str>);
 
@@ -44,9 +44,9 @@ impl AccountKey {
         Self(format!("agent:{id}").into())
     }
 
-    /// The account of one session of an agent.
+    /// The account of one session of an agent. Ids of agents hold no blanks, so the first one parts them.
     pub fn session(agent: &str, session: &str) -> Self {
-        Self(format!("session:{agent}/{session}").into())
+        Self(format!("session:{agent} {session}").into())
     }
 
     /// A key as it was stored; `None` if it is none.

@@ -10,11 +10,16 @@ use pingora_proxy::Session;
 
 use crate::base::fault::{Code, Fault};
 use crate::base::id::RequestId;
+use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
+use crate::engine::bookkeeper::Held;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
+use crate::ledger::entry::Reason;
+use crate::ledger::hold::Outcome;
+use crate::proxy::funds;
 use crate::proxy::held::{Drain, Gate};
 use crate::proxy::inflate::Inflate;
 use crate::proxy::reply::{self, Reply as LocalReply};
@@ -42,6 +47,12 @@ pub struct Ctx {
     pub draft: Draft,
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
+    /// What is held for it.
+    pub held: Option<Held>,
+    /// What the attempts before it were booked at, and it too once it is settled.
+    pub booked: NanoUsd,
+    /// The answer has been settled.
+    pub is_settled: bool,
     /// What undoes the content encoding of the present answer.
     pub inflate: Option<Inflate>,
     /// A refusal to be written when Pingora has given up the upstream.
@@ -100,6 +111,9 @@ impl Ctx {
             gate: Arc::new(Gate::default()),
             exchange: None,
             attempt: None,
+            held: None,
+            booked: NanoUsd::ZERO,
+            is_settled: false,
             inflate: None,
             draft: Draft {
                 agent: Arc::clone(&empty),
@@ -202,6 +216,9 @@ impl Ctx {
             Step::Pass(bytes) | Step::Whole(bytes) => bytes,
             Step::Retry => return Err(self.next_candidate()),
         };
+        if self.held.is_some() {
+            funds::settle_known(self);
+        }
         self.body_goes_out(bytes.len());
         Ok(bytes)
     }
@@ -242,6 +259,10 @@ impl Ctx {
         // the request, and is asked once more over a new one.
         if reused && heard == Reply::Broken && !self.repeated && exchange.repeat_attempt() {
             self.repeated = true;
+            // It is not sent, whatever was believed: the next try has a hold of its own.
+            if let Some(held) = self.held.take() {
+                held.settle(&Outcome::Nothing { reason: Reason::NotSent });
+            }
             return true;
         }
         self.timed_out = heard == Reply::TimedOut;
@@ -372,7 +393,13 @@ impl Ctx {
             response_bytes: self.response_bytes,
         };
         if let Some(exchange) = self.exchange.take() {
-            settle::complete(*exchange, &mut record, now);
+            let leaf = exchange.purse().map(|purse| purse.leaf);
+            let version = exchange.snapshot().catalog.price_version;
+            let outcome = settle::complete(*exchange, &mut record, now);
+            let unheld = leaf.map(|leaf| settle::spend_order(&record, &outcome, leaf, version));
+            if let Some(booked) = funds::settle_last(self, &outcome, unheld) {
+                record.cost = booked;
+            }
         }
         record
     }

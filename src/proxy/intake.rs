@@ -16,11 +16,13 @@ use crate::config::current::Current;
 use crate::exchange::Exchange;
 use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::path::{self, Destination, RequestLine};
+use crate::exchange::purse::Purse;
 use crate::exchange::route::{self, Scene};
 use crate::identity::principal::Principal;
 use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
+use crate::proxy::funds;
 use crate::proxy::local;
 use crate::proxy::reply::Reply;
 
@@ -64,7 +66,8 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
         return local::keyed_answer(&destination, &current, head).map(Admitted::Here);
     };
     let asked = read_request(session, ctx, &current, (surface, principal)).await?;
-    start_exchange(ctx, current, asked)?;
+    let purse = funds::purse(ctx, &current, &asked).await?;
+    start_exchange(ctx, current, (asked, purse))?;
     Ok(Admitted::Upstream)
 }
 
@@ -148,14 +151,26 @@ async fn read_request(
     Ok(asked)
 }
 
-fn start_exchange(ctx: &mut Ctx, current: Arc<Current>, asked: Asked) -> Result<(), Fault> {
+fn start_exchange(
+    ctx: &mut Ctx,
+    current: Arc<Current>,
+    (asked, purse): (Asked, Option<Purse>),
+) -> Result<(), Fault> {
     if asked.wish.stream {
         let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
         ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
     }
-    let scene = Scene { current: &current, rotation: &ctx.shared.rotation, now_ms: ctx.now().ms() };
+    let scene = Scene {
+        current: &current,
+        rotation: &ctx.shared.rotation,
+        now_ms: ctx.now().ms(),
+        purse: purse.as_ref(),
+    };
     let plan = route::plan(&scene, &asked)?;
-    ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan)));
+    if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
+        ctx.shared.tiers.note(purse.agent, tier);
+    }
+    ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ pub mod background;
 pub mod collect;
 pub mod ctx;
 pub mod doorman;
+pub mod funds;
 pub mod held;
 pub mod inflate;
 pub mod intake;

@@ -4,8 +4,8 @@
 //! the last failed one, which is returned as it came.
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
@@ -40,6 +40,11 @@ impl Reply {
         let mut reply = Self::json(fault.code.status(), error_body::body(dialect, fault));
         if let Some(seconds) = fault.code.retry_after_seconds() {
             reply.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        if fault.code == Code::BudgetExhausted {
+            // SDKs would try again by themselves, and be refused again (C-09).
+            let never = HeaderValue::from_static("false");
+            reply.headers.push((HeaderName::from_static("x-should-retry"), never));
         }
         // What was not read cannot be told from the next request.
         reply.close = matches!(

@@ -22,6 +22,7 @@ use crate::exchange::OnHeader;
 use crate::exchange::headers::answer_header_passes;
 use crate::exchange::relay::{Kind, Relay};
 use crate::proxy::ctx::Ctx;
+use crate::proxy::funds;
 use crate::proxy::held;
 use crate::proxy::inflate::Inflate;
 use crate::proxy::intake::{self, Admitted};
@@ -85,16 +86,14 @@ impl ProxyHttp for Weir {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
         loop {
-            let now = ctx.now();
-            let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
-            let attempt = match exchange.next_attempt(now) {
+            let attempt = match funds::next_attempt(ctx).await {
                 Ok(Some(attempt)) => attempt,
                 Ok(None) => {
                     return Err(upstream_error(ErrorType::ConnectError, "all candidates failed"));
                 }
                 Err(fault) => {
                     ctx.refusal = Some(fault);
-                    return Err(internal("the attempt cannot be built"));
+                    return Err(internal("the attempt cannot be made"));
                 }
             };
             ctx.wait_begins();
@@ -133,6 +132,9 @@ impl ProxyHttp for Weir {
         let Some(attempt) = ctx.attempt.as_mut() else { return Err(internal("no attempt")) };
         upstream_request::prepare(upstream_request, attempt)?;
         let wait = Duration::from_millis(attempt.provider.timeouts.first_byte_ms);
+        if let Some(held) = &mut ctx.held {
+            held.mark_sent();
+        }
         ctx.gate.begin_attempt(attempt.segments.iter().cloned(), Instant::now() + wait);
         Ok(())
     }

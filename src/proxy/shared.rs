@@ -1,14 +1,20 @@
 //! What all requests of the data plane share: configuration, clocks, counters, the recorder.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
 use crate::base::id::RequestId;
 use crate::base::limit::{DRAIN_LOOK_MS, LINGER_MS};
+use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
+use crate::engine::reloader::Targets;
 use crate::exchange::Now;
+use crate::ledger::account::AccountId;
 use crate::proxy::peer::{Resolver, Trust};
 use crate::routing::round_robin::Rotation;
 use crate::telemetry::metrics::Metrics;
@@ -19,6 +25,8 @@ pub struct Shared {
     pub live: Arc<Live>,
     /// Where records go.
     pub recorder: Arc<Recorder>,
+    /// Who has money.
+    pub keeper: Arc<Bookkeeper>,
     /// Gauges that are moved while a request runs.
     pub metrics: Arc<Metrics>,
     /// Addresses of providers.
@@ -27,6 +35,8 @@ pub struct Shared {
     pub trust: Trust,
     /// Whose turn it is.
     pub rotation: Rotation,
+    /// The tier that each agent's last request was given, for the hysteresis.
+    pub tiers: Tiers,
     /// Work that is going on.
     pub load: Load,
     /// Set when the process begins to stop.
@@ -37,19 +47,16 @@ pub struct Shared {
 
 impl Shared {
     /// The parts, with request ids that begin with `id_prefix` (random per process).
-    pub fn new(
-        live: Arc<Live>,
-        recorder: Arc<Recorder>,
-        metrics: Arc<Metrics>,
-        id_prefix: u64,
-    ) -> Self {
+    pub fn new(on: &Targets, id_prefix: u64) -> Self {
         Self {
-            live,
-            recorder,
-            metrics,
+            live: Arc::clone(&on.live),
+            recorder: Arc::clone(&on.recorder),
+            keeper: Arc::clone(&on.keeper),
+            metrics: Arc::clone(&on.metrics),
             resolver: Resolver::default(),
             trust: Trust::default(),
             rotation: Rotation::default(),
+            tiers: Tiers::default(),
             load: Load::default(),
             draining: Arc::default(),
             id_prefix,
@@ -67,6 +74,22 @@ impl Shared {
     pub fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { us: self.live.now_us(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// The tier of each agent's last request. As many as there are agents in the ledger.
+#[derive(Default)]
+pub struct Tiers(Mutex<HashMap<AccountId, usize>>);
+
+impl Tiers {
+    /// The last tier of that agent.
+    pub fn last(&self, agent: AccountId) -> Option<usize> {
+        self.0.lock().get(&agent).copied()
+    }
+
+    /// Notes the tier that it is given now.
+    pub fn note(&self, agent: AccountId, tier: usize) {
+        self.0.lock().insert(agent, tier);
     }
 }
 

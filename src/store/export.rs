@@ -147,7 +147,7 @@ fn who(entry: &Entry, names: &mut Reading, cells: &mut Cells) -> Result<(), Stor
         match key.node() {
             Node::Agent => put_text(cells, "agent_id", key.name()),
             Node::Session => {
-                if let Some((agent, session)) = key.name().split_once('/') {
+                if let Some((agent, session)) = key.name().split_once(' ') {
                     put_text(cells, "agent_id", agent);
                     put_text(cells, "session_id", session);
                 }

@@ -6,7 +6,6 @@
 
 pub mod export;
 pub mod lock;
-pub mod place;
 pub mod replay;
 pub mod sqlite;
 pub mod tally;

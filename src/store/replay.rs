@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::config::snapshot::Synchronous;
 use crate::ledger::account::Account;
 use crate::store::StoreError;
 use crate::store::lock::{self, Lock};
-use crate::store::place::Durability;
 use crate::store::sqlite::opening::{self, corrupt, said};
 use crate::store::sqlite::reading::Reading;
 use crate::store::tally::Tables;
@@ -28,7 +28,7 @@ pub fn replay(file: &Path) -> Result<Vec<String>, StoreError> {
         let path = file.display().to_string();
         return Err(StoreError::Taken { path, detail: lock::owner(file) });
     };
-    let conn = opening::writer(file, Durability::Full, true)?;
+    let conn = opening::writer(file, Synchronous::Full, true)?;
     let reading = Reading::of(conn, file)?;
     let mut walk = Walk::new();
     reading.lines(|line| {

@@ -13,9 +13,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::base::fault::Code;
 use crate::base::surface::{Dialect, Surface};
 use crate::record::{AttemptRecord, Outcome, Record, UsageSource};
 use crate::telemetry::labels::{Labels, NONE, Names, OTHER};
+use crate::telemetry::money::Money;
 use crate::telemetry::process::Vitals;
 use crate::telemetry::series::{Counts, Levels, Times};
 use crate::usage::count::Usage;
@@ -29,6 +31,8 @@ const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", 
 
 /// The metrics of one process.
 pub struct Metrics {
+    /// Budgets and the ledger.
+    pub money: Money,
     registry: Registry,
     counts: Counts,
     times: Times,
@@ -84,8 +88,9 @@ impl Metrics {
         let counts = Counts::register(&registry)?;
         let times = Times::register(&registry)?;
         let levels = Levels::register(&registry, version)?;
+        let money = Money::register(&registry)?;
         let (desk, scrape) = (Mutex::default(), Mutex::default());
-        Ok(Self { registry, counts, times, levels, desk, scrape })
+        Ok(Self { money, registry, counts, times, levels, desk, scrape })
     }
 
     /// Takes the names of a new configuration: from now on they, and no others, are labels.
@@ -106,6 +111,9 @@ impl Metrics {
         for record in records {
             desk.request(&self.counts, record);
             desk.attempts(&self.counts, record);
+            if record.fault == Some(Code::BudgetExhausted.name()) {
+                self.money.refused(desk.labels.agent(&record.agent));
+            }
             if record.notice {
                 self.counts.notices.inc();
             }

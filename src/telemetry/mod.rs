@@ -7,6 +7,7 @@ mod json_line;
 pub mod labels;
 pub mod logging;
 pub mod metrics;
+pub mod money;
 pub mod process;
 mod series;
 

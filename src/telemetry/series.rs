@@ -55,10 +55,8 @@ pub(super) struct Levels {
 
 impl Counts {
     pub(super) fn register(to: &Registry) -> Result<Self, Error> {
-        let vec = |name, help, labels: &[&str]| {
-            registered(to, IntCounterVec::new(Opts::new(name, help), labels)?)
-        };
-        let one = |name, help| registered(to, IntCounter::new(name, help)?);
+        let vec = |name, help, labels: &[&str]| vec(to, name, help, labels);
+        let one = |name, help| one(to, name, help);
         let request_labels = ["agent", "model", "provider", "dialect", "status"];
         let reported_cost_off =
             "Costs reported by a provider that are over 1 % off our price table";
@@ -109,10 +107,7 @@ impl Counts {
 
 impl Times {
     pub(super) fn register(to: &Registry) -> Result<Self, Error> {
-        let times = |name, help, buckets: &[f64]| {
-            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            registered(to, Histogram::with_opts(opts)?)
-        };
+        let times = |name, help, buckets: &[f64]| histogram(to, (name, help), buckets);
         Ok(Self {
             duration: times(
                 "weir_request_duration_seconds",
@@ -138,7 +133,7 @@ impl Levels {
         let build =
             IntGaugeVec::new(Opts::new("weir_build_info", "The running version"), &["version"])?;
         registered(to, build)?.with_label_values(&[version]).set(1);
-        let gauge = |name, help| registered(to, IntGauge::new(name, help)?);
+        let gauge = |name, help| gauge(to, name, help);
         Ok(Self {
             inflight: gauge("weir_requests_inflight", "Requests being served")?,
             streams_open: gauge("weir_streams_open", "Streams being sent")?,
@@ -151,6 +146,46 @@ impl Levels {
             )?,
         })
     }
+}
+
+/// A counter for each combination of labels.
+pub(super) fn vec(
+    to: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, Error> {
+    registered(to, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+/// A gauge for each combination of labels.
+pub(super) fn gauges(
+    to: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, Error> {
+    registered(to, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+/// A counter.
+pub(super) fn one(to: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
+    registered(to, IntCounter::new(name, help)?)
+}
+
+/// A gauge.
+pub(super) fn gauge(to: &Registry, name: &str, help: &str) -> Result<IntGauge, Error> {
+    registered(to, IntGauge::new(name, help)?)
+}
+
+/// A histogram with those buckets.
+pub(super) fn histogram(
+    to: &Registry,
+    (name, help): (&str, &str),
+    buckets: &[f64],
+) -> Result<Histogram, Error> {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    registered(to, Histogram::with_opts(opts)?)
 }
 
 fn registered<C: Collector + Clone + 'static>(to: &Registry, metric: C) -> Result<C, Error> {

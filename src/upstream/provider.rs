@@ -111,6 +111,21 @@ impl Provider {
         self.base.join(path_and_query)
     }
 
+    /// Whether this is `OpenRouter`, or something that takes its fields.
+    pub fn is_openrouter(&self) -> bool {
+        self.abilities.native_fallback || self.base.host.ends_with("openrouter.ai")
+    }
+
+    /// The ordinary service tier by its name, where there are dearer ones that the provider may choose
+    /// by itself.
+    pub fn ordinary_tier(&self) -> Option<&'static str> {
+        match &*self.base.host {
+            "api.openai.com" => Some("default"),
+            "api.anthropic.com" => Some("standard_only"),
+            _ => None,
+        }
+    }
+
     /// Whether our own credential goes with a request, so that a client's must not.
     pub fn has_credential(&self) -> bool {
         self.auth.is_some()

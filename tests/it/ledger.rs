@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use weir::base::money::NanoUsd;
+use weir::config::snapshot::Synchronous;
 use weir::ledger::account::{Account, AccountId, AccountKey, Cadence, Terms};
 use weir::ledger::entry::{Entry, Kind, Reason, Step};
 use weir::store::Store;
-use weir::store::place::Durability;
 use weir::store::sqlite::{Opening, SqliteStore};
 
 use crate::gateway::new_folder;
@@ -31,7 +31,7 @@ fn said(output: &Output) -> String {
 }
 
 fn open(folder: &Path) -> SqliteStore {
-    SqliteStore::open(&folder.join("a.db"), Durability::Normal, Opening::Own).unwrap()
+    SqliteStore::open(&folder.join("a.db"), Synchronous::Normal, Opening::Own).unwrap()
 }
 
 /// One agent that spent half a dollar.
@@ -78,7 +78,7 @@ fn spend(store: &mut SqliteStore) {
 #[test]
 fn commands_end_as_they_must() {
     let folder = new_folder();
-    let at = ["--store", "sqlite:a.db"];
+    let at = ["--file", "a.db"];
     let missing = ledger(&folder, &["verify", at[0], at[1]]);
     assert_eq!(missing.status.code(), Some(1), "{}", said(&missing));
     assert!(!folder.join("a.db").exists());
@@ -116,7 +116,7 @@ fn a_changed_entry_ends_in_one_and_is_named() {
         }
     }
     fs::write(folder.join("a.db"), bytes).unwrap();
-    let output = ledger(&folder, &["verify", "--store", "sqlite:a.db"]);
+    let output = ledger(&folder, &["verify", "--file", "a.db"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("first, entry 2 has another hash"), "{}", said(&output));
 }

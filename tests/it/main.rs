@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod bad_upstream;
+mod budget;
 mod certificate;
 mod client;
 mod clients;
@@ -17,9 +18,9 @@ mod fallback;
 mod fallback_transport;
 mod fixtures;
 mod gateway;
-mod ledger;
 mod http2;
 mod http2_client;
+mod ledger;
 mod models;
 mod operation;
 mod process;

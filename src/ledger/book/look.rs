@@ -59,6 +59,11 @@ impl Book {
         self.tree.line(leaf).any(|holder| holder.cap().is_some())
     }
 
+    /// The nearest account of the path that is frozen.
+    pub fn frozen(&self, leaf: AccountId) -> Option<&Account> {
+        self.tree.line(leaf).map(|holder| &holder.account).find(|account| account.frozen)
+    }
+
     /// How many holds are open.
     pub fn open_holds(&self) -> usize {
         self.holds.len()

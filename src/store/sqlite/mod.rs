@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::config::snapshot::Synchronous;
 use crate::ledger::account::{Account, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
 use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
 use crate::store::lock::{self, Lock};
-use crate::store::place::Durability;
 use crate::store::sqlite::batch::{Batch, Clash, Interned};
 use crate::store::sqlite::opening::{said, unusable};
 use crate::store::{Store, StoreError};
@@ -54,14 +54,18 @@ impl SqliteStore {
     /// # Errors
     /// Every reason not to start: it belongs to another process, was written by a newer version, is
     /// damaged, is no ledger, cannot be read or written, or its folder is missing.
-    pub fn open(file: &Path, durability: Durability, opening: Opening) -> Result<Self, StoreError> {
+    pub fn open(
+        file: &Path,
+        synchronous: Synchronous,
+        opening: Opening,
+    ) -> Result<Self, StoreError> {
         opening::check_folder(file)?;
         let lock = Lock::try_take(file)?;
         if lock.is_none() && opening == Opening::Own {
             let path = file.display().to_string();
             return Err(StoreError::Taken { path, detail: lock::owner(file) });
         }
-        let conn = opening::writer(file, durability, lock.is_some())?;
+        let conn = opening::writer(file, synchronous, lock.is_some())?;
         let interned = Interned::default();
         Ok(Self { conn, file: file.to_owned(), lock, epoch: None, seen: 0, interned })
     }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::base::limit::{STORE_BUSY_MS_MAX, STORE_WAL_BYTES_MAX};
+use crate::config::snapshot::Synchronous;
 use crate::ledger::chain;
 use crate::store::StoreError;
-use crate::store::place::Durability;
 use crate::store::sqlite::rows::{self, Line, Paths};
 
 /// `Weir` in ASCII: whose file it is, in the header that `file` and `SQLite`'s own tools show.
@@ -31,7 +31,7 @@ const STATEMENTS_KEPT: usize = 64;
 /// Opens the ledger at `file` for writing; makes it if there is none and `is_owner`.
 pub fn writer(
     file: &Path,
-    durability: Durability,
+    synchronous: Synchronous,
     is_owner: bool,
 ) -> Result<Connection, StoreError> {
     if !exists(file)? {
@@ -48,7 +48,7 @@ pub fn writer(
     if conn.is_readonly("main").map_err(&said)? {
         return Err(unusable(file, "is read-only"));
     }
-    settle_in(&conn, durability).map_err(&said)?;
+    settle_in(&conn, synchronous).map_err(&said)?;
     if is_owner {
         check_length(&conn, file)?;
     }
@@ -217,13 +217,13 @@ fn shape(conn: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
     tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-fn settle_in(conn: &Connection, durability: Durability) -> rusqlite::Result<()> {
+fn settle_in(conn: &Connection, synchronous: Synchronous) -> rusqlite::Result<()> {
     conn.busy_timeout(Duration::from_millis(STORE_BUSY_MS_MAX))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
-    let synchronous = match durability {
-        Durability::Full => "full",
-        Durability::Normal => "normal",
+    let synchronous = match synchronous {
+        Synchronous::Full => "full",
+        Synchronous::Normal => "normal",
     };
     conn.pragma_update(None, "synchronous", synchronous)?;
     let bytes = STORE_WAL_BYTES_MAX.cast_signed();

@@ -6,15 +6,15 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{Folder, founding, hold, settle};
+use crate::config::snapshot::Synchronous;
 use crate::ledger::entry::HoldId;
 use crate::ledger::saved::Kept;
-use crate::store::place::Durability;
 use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::verify;
 use crate::store::{Store, StoreError};
 
 fn refused(file: &Path) -> StoreError {
-    SqliteStore::open(file, Durability::Full, Opening::Own).expect_err("it cannot be used")
+    SqliteStore::open(file, Synchronous::Full, Opening::Own).expect_err("it cannot be used")
 }
 
 /// A ledger with a few entries, closed.
@@ -121,7 +121,7 @@ fn a_spoilt_page_is_found() {
         let mut spoilt = whole.clone();
         spoilt[page * 4096 + 8..(page + 1) * 4096].fill(0xa5);
         fs::write(folder.file(), &spoilt).unwrap();
-        let opened = SqliteStore::open(&folder.file(), Durability::Normal, Opening::Own)
+        let opened = SqliteStore::open(&folder.file(), Synchronous::Normal, Opening::Own)
             .and_then(|mut store| store.open_epoch());
         let found = opened.is_err()
             || verify(&folder.file()).map_or(true, |found| !found.broken.is_empty());
@@ -211,7 +211,7 @@ fn a_process_that_is_taken_over_from_must_have_a_ledger() {
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(folder.path().join(format!("weir.db{suffix}")));
     }
-    let error = SqliteStore::open(&folder.file(), Durability::Full, Opening::TakeOver);
+    let error = SqliteStore::open(&folder.file(), Synchronous::Full, Opening::TakeOver);
     assert!(error.expect_err("it is gone").to_string().contains("does not exist"));
     drop(first);
 }
@@ -236,12 +236,14 @@ fn a_log_that_ends_anywhere_holds_whole_batches() {
         let crashed = Folder::new();
         fs::copy(folder.file(), crashed.file()).unwrap();
         fs::write(crashed.path().join("weir.db-wal"), &log[..length]).unwrap();
-        let saved = crashed.own().open_epoch().unwrap();
+        let mut store = crashed.own();
+        store.open_epoch().unwrap();
+        let (open, _) = store.orphans().unwrap().unwrap();
         let found = verify(&crashed.file()).unwrap();
         assert_eq!(found.broken, [], "{length}");
         let batches = (found.entries - before) / 3;
         assert_eq!(found.entries, before + 3 * batches, "{length}");
-        assert_eq!(saved.open.len() as u64, batches, "{length}");
+        assert_eq!(open.len() as u64, batches, "{length}");
         seen.push(batches);
     }
     assert!(seen.is_sorted());

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
+use crate::config::snapshot::Synchronous;
 use crate::ledger::account::{Account, AccountId, AccountKey, Cadence, Terms};
 use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step, Tokens};
-use crate::store::place::Durability;
 use crate::store::sqlite::{Opening, SqliteStore};
 
 /// A folder that goes with the test.
@@ -38,11 +38,11 @@ impl Folder {
     }
 
     pub fn own(&self) -> SqliteStore {
-        SqliteStore::open(&self.file(), Durability::Normal, Opening::Own).expect("it opens")
+        SqliteStore::open(&self.file(), Synchronous::Normal, Opening::Own).expect("it opens")
     }
 
     pub fn take_over(&self) -> SqliteStore {
-        SqliteStore::open(&self.file(), Durability::Normal, Opening::TakeOver).expect("it opens")
+        SqliteStore::open(&self.file(), Synchronous::Normal, Opening::TakeOver).expect("it opens")
     }
 }
 

@@ -1,0 +1,250 @@
+//! The thread that writes the ledger: takes what lies on the desk, keeps it in one transaction, and tells
+//! those who wait.
+//!
+//! Group commit comes by itself: while one transaction is made durable, the next batch gathers. After a
+//! failure holds are given back at once, because nobody may send on a hold that is not durable, and
+//! everything else is tried again until it is kept.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::base::limit::{LEDGER_LINGER_MS, LEDGER_RETRY_MS, LEDGER_WATCH_MS};
+use crate::engine::bookkeeper::{Bell, Errand, Tray, Waiting};
+use crate::engine::watch::{self, Watch};
+use crate::ledger::book::Book;
+use crate::ledger::entry::{Entry, Kind, Reason};
+use crate::ledger::saved::Kept;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+
+/// Where the book lies.
+pub struct Desk {
+    state: Mutex<OnDesk>,
+    /// Something to write.
+    pub(super) work: Bell,
+    /// The scribe has ended.
+    pub(super) done: Bell,
+    pub(super) metrics: Arc<Metrics>,
+    /// Who looks at the totals.
+    pub(super) watch: Watch,
+}
+
+/// The book and what is not durable of it yet.
+pub struct OnDesk {
+    pub(super) book: Book,
+    pub(super) tray: Tray,
+}
+
+impl Desk {
+    pub(super) fn new(book: Book, metrics: Arc<Metrics>) -> Self {
+        let state = Mutex::new(OnDesk { book, tray: Tray::default() });
+        Self { state, work: Bell::new(), done: Bell::new(), metrics, watch: Watch::default() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, OnDesk> {
+        self.state.lock()
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Writes until the desk is closed and empty.
+pub(super) fn run(desk: &Arc<Desk>, store: Box<dyn Store>) {
+    let mut scribe = Scribe { desk: Arc::clone(desk), store, alone: false };
+    scribe.take_over();
+    while scribe.turn() {}
+    if let Err(error) = scribe.store.close_epoch() {
+        tracing::error!(%error, "the ledger could not be closed properly");
+    }
+    scribe.desk.lock().tray.ended = true;
+    scribe.desk.done.notify_all();
+}
+
+struct Scribe {
+    desk: Arc<Desk>,
+    store: Box<dyn Store>,
+    /// No other process uses the store.
+    alone: bool,
+}
+
+impl Scribe {
+    /// One batch. False at the end.
+    fn turn(&mut self) -> bool {
+        let Some((batch, errands)) = self.collect() else { return false };
+        if !self.alone {
+            self.take_over();
+        }
+        for errand in errands {
+            errand(&mut *self.store, &self.desk);
+        }
+        if !batch.is_empty() {
+            self.keep(batch);
+        }
+        self.refresh();
+        watch::look(&self.desk);
+        true
+    }
+
+    /// Waits for work and takes all of it.
+    fn collect(&self) -> Option<(Vec<Waiting>, Vec<Errand>)> {
+        let mut desk = self.desk.lock();
+        loop {
+            let tray = &desk.tray;
+            if tray.urgent > 0 || !tray.errands.is_empty() || tray.closed {
+                break;
+            }
+            let wait = if !tray.waiting.is_empty() {
+                LEDGER_LINGER_MS
+            } else if !self.alone {
+                LEDGER_WATCH_MS
+            } else {
+                desk.tray.asleep = true;
+                self.desk.work.wait(&mut desk);
+                continue;
+            };
+            let late = self.desk.work.wait_for(&mut desk, Duration::from_millis(wait)).timed_out();
+            if late {
+                break;
+            }
+        }
+        let tray = &mut desk.tray;
+        if tray.closed && tray.waiting.is_empty() && tray.errands.is_empty() {
+            return None;
+        }
+        tray.asleep = false;
+        tray.urgent = 0;
+        let batch = std::mem::take(&mut tray.waiting);
+        tray.in_hand = batch.iter().map(|waiting| waiting.entry.clone()).collect();
+        Some((batch, std::mem::take(&mut tray.errands)))
+    }
+
+    /// Keeps a batch and tells those who wait for it.
+    fn keep(&mut self, batch: Vec<Waiting>) {
+        let entries: Vec<Entry> = self.desk.lock().tray.in_hand.clone();
+        let started = std::time::Instant::now();
+        match self.store.commit(&entries) {
+            Ok(kept) => {
+                self.desk.metrics.money.flushed(started.elapsed());
+                self.kept(batch, &kept);
+            }
+            Err(error) => self.failed(batch, &error.to_string()),
+        }
+    }
+
+    fn kept(&self, batch: Vec<Waiting>, kept: &[Kept]) {
+        let mut desk = self.desk.lock();
+        if desk.tray.broken.take().is_some() {
+            tracing::warn!("the ledger can be written again");
+        }
+        desk.tray.in_hand.clear();
+        for (waiting, &kept) in batch.into_iter().zip(kept) {
+            if kept == Kept::NoRoom
+                && let Some(hold) = waiting.entry.hold
+            {
+                desk.book.undo_hold(hold);
+            }
+            if let Some(told) = waiting.told {
+                // A client that left has dropped its end; its hold has settled itself by that.
+                let _ = told.send(Ok(kept));
+            }
+        }
+    }
+
+    /// Nothing was kept. Holds are given back; the rest waits.
+    fn failed(&self, batch: Vec<Waiting>, why: &str) {
+        let mut desk = self.desk.lock();
+        if desk.tray.broken.is_none() {
+            tracing::error!(error = why, "the ledger cannot be written");
+        }
+        self.desk.metrics.money.flush_failed();
+        desk.tray.broken = Some(why.to_owned());
+        desk.tray.in_hand.clear();
+        let mut again = Vec::new();
+        for waiting in batch {
+            if waiting.entry.kind == Kind::Hold {
+                again.extend(void_of(&waiting.entry));
+                if let Some(hold) = waiting.entry.hold {
+                    desk.book.undo_hold(hold);
+                }
+            } else {
+                again.push(waiting.entry);
+            }
+            if let Some(told) = waiting.told {
+                let _ = told.send(Err(why.to_owned()));
+            }
+        }
+        let later = std::mem::take(&mut desk.tray.waiting);
+        desk.tray.waiting = again.into_iter().map(|entry| Waiting { entry, told: None }).collect();
+        desk.tray.waiting.extend(later);
+        if desk.tray.closed {
+            // What is lost here counts as spent at the next start.
+            tracing::error!(
+                entries = desk.tray.waiting.len(),
+                "the ledger is left without its last entries"
+            );
+            desk.tray.waiting.clear();
+        } else {
+            self.desk.work.wait_for(&mut desk, Duration::from_millis(LEDGER_RETRY_MS));
+        }
+    }
+
+    /// What other processes wrote.
+    fn refresh(&mut self) {
+        match self.store.refresh() {
+            Ok(None) => {}
+            Ok(Some(balances)) => {
+                let mut desk = self.desk.lock();
+                let OnDesk { book, tray } = &mut *desk;
+                let pending: Vec<&Entry> = tray.entries().collect();
+                book.rebase(&balances, &pending);
+            }
+            Err(error) => tracing::error!(%error, "the ledger cannot be read"),
+        }
+    }
+
+    /// Settles what processes before this one left open, once they have gone: all of it counts as spent.
+    fn take_over(&mut self) {
+        let (orphans, balances) = match self.store.orphans() {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "open holds of earlier processes cannot be read");
+                return;
+            }
+        };
+        self.alone = true;
+        if orphans.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            holds = orphans.len(),
+            "holds that an earlier process left open count as spent; see /api/limbo"
+        );
+        let mut desk = self.desk.lock();
+        let OnDesk { book, tray } = &mut *desk;
+        let pending: Vec<&Entry> = tray.in_hand.iter().chain(tray.entries()).collect();
+        book.rebase(&balances, &pending);
+        book.adopt(&orphans);
+        for entry in book.recover(unix_ms()) {
+            tray.put(entry);
+        }
+    }
+}
+
+/// The entry that undoes a hold of which nobody knows whether it was kept.
+fn void_of(hold: &Entry) -> Option<Entry> {
+    hold.hold?;
+    Some(Entry {
+        kind: Kind::Void,
+        held: -hold.held,
+        spent: 0,
+        reason: Reason::NotDurable,
+        ..hold.clone()
+    })
+}

@@ -1,0 +1,145 @@
+//! Money for an exchange: who pays, the hold before each attempt, and its settlement.
+//!
+//! What is held and what it comes to is the exchange's word; that it is durable is the bookkeeper's.
+
+use crate::base::fault::{Code, Fault};
+use crate::base::money::NanoUsd;
+use crate::config::current::Current;
+use crate::engine::bookkeeper::NoHold;
+use crate::exchange::asked::Asked;
+use crate::exchange::purse::{self, Purse};
+use crate::exchange::rewrite::Attempt;
+use crate::ledger::account::AccountKey;
+use crate::ledger::entry::Reason;
+use crate::ledger::hold::{Grant, Outcome, SpendOrder};
+use crate::proxy::ctx::Ctx;
+
+/// Finds out who pays for a request.
+///
+/// # Errors
+/// `budget_exhausted` for a frozen account; `overloaded` if a session's account cannot be opened.
+pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option<Purse>, Fault> {
+    let keeper = &ctx.shared.keeper;
+    let agent = &asked.principal.agent;
+    let Some(budget) = current.snapshot.budgets.agent(agent.index) else { return Ok(None) };
+    let Some(account) = keeper.look(|book, _| book.id(&budget.account)) else { return Ok(None) };
+    let leaf = match budget.session.as_ref().zip(asked.session.as_ref()) {
+        None => account,
+        Some((terms, session)) => {
+            let key = AccountKey::session(&agent.id, session);
+            let opened = keeper.session(account, key, terms.clone()).await;
+            opened.map_err(|error| {
+                tracing::error!(error, "a session's account cannot be opened");
+                not_durable()
+            })?
+        }
+    };
+    let view = keeper.view(leaf, unix_ms(ctx));
+    if let Some(account) = &view.frozen {
+        return Err(purse::frozen(&agent.id, account.as_str()));
+    }
+    Ok(Some(Purse {
+        agent: account,
+        leaf,
+        limited: view.limited,
+        strict: view.strict,
+        room: view.room,
+        last_tier: ctx.shared.tiers.last(account),
+        level: keeper.level(),
+        is_running_away: false,
+    }))
+}
+
+fn unix_ms(ctx: &Ctx) -> i64 {
+    i64::try_from(ctx.now().unix_ms).unwrap_or(i64::MAX)
+}
+
+/// The next candidate's request, with its worst case durably held. Candidates that there is no money for
+/// are passed over; `None` when all have had their turn.
+///
+/// # Errors
+/// `internal`, or `overloaded` when nothing can be made durable.
+pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
+    settle_given_up(ctx);
+    loop {
+        let (now, at_ms) = (ctx.now(), unix_ms(ctx));
+        let Some(exchange) = ctx.exchange.as_mut() else {
+            return Err(Fault::new(Code::Internal, "no exchange"));
+        };
+        let Some(next) = exchange.next_candidate(now)? else { return Ok(None) };
+        let Some(order) = next.hold else { return exchange.attempt(None).map(Some) };
+        let strict = exchange.purse().is_some_and(|purse| purse.strict);
+        match ctx.shared.keeper.hold(&order, at_ms).await {
+            Ok(held) => {
+                let grant: Grant = held.grant().clone();
+                ctx.held = Some(held);
+                return exchange.attempt(Some(grant)).map(Some);
+            }
+            Err(NoHold::Refused(refusal)) => exchange.on_no_money(&refusal),
+            Err(NoHold::NoRoom) => exchange.pass_over(elsewhere()),
+            // Without a durable hold a hard cap could be exceeded; a soft one only warns anyway.
+            Err(NoHold::NotDurable(why)) if strict => {
+                tracing::error!(error = why, "a hold cannot be made durable");
+                return Err(not_durable());
+            }
+            Err(NoHold::NotDurable(_)) => return exchange.attempt(None).map(Some),
+        }
+    }
+}
+
+/// Settles the attempt before, which has been given up.
+fn settle_given_up(ctx: &mut Ctx) {
+    let Some(held) = ctx.held.take() else { return };
+    let owed = match &ctx.exchange {
+        Some(exchange) if held.is_sent() => exchange.owed(),
+        _ => Outcome::Nothing { reason: Reason::NotSent },
+    };
+    if let Some(settled) = held.settle(&owed) {
+        ctx.booked = ctx.booked.saturating_add(settled.cost);
+    }
+}
+
+/// Settles an answer whose cost is known already, before its last byte goes out.
+pub fn settle_known(ctx: &mut Ctx) {
+    let Some(known) = ctx.exchange.as_ref().and_then(|exchange| exchange.known_cost()) else {
+        return;
+    };
+    if let Some(settled) = ctx.held.take().and_then(|held| held.settle(&known)) {
+        ctx.booked = ctx.booked.saturating_add(settled.cost);
+        ctx.is_settled = true;
+    }
+}
+
+/// Settles the last attempt as the finished exchange says. What the whole request was booked at, if it was
+/// booked.
+pub fn settle_last(
+    ctx: &mut Ctx,
+    outcome: &Outcome,
+    unheld: Option<SpendOrder>,
+) -> Option<NanoUsd> {
+    if ctx.is_settled {
+        return Some(ctx.booked);
+    }
+    match (ctx.held.take(), unheld) {
+        (Some(held), _) => {
+            let not_sent = Outcome::Nothing { reason: Reason::NotSent };
+            let outcome = if held.is_sent() { outcome } else { &not_sent };
+            let settled = held.settle(outcome)?;
+            Some(ctx.booked.saturating_add(settled.cost))
+        }
+        (None, Some(order)) if order.cost > NanoUsd::ZERO => {
+            let booked = ctx.booked.saturating_add(order.cost);
+            ctx.shared.keeper.spend(&order, unix_ms(ctx));
+            Some(booked)
+        }
+        (None, _) => (ctx.booked > NanoUsd::ZERO).then_some(ctx.booked),
+    }
+}
+
+fn not_durable() -> Fault {
+    Fault::new(Code::Overloaded, "the ledger cannot be written at present; nothing was sent")
+}
+
+fn elsewhere() -> Fault {
+    Fault::new(Code::BudgetExhausted, "the budget is used up by requests at another process")
+}
