@@ -135,7 +135,7 @@ impl Book {
     }
 
     /// The account of one session, opened or given other terms where that is due, with the entries that
-    /// say so. Where it cannot have one of its own, the agent's is given.
+    /// say so. Where it cannot have one of its own, the agent's is given, and `hold` judges that.
     pub fn open_session(
         &mut self,
         agent: AccountId,
@@ -144,8 +144,11 @@ impl Book {
         at_ms: i64,
     ) -> (AccountId, Vec<Entry>) {
         let now_ms = self.tick(at_ms);
-        let parent = self.tree.get(agent).map(|holder| holder.account.key.clone());
-        let planned = Planned { key, parent, terms };
+        // Without its agent, a session would pay to nobody above it.
+        let Some(parent) = self.tree.get(agent).map(|holder| holder.account.key.clone()) else {
+            return (agent, Vec::new());
+        };
+        let planned = Planned { key, parent: Some(parent), terms };
         match self.tree.place(&planned, now_ms) {
             None => (agent, Vec::new()),
             Some(placed) => (placed.id, self.placed_entries(placed)),

@@ -550,6 +550,7 @@ impl World {
                 let place = (holder.account.id, amounts.span.start_ms);
                 let sums = self.expected.sums.get(&place).copied().unwrap_or_default();
                 let ours = (amounts.spent, amounts.held);
+                assert!(amounts.spent >= 0, "a credit at {place:?}: {amounts:?}");
                 assert_eq!(ours, (sums.spent, sums.held), "conservation at {place:?}");
             }
         }

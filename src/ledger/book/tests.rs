@@ -473,6 +473,9 @@ fn an_account_whose_parent_is_not_in_memory_holds_nothing() {
     book.admit_account(orphan, None);
     let leaf = AccountId(70);
     assert_eq!(book.hold(&order(leaf, 1), TODAY), Err(Refusal::Unknown { leaf }));
+    let (nobody, key) = (AccountId(80), AccountKey::session("c", "1"));
+    let opened = book.open_session(nobody, key, terms(None, Cadence::None, false), TODAY);
+    assert_eq!(opened, (nobody, Vec::new()), "nor has a session without its agent an account");
 }
 
 #[test]
