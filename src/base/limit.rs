@@ -199,3 +199,15 @@ pub const LIMBO_LISTED_MAX: usize = 1_000;
 /// Numbers of accounts that a process leaves free for the sessions which the one that it takes over from
 /// may still open. That one takes no new connections any more; a number used twice would stop the ledger.
 pub const HANDOVER_ACCOUNTS: u32 = 65_536;
+
+/// Hashes of each kind that are kept per agent to notice repetition. A loop repeats within a few dozen
+/// requests, also if an agent's key is shared by many workers; with 56 bytes each this is 14 KiB.
+pub const RECENT_HASHES_MAX: usize = 256;
+
+/// Hashes that share one set of `RECENT_HASHES_MAX`: few enough to compare all of them in some 10 ns, and
+/// enough that a hash seen once in 100 requests is pushed out of its set less than once in 1,000 times.
+pub const RECENT_WAYS: usize = 16;
+
+/// Milliseconds that the clock may step back before what was counted by it is forgotten. Shorter steps
+/// are waited out, so that a corrected clock opens no gap; a longer wait would hold an agent too long.
+pub const CLOCK_BACK_MS_MAX: u64 = 60_000;
