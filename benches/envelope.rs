@@ -12,8 +12,12 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use weir::base::money::NanoUsd;
+use weir::routing::runaway::{Facts, Limits, Tracker};
 use weir::wire::envelope::{self, Envelope};
 use weir::wire::{splice, weigh};
+use weir::wire::gist;
+use weir::wire::splice;
 
 /// Lines of the kind that coding agents carry about.
 const LINES: [&str; 12] = [
@@ -203,9 +207,43 @@ fn weights(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| weigh::weigh(black_box(&envelope), black_box(&body)));
         });
+/// The hash of a conversation and the search for its last tool call.
+fn gists(c: &mut Criterion) {
+    let mut group = c.benchmark_group("gist");
+    for (name, bytes) in [("1K", 1 << 10), ("32K", 32 << 10), ("1M", 1 << 20)] {
+        let body = agent_body(bytes);
+        let Ok(envelope) = envelope::scan(&body) else { return };
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |b| b.iter(|| gist::gist(&envelope, black_box(&body))));
     }
     group.finish();
 }
 
 criterion_group!(benches, scans, weights, splices);
+/// A request of an agent that never repeats itself, so that the tables are always full.
+fn runaways(c: &mut Criterion) {
+    let limits = Limits {
+        same_request_max: Some(5),
+        same_tool_call_max: Some(5),
+        window_seconds: 300,
+        spend_per_minute: Some(NanoUsd(1_000_000)),
+        turns_per_session_max: Some(100),
+    };
+    let mut tracker = Tracker::default();
+    let mut n = 0_u64;
+    c.bench_function("runaway", |b| {
+        b.iter(|| {
+            n = n.wrapping_add(1);
+            let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let facts = Facts {
+                request_hash: hash,
+                tool_call_hash: Some(!hash),
+                session_hash: Some(hash % 64),
+            };
+            tracker.request(&limits, black_box(&facts), n / 10)
+        });
+    });
+}
+
+criterion_group!(benches, scans, splices, gists, runaways);
 criterion_main!(benches);
