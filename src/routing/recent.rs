@@ -17,41 +17,67 @@ const _: () = assert!(SETS.is_power_of_two() && SETS * RECENT_WAYS == RECENT_HAS
 /// into the sets evenly, so one that comes again within a hundred others is nearly never lost.
 #[derive(Clone, Debug)]
 pub struct Recent<T> {
-    /// The sets one after the other, each from the hash seen last to the one seen longest ago.
-    places: Vec<Option<(u64, T)>>,
+    sets: Vec<Set<T>>,
+    /// How often a hash was seen; the time of this table.
+    sights: u64,
+}
+
+/// Hashes that share their places. Each part lies together, since most looks are at one part only.
+#[derive(Clone, Copy, Debug)]
+struct Set<T> {
+    hashes: [u64; RECENT_WAYS],
+    /// At which sight each was seen last; 0 = the place is free.
+    seen: [u64; RECENT_WAYS],
+    kept: [T; RECENT_WAYS],
+}
+
+impl<T: Copy + Default> Default for Set<T> {
+    fn default() -> Self {
+        Self { hashes: [0; RECENT_WAYS], seen: [0; RECENT_WAYS], kept: [T::default(); RECENT_WAYS] }
+    }
 }
 
 impl<T> Default for Recent<T> {
     fn default() -> Self {
-        Self { places: Vec::new() }
+        Self { sets: Vec::new(), sights: 0 }
     }
 }
 
 impl<T: Copy + Default> Recent<T> {
-    /// What is kept of that hash, which is now the last one seen; the default for a new one.
+    /// What is kept of that hash, which is now the last one seen; the default for a new one. Never
+    /// `None`, since each hash has its set.
     pub fn see(&mut self, hash: u64) -> Option<&mut T> {
-        if self.places.is_empty() {
-            self.places.resize(RECENT_HASHES_MAX, None);
+        if self.sets.is_empty() {
+            self.sets.resize(SETS, Set::default());
         }
-        let set = self.places.chunks_exact_mut(RECENT_WAYS).nth(set_of(hash))?;
-        let is_it = |place: &Option<(u64, T)>| place.is_some_and(|(known, _)| known == hash);
-        // Of a set that is not full the last place is free, so nothing is lost there.
-        let (at, kept) = match set.iter().position(is_it) {
-            Some(at) => (at, None),
-            None => (RECENT_WAYS - 1, Some((hash, T::default()))),
-        };
-        let upto = set.get_mut(..=at)?;
-        upto.rotate_right(1);
-        let first = upto.first_mut()?;
-        if kept.is_some() {
-            *first = kept;
-        }
-        first.as_mut().map(|(_, kept)| kept)
+        self.sights += 1;
+        self.sets.get_mut(set_of(hash))?.see(hash, self.sights)
     }
 
     /// Forgets all hashes, and keeps the memory.
     pub fn clear(&mut self) {
-        self.places.fill(None);
+        self.sets.fill(Set::default());
+    }
+}
+
+impl<T: Copy + Default> Set<T> {
+    fn see(&mut self, hash: u64, sight: u64) -> Option<&mut T> {
+        let mut places = self.hashes.iter().zip(&self.seen);
+        let known = places.position(|(&known, &seen)| known == hash && seen > 0);
+        let at = known.unwrap_or_else(|| self.oldest());
+        let kept = self.kept.get_mut(at)?;
+        if known.is_none() {
+            *self.hashes.get_mut(at)? = hash;
+            *kept = T::default();
+        }
+        *self.seen.get_mut(at)? = sight;
+        Some(kept)
+    }
+
+    /// A free place, else that of the hash seen longest ago.
+    fn oldest(&self) -> usize {
+        let places = self.seen.iter().enumerate();
+        places.min_by_key(|&(_, &seen)| seen).map_or(0, |(at, _)| at)
     }
 }
 
@@ -113,7 +139,7 @@ mod tests {
                 count(&mut recent, neighbour(1 + round * 100 + stranger));
             }
         }
-        assert_eq!(recent.places.len(), RECENT_HASHES_MAX);
+        assert_eq!(recent.sets.len(), SETS);
     }
 
     proptest! {

@@ -233,7 +233,6 @@ fn place(step: u64, places: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limit::RECENT_WAYS;
     use proptest::prelude::*;
 
     const NONE: Limits = Limits {
@@ -365,7 +364,6 @@ mod tests {
         assert_eq!(tracker.request(&NONE, &facts, 0), None);
         assert!(size_of_val(&tracker) <= 256);
         assert_eq!(tracker.spend.amounts.capacity(), 0);
-        assert!(size_of::<Option<(u64, Window)>>() <= 56, "{RECENT_WAYS} of these are moved");
     }
 
     proptest! {
