@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use weir::base::money::NanoUsd;
 use weir::routing::runaway::{Facts, Limits, Tracker};
 use weir::wire::envelope::{self, Envelope};
-use weir::wire::{splice, weigh};
 use weir::wire::gist;
-use weir::wire::splice;
+use weir::wire::{splice, weigh};
 
 /// Lines of the kind that coding agents carry about.
 const LINES: [&str; 12] = [
@@ -207,6 +206,10 @@ fn weights(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| weigh::weigh(black_box(&envelope), black_box(&body)));
         });
+    }
+    group.finish();
+}
+
 /// The hash of a conversation and the search for its last tool call.
 fn gists(c: &mut Criterion) {
     let mut group = c.benchmark_group("gist");
@@ -219,7 +222,6 @@ fn gists(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, scans, weights, splices);
 /// A request of an agent that never repeats itself, so that the tables are always full.
 fn runaways(c: &mut Criterion) {
     let limits = Limits {
@@ -245,5 +247,5 @@ fn runaways(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, scans, splices, gists, runaways);
+criterion_group!(benches, scans, weights, splices, gists, runaways);
 criterion_main!(benches);

@@ -74,7 +74,8 @@ fn begin(stage: &Stage, body: &Bytes) -> Exchange {
         route: None,
         session: None,
     };
-    let scene = Scene { current: &stage.current, rotation: &stage.rotation, now_ms: NOW.ms() };
+    let scene =
+        Scene { current: &stage.current, rotation: &stage.rotation, now_ms: NOW.ms(), purse: None };
     let plan = route::plan(&scene, &asked).expect("a plan");
     Exchange::new(RequestId::from_bits(7), Arc::clone(&stage.current), asked, plan)
 }

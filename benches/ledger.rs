@@ -11,8 +11,8 @@ use weir::ledger::book::Book;
 use weir::ledger::entry::Reason;
 use weir::ledger::hold::{HoldOrder, Outcome};
 use weir::ledger::period::{Zone, period_at};
+use weir::ledger::plan::Planned;
 use weir::ledger::saved::Saved;
-use weir::ledger::tree::Planned;
 
 const NOW_MS: i64 = 1_795_219_200_000;
 /// Accounts beside the path, so that look-ups miss the nearest cache as they do in a fleet.

@@ -285,7 +285,12 @@ pub async fn set_frozen(parts: &Parts, name: &str, frozen: bool) -> Result<Strin
     })
     .await?;
     if !frozen {
-        parts.keeper.lift();
+        if key.node() == Node::Fleet {
+            parts.keeper.lift();
+        }
+        if let Some(standing) = parts.keeper.standing(&key) {
+            parts.keeper.runaways.forget(standing.id);
+        }
     }
     changed(parts, &key, if frozen { "frozen" } else { "thawed" })
 }

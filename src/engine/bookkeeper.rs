@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::base::limit::LEDGER_QUEUE_MAX;
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{Budgets, Opening};
+use crate::engine::runaways::Runaways;
 use crate::engine::scribe::{self, Desk, OnDesk};
 use crate::ledger::account::{Account, AccountId, AccountKey, Terms};
 use crate::ledger::book::Book;
@@ -36,6 +37,8 @@ const MERGED_LOOK: usize = 8;
 
 /// The book, and the thread that writes it down.
 pub struct Bookkeeper {
+    /// Which agents look as if they had lost their way.
+    pub runaways: Runaways,
     pub(super) desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -109,7 +112,8 @@ pub struct Held {
 impl Bookkeeper {
     /// A bookkeeper with that book. Its scribe begins to write with `start`.
     pub fn new(book: Book, metrics: Arc<Metrics>) -> Self {
-        Self { desk: Arc::new(Desk::new(book, metrics)), thread: Mutex::default() }
+        let desk = Arc::new(Desk::new(book, metrics));
+        Self { runaways: Runaways::default(), desk, thread: Mutex::default() }
     }
 
     /// Starts the scribe. As long as another process uses the store, what that one holds is left alone.

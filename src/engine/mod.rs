@@ -6,6 +6,7 @@ pub mod bookkeeper;
 pub mod live;
 pub mod recorder;
 pub mod reloader;
+pub mod runaways;
 pub mod scribe;
 pub mod source;
 pub mod trust;

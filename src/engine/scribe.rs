@@ -16,7 +16,7 @@ use crate::engine::watch::{self, Watch};
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Entry, Kind, Reason};
 use crate::ledger::saved::Kept;
-use crate::store::Store;
+use crate::store::{Orphans, Store};
 use crate::telemetry::metrics::Metrics;
 
 /// Where the book lies.
@@ -210,7 +210,7 @@ impl Scribe {
 
     /// Settles what processes before this one left open, once they have gone: all of it counts as spent.
     fn take_over(&mut self) {
-        let (orphans, balances) = match self.store.orphans() {
+        let Orphans { holds, balances } = match self.store.orphans() {
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(error) => {
@@ -219,18 +219,18 @@ impl Scribe {
             }
         };
         self.alone = true;
-        if orphans.is_empty() {
+        if holds.is_empty() {
             return;
         }
         tracing::warn!(
-            holds = orphans.len(),
+            holds = holds.len(),
             "holds that an earlier process left open count as spent; see /api/limbo"
         );
         let mut desk = self.desk.lock();
         let OnDesk { book, tray } = &mut *desk;
         let pending: Vec<&Entry> = tray.in_hand.iter().chain(tray.entries()).collect();
         book.rebase(&balances, &pending);
-        book.adopt(&orphans);
+        book.adopt(&holds);
         for entry in book.recover(unix_ms()) {
             tray.put(entry);
         }

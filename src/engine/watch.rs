@@ -107,7 +107,9 @@ pub(super) fn look(desk: &Desk) {
             state.tell(&desk.metrics, &standing, change.to.name());
             if change.to == Level::Emergency {
                 let frozen = book.set_frozen(standing.id, true, Reason::Breaker, at_ms);
-                frozen.into_iter().for_each(|entry| tray.put(entry));
+                if let Some(entry) = frozen {
+                    tray.put(entry);
+                }
             }
         }
     }

@@ -199,6 +199,18 @@ pub fn frozen(agent: &str, account: &str) -> Fault {
         .extra("exhausted", "true".to_owned())
 }
 
+/// The refusal for an agent that seems to have lost its way.
+pub fn stopped(agent: &str, sign: &str) -> Fault {
+    let message = format!(
+        "this agent was stopped because it seems to have lost its way ({sign}); an administrator can thaw it, \
+         and it can go on by itself when it has been quiet for a while"
+    );
+    Fault::new(Code::BudgetExhausted, message)
+        .extra("agent_id", json_text(agent))
+        .extra("runaway", json_text(sign))
+        .extra("exhausted", "true".to_owned())
+}
+
 /// Adds what a client of the seed reads from a budget refusal.
 fn with_standing(fault: Fault, agent: &str, standing: &Standing) -> Fault {
     let limit = standing.limit.unwrap_or_default();

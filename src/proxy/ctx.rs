@@ -393,12 +393,15 @@ impl Ctx {
             response_bytes: self.response_bytes,
         };
         if let Some(exchange) = self.exchange.take() {
-            let leaf = exchange.purse().map(|purse| purse.leaf);
+            let (leaf, agent) = exchange.purse().map(|purse| (purse.leaf, purse.agent)).unzip();
             let version = exchange.snapshot().catalog.price_version;
             let outcome = settle::complete(*exchange, &mut record, now);
             let unheld = leaf.map(|leaf| settle::spend_order(&record, &outcome, leaf, version));
             if let Some(booked) = funds::settle_last(self, &outcome, unheld) {
                 record.cost = booked;
+            }
+            if let Some(agent) = agent {
+                funds::note_spent(self, agent, record.cost);
             }
         }
         record

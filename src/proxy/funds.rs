@@ -2,17 +2,24 @@
 //!
 //! What is held and what it comes to is the exchange's word; that it is durable is the bookkeeper's.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
 use crate::base::fault::{Code, Fault};
 use crate::base::money::NanoUsd;
+use crate::config::budgets::{AgentBudget, RunawayAction};
 use crate::config::current::Current;
 use crate::engine::bookkeeper::NoHold;
+use crate::engine::runaways::Alarm;
 use crate::exchange::asked::Asked;
 use crate::exchange::purse::{self, Purse};
 use crate::exchange::rewrite::Attempt;
-use crate::ledger::account::AccountKey;
+use crate::ledger::account::{AccountId, AccountKey};
 use crate::ledger::entry::Reason;
-use crate::ledger::hold::{Grant, Outcome, SpendOrder};
+use crate::ledger::hold::{Outcome, SpendOrder};
 use crate::proxy::ctx::Ctx;
+use crate::routing::runaway::Facts;
+use crate::wire::gist;
 
 /// Finds out who pays for a request.
 ///
@@ -38,6 +45,10 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
     if let Some(account) = &view.frozen {
         return Err(purse::frozen(&agent.id, account.as_str()));
     }
+    let alarm = runaway(ctx, budget, (account, asked));
+    if let Some(alarm) = alarm.filter(|alarm| alarm.action == RunawayAction::Stop) {
+        return Err(purse::stopped(&agent.id, alarm.sign.name()));
+    }
     Ok(Some(Purse {
         agent: account,
         leaf,
@@ -46,8 +57,36 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
         room: view.room,
         last_tier: ctx.shared.tiers.last(account),
         level: keeper.level(),
-        is_running_away: false,
+        is_running_away: alarm.is_some_and(|alarm| alarm.action == RunawayAction::Downgrade),
     }))
+}
+
+/// Whether the agent looks like one that has lost its way.
+fn runaway(
+    ctx: &Ctx,
+    budget: &AgentBudget,
+    (account, asked): (AccountId, &Asked),
+) -> Option<Alarm> {
+    let rule = budget.runaway.as_ref()?;
+    let gist = gist::gist(asked.envelope.as_deref()?, &asked.body);
+    let session_hash = asked.session.as_ref().map(|session| {
+        let mut hasher = DefaultHasher::new();
+        session.hash(&mut hasher);
+        hasher.finish()
+    });
+    let facts = Facts { request_hash: gist.request, tool_call_hash: gist.tool_call, session_hash };
+    let seen = ctx.shared.keeper.runaways.request(account, rule, (&facts, ctx.now().ms()))?;
+    let (agent, sign, action) = (&*asked.principal.agent.id, seen.sign.name(), seen.action.name());
+    ctx.shared.metrics.money.ran_away(agent, sign, action);
+    tracing::warn!(agent, sign, action, request_id = %ctx.id, "an agent seems to have lost its way");
+    Some(seen)
+}
+
+/// Notes what a request came to, for the speed at which its agent spends.
+pub fn note_spent(ctx: &Ctx, agent: AccountId, cost: NanoUsd) {
+    if cost > NanoUsd::ZERO {
+        ctx.shared.keeper.runaways.spent(agent, cost, ctx.now().ms());
+    }
 }
 
 fn unix_ms(ctx: &Ctx) -> i64 {
@@ -71,7 +110,7 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
         let strict = exchange.purse().is_some_and(|purse| purse.strict);
         match ctx.shared.keeper.hold(&order, at_ms).await {
             Ok(held) => {
-                let grant: Grant = held.grant().clone();
+                let grant = *held.grant();
                 ctx.held = Some(held);
                 return exchange.attempt(Some(grant)).map(Some);
             }

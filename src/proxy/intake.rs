@@ -63,7 +63,8 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
     ctx.draft.agent = Arc::clone(&principal.agent.id);
     let Destination::Provider(surface) = destination else {
-        return local::keyed_answer(&destination, &current, head).map(Admitted::Here);
+        return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
+            .map(Admitted::Here);
     };
     let asked = read_request(session, ctx, &current, (surface, principal)).await?;
     let purse = funds::purse(ctx, &current, &asked).await?;

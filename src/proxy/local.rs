@@ -3,9 +3,11 @@
 use pingora::http::RequestHeader;
 
 use crate::admin::handlers;
+use crate::admin::money::{self, Sight};
 use crate::base::fault::{Code, Fault};
 use crate::base::surface::Dialect;
 use crate::config::current::Current;
+use crate::engine::bookkeeper::Bookkeeper;
 use crate::exchange::asked;
 use crate::exchange::models;
 use crate::exchange::path::Destination;
@@ -45,17 +47,40 @@ pub fn open_answer(
 /// `model_not_found`; `not_found` for paths of the control API that agents cannot use.
 pub fn keyed_answer(
     destination: &Destination<'_>,
-    current: &Current,
+    (current, keeper): (&Current, &Bookkeeper),
     head: &RequestHeader,
 ) -> Result<Reply, Fault> {
     let catalog = &current.snapshot.catalog;
     match destination {
+        Destination::Api if is_spend(head) => spend(current, keeper, head),
         Destination::Models => Ok(Reply::json(200, models::list(catalog, dialect(head)))),
         Destination::Model(id) => {
             models::one(catalog, dialect(head), id).map(|body| Reply::json(200, body))
         }
         _ => Err(Fault::new(Code::NotFound, "no such path on the data plane; see the admin port")),
     }
+}
+
+fn is_spend(head: &RequestHeader) -> bool {
+    let path = head.uri.path();
+    let reads = matches!(head.method, http::Method::GET | http::Method::HEAD);
+    reads && (path == "/api/spend" || path.starts_with("/api/spend/"))
+}
+
+/// What the control API says of spend, for agents that know this address only.
+fn spend(current: &Current, keeper: &Bookkeeper, head: &RequestHeader) -> Result<Reply, Fault> {
+    let snapshot = &current.snapshot;
+    let grant = snapshot.gate.grant(&asked::presented(&head.headers)?);
+    let said = Sight::of(grant, snapshot).and_then(|sight| {
+        match head.uri.path().strip_prefix("/api/spend/") {
+            None => Ok(money::spend_all(keeper, &sight)),
+            Some(name) => money::spend_one((keeper, snapshot), &sight, name),
+        }
+    });
+    Ok(match said {
+        Ok(body) => Reply::json(200, body),
+        Err(refusal) => Reply::json(refusal.status, refusal.to_json().to_string()),
+    })
 }
 
 fn dialect(head: &RequestHeader) -> Dialect {

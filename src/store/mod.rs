@@ -24,7 +24,7 @@ pub trait Store: Send {
 
     /// The holds that earlier epochs have left open, and the balances of the periods that they lie in.
     /// `None` as long as another process is still at work on the ledger: they are its own to settle.
-    fn orphans(&mut self) -> Result<Option<(Vec<OpenHold>, Vec<Balance>)>, StoreError>;
+    fn orphans(&mut self) -> Result<Option<Orphans>, StoreError>;
 
     /// Keeps all of `entries`, in order, in one durable transaction, and says what became of each.
     /// After an error none of them is kept, as far as the store knows; the same batch may be tried again.
@@ -48,6 +48,15 @@ pub trait Store: Send {
 
     /// Says that the present epoch has settled everything it held.
     fn close_epoch(&mut self) -> Result<(), StoreError>;
+}
+
+/// What earlier processes left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// Their open holds, oldest first.
+    pub holds: Vec<OpenHold>,
+    /// The balances of the periods that those lie in.
+    pub balances: Vec<Balance>,
 }
 
 /// Why a store does not work.

@@ -11,6 +11,7 @@ use crate::base::limit::STORE_SESSIONS_MAX;
 use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::HoldId;
 use crate::ledger::saved::{Balance, OpenHold, Saved};
+use crate::store::Orphans;
 use crate::store::sqlite::rows::{self, Paths};
 
 /// The periods of an account that had not ended when the last entry was written, and the latest one.
@@ -47,17 +48,13 @@ pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
 
 /// The holds that epochs other than `epoch` have left open, and the balances of the periods that they lie
 /// in.
-pub fn orphans(
-    conn: &Connection,
-    paths: &mut Paths,
-    epoch: u32,
-) -> Result<(Vec<OpenHold>, Vec<Balance>)> {
-    let mut open = holds(conn, paths, "o.limbo = 0", usize::MAX)?;
-    open.retain(|hold| hold.hold.epoch() != epoch);
-    let steps = open.iter().flat_map(|hold| hold.path.iter());
+pub fn orphans(conn: &Connection, paths: &mut Paths, epoch: u32) -> Result<Orphans> {
+    let mut holds = holds(conn, paths, "o.limbo = 0", usize::MAX)?;
+    holds.retain(|hold| hold.hold.epoch() != epoch);
+    let steps = holds.iter().flat_map(|hold| hold.path.iter());
     let wanted = steps.map(|step| (step.account.0, step.start_ms)).collect();
     let balances = balances(conn, wanted)?;
-    Ok((open, balances))
+    Ok(Orphans { holds, balances })
 }
 
 fn balances(conn: &Connection, wanted: BTreeSet<(u32, i64)>) -> Result<Vec<Balance>> {

@@ -21,7 +21,7 @@ use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
 use crate::store::lock::{self, Lock};
 use crate::store::sqlite::batch::{Batch, Clash, Interned};
 use crate::store::sqlite::opening::{said, unusable};
-use crate::store::{Store, StoreError};
+use crate::store::{Orphans, Store, StoreError};
 
 /// Epochs that fit into the upper bits of a hold, and keep its number positive in the file.
 const EPOCH_MAX: i64 = (1 << 23) - 1;
@@ -146,7 +146,7 @@ impl Store for SqliteStore {
         saved.ok_or_else(|| unusable(&self.file, "it has had as many epochs as it can count"))
     }
 
-    fn orphans(&mut self) -> Result<Option<(Vec<OpenHold>, Vec<Balance>)>, StoreError> {
+    fn orphans(&mut self) -> Result<Option<Orphans>, StoreError> {
         if self.lock.is_none() {
             self.lock = Lock::try_take(&self.file)?;
         }

@@ -10,8 +10,8 @@ use crate::base::money::NanoUsd;
 use crate::ledger::account::{AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
 use crate::ledger::saved::{Balance, Kept};
-use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Orphans, Store};
 
 fn balance(account: u32, spent: i64, held: i64) -> Balance {
     Balance { account: AccountId(account), start_ms: 0, end_ms: i64::MAX, spent, held }
@@ -48,7 +48,7 @@ fn what_was_kept_comes_back() {
     let accounts: Vec<Entry> = saved.accounts.into_iter().map(about).collect();
     assert_eq!(accounts, founding());
     assert_eq!(saved.balances, [balance(FLEET, 7, 40), balance(AGENT, 7, 40)]);
-    let (open, balances) = store.orphans().unwrap().unwrap();
+    let Orphans { holds: open, balances } = store.orphans().unwrap().unwrap();
     assert_eq!((open.len(), &balances), (1, &saved.balances));
     assert_eq!(open[0].hold.epoch(), 1);
     assert_eq!((&open[0].made, open[0].limbo), (&second, false));
@@ -75,7 +75,7 @@ fn a_hold_that_does_not_fit_leaves_no_trace() {
     let late = hold(HoldId::new(1, 9), 1, 100);
     assert_eq!(store.commit(&[late]).unwrap(), [Kept::NoRoom]);
     drop(store);
-    let (open, _) = reopened(&folder).orphans().unwrap().unwrap();
+    let open = reopened(&folder).orphans().unwrap().unwrap().holds;
     assert_eq!(open.len(), 2);
     // The fleet stands after the agent, whose cap refused.
     assert!(open.iter().all(|open| open.path.len() == 2));
@@ -93,7 +93,7 @@ fn a_cap_further_up_refuses_as_well() {
     let fits = Entry { path, ..hold(id, 5, 0) };
     assert_eq!(store.commit(&[fits]).unwrap(), [Kept::Done]);
     drop(store);
-    let (open, _) = reopened(&folder).orphans().unwrap().unwrap();
+    let open = reopened(&folder).orphans().unwrap().unwrap().holds;
     assert_eq!(open[0].made.held, 5);
 }
 
@@ -157,7 +157,7 @@ fn a_late_settlement_by_the_old_process_counts() {
     assert_eq!(new.commit(&[limbo(&made)]).unwrap(), [Kept::NotOpen]);
     old.close_epoch().unwrap();
     drop(old);
-    assert_eq!(new.orphans().unwrap(), Some((Vec::new(), Vec::new())));
+    assert_eq!(new.orphans().unwrap(), Some(Orphans::default()));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn periods_that_matter_are_given_back() {
     let mut store = folder.own();
     let starts = |balances: &[Balance]| balances.iter().map(|one| one.start_ms).collect::<Vec<_>>();
     assert_eq!(starts(&store.open_epoch().unwrap().balances), [100, 950]);
-    assert_eq!(starts(&store.orphans().unwrap().unwrap().1), [200]);
+    assert_eq!(starts(&store.orphans().unwrap().unwrap().balances), [200]);
 }
 
 #[test]

@@ -103,7 +103,7 @@ proptest! {
                 drop(store);
                 store = folder.own();
                 let saved = store.open_epoch().unwrap();
-                let (orphans, _) = store.orphans().unwrap().unwrap();
+                let orphans = store.orphans().unwrap().unwrap().holds;
                 let limbo = store.limbo(usize::MAX).unwrap();
                 let open: BTreeMap<_, _> = orphans.iter().chain(&limbo).map(|open| (open.hold, (open.made.clone(), open.limbo))).collect();
                 prop_assert_eq!(&open, &model.open);
