@@ -32,7 +32,7 @@ fi
 
 # Pids of what we started; nothing else is ever ended.
 STARTED=()
-declare -A PID PORT
+declare -A PID PORT ADMIN_PORT
 
 stop_all() {
   local pid
@@ -79,7 +79,7 @@ PROXIES=${PROXIES:-$(default_proxies)}
 
 # The model asked for: Weir gets a name that it rewrites to what the others get at once.
 model() { # alias proxy
-  if [ "$2" = weir ]; then echo "mock-$1"; else upstream_model "$1"; fi
+  if [[ $2 == weir* ]]; then echo "mock-$1"; else upstream_model "$1"; fi
 }
 
 upstream_model() { # alias
@@ -113,9 +113,10 @@ launch() { # name cores... -- command...
 
 start_all() {
   local ports
-  mapfile -t ports < <("$LOADTEST" free-ports 5)
-  PORT=([mock]=${ports[0]} [pingora]=${ports[1]} [weir]=${ports[2]} [nginx]=${ports[3]})
-  ADMIN_PORT=${ports[4]}
+  mapfile -t ports < <("$LOADTEST" free-ports 10)
+  PORT=([mock]=${ports[0]} [pingora]=${ports[1]} [weir]=${ports[2]} [nginx]=${ports[3]}
+    [weir_normal]=${ports[4]} [weir_full]=${ports[5]})
+  ADMIN_PORT=([weir]=${ports[6]} [weir_normal]=${ports[7]} [weir_full]=${ports[8]})
   PORT[direct]=${PORT[mock]}
   launch mock "${ON_LOAD[@]}" "$LOADTEST" mock --listen "127.0.0.1:${PORT[mock]}"
   local proxy
@@ -129,20 +130,31 @@ start_pingora() {
     --listen "127.0.0.1:${PORT[pingora]}" --upstream "127.0.0.1:${PORT[mock]}"
 }
 
-start_weir() {
-  weir_config >"$TMP/weir.yaml"
-  [ -z "${WEIR_EXTRA:-}" ] || cat "$WEIR_EXTRA" >>"$TMP/weir.yaml"
+start_weir() { start_gateway weir normal "mode: auto"; }
+
+# The same with a hard budget that every request is held against, and how durable a hold is.
+start_weir_normal() { start_gateway weir_normal normal "$BUDGET"; }
+start_weir_full() { start_gateway weir_full full "$BUDGET"; }
+BUDGET=${BUDGET:-budget: {limit_usd: 1000000, hard_cap: true\}}
+
+start_gateway() { # name synchronous agent
+  local folder=$TMP/$1
+  mkdir -p "$folder"
+  weir_config "$1" "$2" "$3" >"$folder/weir.yaml"
+  [ -z "${WEIR_EXTRA:-}" ] || cat "$WEIR_EXTRA" >>"$folder/weir.yaml"
   # From the temporary folder, so that no .env and no store of the tree is touched.
-  launch weir "${ON_PROXY[@]}" env -C "$TMP" WEIR_LOG=error "$WEIR" serve -c "$TMP/weir.yaml"
+  launch "$1" "${ON_PROXY[@]}" env -C "$folder" WEIR_LOG=error "$WEIR" serve -c "$folder/weir.yaml"
 }
 
 # Everything on: agent key, model rewrite, fallback armed, metering, access log.
-weir_config() {
+weir_config() { # name synchronous agent
   cat <<YAML
 server:
-  listen: ["127.0.0.1:${PORT[weir]}"]
-  admin: "127.0.0.1:$ADMIN_PORT"
+  listen: ["127.0.0.1:${PORT[$1]}"]
+  admin: "127.0.0.1:${ADMIN_PORT[$1]}"
   threads: 1
+  upgrade_sock: "$TMP/$1/up.sock"
+store: "sqlite:weir.db?synchronous=$2"
 log: {access: /dev/null}
 auth:
   admin_keys: ["loadtest-admin-key-0123456789abcdef"]
@@ -164,8 +176,7 @@ routing:
     mock-idle: [mock-spare]
     mock-storm: [mock-spare]
 agents:
-  default:
-    mode: auto
+  default: {$3}
 YAML
 }
 
