@@ -95,8 +95,8 @@ providers:
   mock-openai: {{dialect: openai, base_url: 'http://{openai}/v1', api_key: mock-openai-credential}}
   mock-anthropic: {{dialect: anthropic, base_url: 'http://{anthropic}', api_key: mock-anthropic-credential}}
 models:
-  - {{id: swift, provider: mock-openai, price: {{input: 0.15, output: 0.60}}}}
-  - {{id: deep, provider: mock-openai, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}}}
+  - {{id: swift, provider: mock-openai, price: {{input: 0.15, output: 0.60}}, output_tokens_max: 4096}}
+  - {{id: deep, provider: mock-openai, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}, output_tokens_max: 4096}}
   - {{id: busy, provider: mock-openai, upstream_id: mock-429, enabled: true, price: {{input: 1, output: 2}}}}
   - {{id: claude-mock, provider: mock-anthropic, price: {{input: 3.00, output: 15.00}}}}
 aliases: {{gpt-4o: deep}}
@@ -104,6 +104,10 @@ routing:
   fallbacks: {{busy: [swift]}}
 agents:
   default: {{mode: auto, models: [swift, deep, claude-mock, busy]}}
+  saver:
+    mode: budget
+    budget: {{limit_usd: 1.00, period: daily}}
+    tiers: [{{remaining_min: 0.50, models: [deep]}}, {{remaining_min: 0, models: [swift]}}]
 "
     )
 }
@@ -138,6 +142,11 @@ async fn play(stage: &Stage) -> std::io::Result<()> {
     }
     show("Anthropic Messages", &messages(stage).await?);
     show("a wrong model", &chat(stage, "deeep", false).await?);
+    show("an agent with a budget of 1 USD", &saver(stage).await?);
+    set_spent(stage, "0.70").await?;
+    show("the same agent when 30 % is left: its cheaper tier", &saver(stage).await?);
+    set_spent(stage, "1").await?;
+    show("and when nothing is left", &saver(stage).await?);
     say(&instructions(stage));
     std::future::pending().await
 }
@@ -170,12 +179,35 @@ async fn messages(stage: &Stage) -> std::io::Result<Fetched> {
     post(stage, "/v1/messages", body).await
 }
 
+/// A request of the agent that has a budget; the budget chooses the model.
+async fn saver(stage: &Stage) -> std::io::Result<Fetched> {
+    let body = r#"{"model":"auto","messages":[{"role":"user","content":"What is a weir?"}]}"#;
+    let authorization = format!("Bearer {}", stage.key);
+    let headers = [("authorization", authorization.as_str()), ("x-agent-id", "saver")];
+    send((stage.data, "/v1/chat/completions"), &headers, body).await
+}
+
+/// Says what that agent has spent, as a control plane may (S0-16).
+async fn set_spent(stage: &Stage, usd: &str) -> std::io::Result<()> {
+    let authorization = format!("Bearer {}", stage.admin_key);
+    let headers = [("authorization", authorization.as_str())];
+    let body = format!(r#"{{"budget_spent":{usd}}}"#);
+    let answer = send((stage.admin, "/api/budget/saver"), &headers, &body).await?;
+    if answer.status == 200 { Ok(()) } else { Err(std::io::Error::other(answer.text())) }
+}
+
 async fn post(stage: &Stage, path: &str, body: &str) -> std::io::Result<Fetched> {
     let authorization = format!("Bearer {}", stage.key);
     let headers = [("authorization", authorization.as_str()), ("anthropic-version", "2023-06-01")];
-    let ask =
-        Ask { addr: stage.data, method: "POST", path, headers: &headers, body: body.as_bytes() };
-    fetch::fetch(ask).await
+    send((stage.data, path), &headers, body).await
+}
+
+async fn send(
+    (addr, path): (SocketAddr, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<Fetched> {
+    fetch::fetch(Ask { addr, method: "POST", path, headers, body: body.as_bytes() }).await
 }
 
 fn show(what: &str, answer: &Fetched) {
@@ -209,6 +241,8 @@ curl http://{data}/v1/messages -H 'x-api-key: {key}' -H 'anthropic-version: 2023
   -d '{{\"model\":\"claude-mock\",\"max_tokens\":64,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
 curl http://{data}/v1/models -H 'authorization: Bearer {key}'
 curl -s http://{admin}/metrics | grep ^weir_
+curl http://{admin}/api/spend -H 'authorization: Bearer {admin_key}'
+curl -X POST http://{admin}/api/reset/saver -H 'authorization: Bearer {admin_key}'
 curl -X POST http://{admin}/api/reload -H 'authorization: Bearer {admin_key}'
 
 Ctrl-C ends it."

@@ -180,7 +180,7 @@ pub const LEDGER_QUEUE_MAX: usize = 64 * 1024;
 
 /// Milliseconds that a settlement waits for others to share its transaction. Nobody waits for it; until it
 /// is durable, a loss of the process counts its hold as spent.
-pub const LEDGER_LINGER_MS: u64 = 20;
+pub const LEDGER_LINGER_MS: u64 = 50;
 
 /// Milliseconds between two tries of a transaction that has failed.
 pub const LEDGER_RETRY_MS: u64 = 500;

@@ -199,7 +199,15 @@ async fn the_demonstration_starts_shows_and_stays() {
     let said = || fs::read_to_string(folder.join("out")).unwrap();
     wait_until("the demonstration is over", || async { said().contains("Ctrl-C") }).await;
     let said = said();
-    for part in ["curl http://", "switched", "404", "/metrics", "model swift", "gateway_notice"] {
+    for part in [
+        "curl http://",
+        "switched",
+        "404",
+        "/metrics",
+        "model swift",
+        "gateway_notice",
+        "nothing is left: 402",
+    ] {
         assert!(said.contains(part), "no {part:?} in:\n{said}");
     }
     let data = word_after(&said, "data plane  http://").parse().unwrap();
