@@ -96,6 +96,7 @@ fn responses_error(fault: &Fault) -> Vec<u8> {
 /// `error.type` as `OpenAI`'s clients expect it for a status.
 const fn openai_type(code: Code) -> &'static str {
     match code.status() {
+        402 => "insufficient_quota",
         400..=499 => "invalid_request_error",
         503 => "service_unavailable_error",
         _ => "server_error",
