@@ -211,3 +211,7 @@ pub const RECENT_WAYS: usize = 16;
 /// Milliseconds that the clock may step back before what was counted by it is forgotten. Shorter steps
 /// are waited out, so that a corrected clock opens no gap; a longer wait would hold an agent too long.
 pub const CLOCK_BACK_MS_MAX: u64 = 60_000;
+
+/// Accounts in memory above which the sessions used longest ago are let go of; the store still has them. At
+/// a few hundred bytes each this is some 20 MiB.
+pub const SESSIONS_IN_MEMORY_MAX: usize = 40_000;

@@ -5,14 +5,18 @@
 //! failure holds are given back at once, because nobody may send on a hold that is not durable, and
 //! everything else is tried again until it is kept.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::base::limit::{LEDGER_LINGER_MS, LEDGER_RETRY_MS, LEDGER_WATCH_MS};
+use crate::base::limit::{
+    LEDGER_LINGER_MS, LEDGER_RETRY_MS, LEDGER_WATCH_MS, SESSIONS_IN_MEMORY_MAX,
+};
 use crate::engine::bookkeeper::{Bell, Errand, Tray, Waiting};
 use crate::engine::watch::{self, Watch};
+use crate::ledger::account::AccountId;
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Entry, Kind, Reason};
 use crate::ledger::saved::Kept;
@@ -83,11 +87,16 @@ impl Scribe {
         for errand in errands {
             errand(&mut *self.store, &self.desk);
         }
+        let moved: BTreeSet<AccountId> = batch
+            .iter()
+            .flat_map(|waiting| waiting.entry.path.iter().map(|step| step.account))
+            .collect();
         if !batch.is_empty() {
             self.keep(batch);
         }
         self.refresh();
-        watch::look(&self.desk);
+        watch::look(&self.desk, &moved);
+        self.forget_sessions();
         true
     }
 
@@ -191,6 +200,17 @@ impl Scribe {
             desk.tray.waiting.clear();
         } else {
             self.desk.work.wait_for(&mut desk, Duration::from_millis(LEDGER_RETRY_MS));
+        }
+    }
+
+    /// Lets go of the sessions used longest ago, when there are many and all that they did is durable.
+    fn forget_sessions(&self) {
+        let mut desk = self.desk.lock();
+        let OnDesk { book, tray } = &mut *desk;
+        let durable = tray.waiting.is_empty() && tray.in_hand.is_empty();
+        if durable && book.size() > SESSIONS_IN_MEMORY_MAX {
+            // Down to half, so that this is seldom done.
+            book.forget_sessions(SESSIONS_IN_MEMORY_MAX / 2);
         }
     }
 

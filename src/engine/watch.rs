@@ -5,7 +5,7 @@
 //! which is made elsewhere. What a level takes away is `exchange::route`'s business; an emergency freezes the
 //! fleet's account, so that it outlives the process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
@@ -87,8 +87,8 @@ impl Watch {
     }
 }
 
-/// Looks at the totals.
-pub(super) fn look(desk: &Desk) {
+/// Looks at the fleet, and at the soft budgets that a transaction has moved.
+pub(super) fn look(desk: &Desk, moved: &BTreeSet<AccountId>) {
     let at_ms = unix_ms();
     let mut on_desk = desk.lock();
     let OnDesk { book, tray } = &mut *on_desk;
@@ -113,9 +113,11 @@ pub(super) fn look(desk: &Desk) {
             }
         }
     }
-    let soft = book.accounts().filter(|account| !account.terms.hard && account.limit().is_some());
-    let standings: Vec<Standing> =
-        soft.filter_map(|account| book.standing(account.id, at_ms)).collect();
+    let standings: Vec<Standing> = moved
+        .iter()
+        .filter_map(|id| book.standing(*id, at_ms))
+        .filter(|standing| !standing.hard && standing.limit.is_some())
+        .collect();
     drop(on_desk);
     for standing in standings {
         if let Some(share) = state.shares.entry(standing.id).or_default().step(&standing) {

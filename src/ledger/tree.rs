@@ -188,6 +188,11 @@ impl Tree {
         all
     }
 
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.holders.len()
+    }
+
     /// Says that limits have changed: paths are looked up anew.
     pub fn touch(&mut self) {
         self.version += 1;

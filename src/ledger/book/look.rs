@@ -49,6 +49,11 @@ impl Book {
         self.tree.all().into_iter().map(|holder| &holder.account)
     }
 
+    /// How many accounts are in memory.
+    pub fn size(&self) -> usize {
+        self.tree.size()
+    }
+
     /// Whether any account of the path has a limit.
     pub fn path_is_limited(&self, leaf: AccountId) -> bool {
         self.tree.line(leaf).any(|holder| holder.account.limit().is_some())
