@@ -173,6 +173,8 @@ fn shown_name(key: &AccountKey) -> String {
 /// The seed's fields, and ours behind them.
 fn standing_json(standing: &Standing) -> String {
     let end = Some(standing.end_ms).filter(|end| *end != i64::MAX);
+    // What has no end has no beginning either.
+    let start = end.map(|_| standing.start_ms);
     Object::default()
         .text("agent_id", &shown_name(&standing.key))
         .usd("budget_total", standing.limit)
@@ -181,7 +183,7 @@ fn standing_json(standing: &Standing) -> String {
         .usd("budget_remaining", standing.remaining)
         .text("budget_source", standing.source.name())
         .text("period", standing.cadence.name())
-        .time("period_reset", standing.reset_at_ms.or(Some(standing.start_ms)))
+        .time("period_reset", standing.reset_at_ms.or(start))
         .time("period_ends", end)
         .raw("hard_cap", bool_json(standing.hard))
         .raw("frozen", bool_json(standing.frozen))

@@ -47,6 +47,8 @@ pub struct Ctx {
     pub draft: Draft,
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
+    /// The first attempt, made before an upstream was looked for.
+    pub ready: Option<Attempt>,
     /// What is held for it.
     pub held: Option<Held>,
     /// What the attempts before it were booked at, and it too once it is settled.
@@ -111,6 +113,7 @@ impl Ctx {
             gate: Arc::new(Gate::default()),
             exchange: None,
             attempt: None,
+            ready: None,
             held: None,
             booked: NanoUsd::ZERO,
             is_settled: false,
@@ -259,9 +262,18 @@ impl Ctx {
         // the request, and is asked once more over a new one.
         if reused && heard == Reply::Broken && !self.repeated && exchange.repeat_attempt() {
             self.repeated = true;
-            // It is not sent, whatever was believed: the next try has a hold of its own.
+            // Almost certainly. Under a hard cap almost is not enough: the next try has a hold of its own,
+            // and this one counts until somebody knows.
+            let strict = exchange.purse().is_some_and(|purse| purse.strict);
             if let Some(held) = self.held.take() {
-                held.settle(&Outcome::Nothing { reason: Reason::NotSent });
+                let outcome = if strict {
+                    Outcome::Unknown { reason: Reason::Cut }
+                } else {
+                    Outcome::Nothing { reason: Reason::NotSent }
+                };
+                if let Some(settled) = held.settle(&outcome) {
+                    self.booked = self.booked.saturating_add(settled.cost);
+                }
             }
             return true;
         }
@@ -279,7 +291,7 @@ impl Ctx {
         if session.response_written().is_some_and(|header| !header.status.is_informational()) {
             return self.finish_broken(session).await;
         }
-        let mut reply = self.failed_reply();
+        let mut reply = self.failed_reply(true);
         reply.close = true;
         self.status = reply.status;
         self.body_goes_out(reply.body.len());
@@ -308,7 +320,9 @@ impl Ctx {
         self.status
     }
 
-    fn failed_reply(&mut self) -> LocalReply {
+    /// The last answer of a candidate as it came, or why there is none. `close` says that the connection
+    /// cannot be used again.
+    pub fn failed_reply(&mut self, close: bool) -> LocalReply {
         let headers =
             self.exchange.as_ref().map(|exchange| exchange.gateway_headers()).unwrap_or_default();
         let concluded = self.exchange.as_mut().map(|exchange| exchange.conclude());
@@ -317,7 +331,7 @@ impl Ctx {
                 status: answer.status,
                 headers: answer.headers,
                 body: answer.body,
-                close: true,
+                close,
             },
             (Some(fault), _) | (None, Some(Conclusion::Refuse(fault))) => {
                 self.refusal_reply(&fault)
@@ -329,7 +343,8 @@ impl Ctx {
         reply
     }
 
-    fn refusal_reply(&mut self, fault: &Fault) -> LocalReply {
+    /// A refusal of ours as the answer.
+    pub fn refusal_reply(&mut self, fault: &Fault) -> LocalReply {
         self.refused(fault.code);
         LocalReply::refusal(self.dialect(), fault)
     }

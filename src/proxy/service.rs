@@ -65,10 +65,16 @@ impl ProxyHttp for Weir {
             session.set_keepalive(None);
         }
         let reply = match intake::admit(session, ctx).await {
-            Ok(Admitted::Upstream) => {
-                held::wrap(session, &ctx.gate);
-                return Ok(false);
-            }
+            // Whatever is refused for want of money is refused before anything of an upstream is made.
+            Ok(Admitted::Upstream) => match funds::next_attempt(ctx).await {
+                Ok(Some(attempt)) => {
+                    ctx.ready = Some(attempt);
+                    held::wrap(session, &ctx.gate);
+                    return Ok(false);
+                }
+                Ok(None) => ctx.failed_reply(false),
+                Err(fault) => ctx.refusal_reply(&fault),
+            },
             Ok(Admitted::Here(reply)) => reply,
             Err(fault) => {
                 ctx.refused(fault.code);
@@ -86,7 +92,11 @@ impl ProxyHttp for Weir {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
         loop {
-            let attempt = match funds::next_attempt(ctx).await {
+            let next = match ctx.ready.take() {
+                Some(ready) => Ok(Some(ready)),
+                None => funds::next_attempt(ctx).await,
+            };
+            let attempt = match next {
                 Ok(Some(attempt)) => attempt,
                 Ok(None) => {
                     return Err(upstream_error(ErrorType::ConnectError, "all candidates failed"));
