@@ -179,6 +179,11 @@ impl Exchange {
             Some(Outcome::ClientGone) => Reason::ClientGone,
             Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken) | None => Reason::Cut,
         };
+        self.lost(reason)
+    }
+
+    /// What the ledger is told of an attempt that the provider may have got and never answered.
+    pub fn lost(&self, reason: Reason) -> Settlement {
         if self.is_strict() {
             return Settlement::Unknown { reason };
         }
@@ -188,8 +193,13 @@ impl Exchange {
     /// What a whole JSON answer costs, as soon as it has been read: booked before the client sees its end,
     /// so that whoever asks for the spend next finds it there.
     pub fn known_cost(&self) -> Option<Settlement> {
-        let bill = self.bill.as_ref().filter(|bill| bill.source == UsageSource::Exact)?;
-        Some(cost_of(bill, Reason::Exact))
+        let bill = self.bill.as_ref()?;
+        match bill.source {
+            UsageSource::Exact => Some(cost_of(bill, Reason::Exact)),
+            // It was read to its end, and is an error in the clothes of a 200.
+            UsageSource::None => Some(Settlement::Nothing { reason: Reason::ErrorInside }),
+            UsageSource::Estimated => None,
+        }
     }
 
     fn is_strict(&self) -> bool {

@@ -17,8 +17,6 @@ use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
-use crate::ledger::entry::Reason;
-use crate::ledger::hold::Outcome;
 use crate::proxy::funds;
 use crate::proxy::held::{Drain, Gate};
 use crate::proxy::inflate::Inflate;
@@ -258,23 +256,11 @@ impl Ctx {
             return false;
         }
         let heard = if expired { Reply::TimedOut } else { service::heard(error) };
-        // The provider closed an idle connection just as we took it from the pool: it has not seen
-        // the request, and is asked once more over a new one.
+        // The provider closed an idle connection just as we took it from the pool, most likely before it
+        // saw the request: it is asked once more over a new one.
         if reused && heard == Reply::Broken && !self.repeated && exchange.repeat_attempt() {
             self.repeated = true;
-            // Almost certainly. Under a hard cap almost is not enough: the next try has a hold of its own,
-            // and this one counts until somebody knows.
-            let strict = exchange.purse().is_some_and(|purse| purse.strict);
-            if let Some(held) = self.held.take() {
-                let outcome = if strict {
-                    Outcome::Unknown { reason: Reason::Cut }
-                } else {
-                    Outcome::Nothing { reason: Reason::NotSent }
-                };
-                if let Some(settled) = held.settle(&outcome) {
-                    self.booked = self.booked.saturating_add(settled.cost);
-                }
-            }
+            funds::settle_lost(self);
             return true;
         }
         self.timed_out = heard == Reply::TimedOut;

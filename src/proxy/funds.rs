@@ -138,6 +138,15 @@ fn settle_given_up(ctx: &mut Ctx) {
     }
 }
 
+/// Settles an attempt over a connection that turned out to be closed. Nobody knows whether the provider read
+/// it before; the next try has a hold of its own.
+pub fn settle_lost(ctx: &mut Ctx) {
+    let (Some(held), Some(exchange)) = (ctx.held.take(), &ctx.exchange) else { return };
+    if let Some(settled) = held.settle(&exchange.lost(Reason::Cut)) {
+        ctx.booked = ctx.booked.saturating_add(settled.cost);
+    }
+}
+
 /// Settles an answer whose cost is known already, before its last byte goes out.
 pub fn settle_known(ctx: &mut Ctx) {
     let Some(known) = ctx.exchange.as_ref().and_then(|exchange| exchange.known_cost()) else {
