@@ -37,23 +37,26 @@ fn chat(agent: &str, model: &str) -> Ask {
     Ask::chat(model, false).header("x-agent-id", agent)
 }
 
-async fn admin(gateway: &Gateway, ask: Ask) -> Answer {
+/// Asks the control API with its key.
+pub async fn admin(gateway: &Gateway, ask: Ask) -> Answer {
     gateway.ask_admin(ask.bearer(ADMIN_KEY)).await
 }
 
-async fn spend(gateway: &Gateway, agent: &str) -> Value {
+/// How an account stands.
+pub async fn spend(gateway: &Gateway, agent: &str) -> Value {
     let answer = admin(gateway, Ask::get(&format!("/api/spend/{agent}"))).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
-async fn push(gateway: &Gateway, agent: &str, body: Value) -> Answer {
+/// Sets the budget of an account.
+pub async fn push(gateway: &Gateway, agent: &str, body: Value) -> Answer {
     let ask = Ask::post(&format!("/api/budget/{agent}"), body.to_string());
     admin(gateway, ask.header("content-type", "application/json")).await
 }
 
 /// An amount as the API writes it, in nano-dollars, read without a float.
-fn nano(text: &str, field: &str) -> i64 {
+pub fn nano(text: &str, field: &str) -> i64 {
     let at = text.find(&format!("\"{field}\":")).unwrap_or_else(|| panic!("{field} in {text}"));
     let rest = &text[at + field.len() + 3..];
     let number: String =
@@ -63,7 +66,8 @@ fn nano(text: &str, field: &str) -> i64 {
     digits.parse().unwrap_or_else(|_| panic!("{field} in {text}"))
 }
 
-async fn spent_nano(gateway: &Gateway, agent: &str) -> i64 {
+/// What an account has spent, in nano-dollars.
+pub async fn spent_nano(gateway: &Gateway, agent: &str) -> i64 {
     let answer = admin(gateway, Ask::get(&format!("/api/spend/{agent}"))).await;
     nano(&answer.text(), "budget_spent")
 }
