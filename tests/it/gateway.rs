@@ -203,6 +203,23 @@ impl Gateway {
         assert!(Command::new("sh").arg("-c").arg(line).status().unwrap().success());
     }
 
+    /// Ends the process with no chance to do anything more, and starts another one with the same
+    /// configuration in the same folder.
+    pub async fn killed_and_started(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.started_again().await
+    }
+
+    /// Starts the same once more, when this process has ended.
+    pub async fn started_again(mut self) -> Self {
+        self.child.wait().unwrap();
+        self.status = Some(ExitStatus::default());
+        self.owns_folder = false;
+        let setup = self.setup.clone();
+        let again = setup.spawn((self.folder.clone(), true), self.data, self.admin);
+        again.ready().await.unwrap_or_else(|said| panic!("weir does not start again: {said}"))
+    }
+
     /// Whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         if self.status.is_none() {

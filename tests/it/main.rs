@@ -11,6 +11,7 @@
 mod bad_input;
 mod bad_upstream;
 mod budget;
+mod budget_crash;
 mod budget_ends;
 mod certificate;
 mod client;
