@@ -73,6 +73,7 @@ fn begin(stage: &Stage, body: &Bytes) -> Exchange {
         body: body.clone(),
         route: None,
         session: None,
+        wide_context: false,
     };
     let scene =
         Scene { current: &stage.current, rotation: &stage.rotation, now_ms: NOW.ms(), purse: None };

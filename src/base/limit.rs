@@ -215,3 +215,7 @@ pub const CLOCK_BACK_MS_MAX: u64 = 60_000;
 /// Accounts in memory above which the sessions used longest ago are let go of; the store still has them. At
 /// a few hundred bytes each this is some 20 MiB.
 pub const SESSIONS_IN_MEMORY_MAX: usize = 40_000;
+
+/// Milliseconds that a request waits for its hold to be durable. A healthy disk takes some; one that takes
+/// this long stands still.
+pub const LEDGER_HOLD_MS_MAX: u64 = 5_000;

@@ -42,6 +42,13 @@ pub struct Opening {
     pub initial_spent: NanoUsd,
 }
 
+impl Opening {
+    /// Whether the configuration gives it a limit.
+    pub const fn is_limited(&self) -> bool {
+        self.planned.terms.limit.is_some()
+    }
+}
+
 /// What holds for all budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use crate::base::limit::LEDGER_QUEUE_MAX;
+use crate::base::limit::{LEDGER_HOLD_MS_MAX, LEDGER_QUEUE_MAX};
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{Budgets, Opening};
 use crate::engine::runaways::Runaways;
@@ -32,6 +32,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long the end of the process waits for the last entries.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long a request waits for its hold to be durable.
+const HOLD_WAIT: Duration = Duration::from_millis(LEDGER_HOLD_MS_MAX);
 /// Waiting entries among which a cost looks for one of its kind.
 const MERGED_LOOK: usize = 8;
 
@@ -140,6 +142,9 @@ impl Bookkeeper {
             if let Some(why) = &desk.tray.broken {
                 return Err(NoHold::NotDurable(why.clone()));
             }
+            if desk.tray.ended {
+                return Err(NoHold::NotDurable("the ledger is closed".to_owned()));
+            }
             if desk.tray.waiting.len() >= LEDGER_QUEUE_MAX {
                 return Err(NoHold::NotDurable("too many entries wait for the store".to_owned()));
             }
@@ -149,7 +154,11 @@ impl Bookkeeper {
             // Made before the wait: a client that leaves meanwhile must not leave a hold behind.
             (Held { keeper: Arc::clone(self), grant, sent: false, open: true }, told)
         };
-        match told.await {
+        // Late: whoever drops a hold that was not sent has it voided, whether it is kept in the end or not.
+        let Ok(told) = tokio::time::timeout(HOLD_WAIT, told).await else {
+            return Err(NoHold::NotDurable("the store does not answer in time".to_owned()));
+        };
+        match told {
             Ok(Ok(Kept::Done)) => Ok(held),
             // The scribe has taken it back.
             Ok(Ok(_)) => Err(held.gone(NoHold::NoRoom)),
@@ -197,6 +206,9 @@ impl Bookkeeper {
     ) -> Result<T, String> {
         let (value, told) = {
             let mut desk = self.desk.lock();
+            if desk.tray.ended {
+                return Err("the ledger is closed".to_owned());
+            }
             let (value, entries) = change(&mut desk.book, scribe::unix_ms());
             let told: Vec<_> =
                 entries.into_iter().map(|entry| desk.tray.put_urgent(entry)).collect();
@@ -283,8 +295,16 @@ impl Bookkeeper {
         key: AccountKey,
         terms: Terms,
     ) -> Result<AccountId, String> {
-        if let Some(id) = self.desk.lock().book.id(&key) {
-            return Ok(id);
+        {
+            let mut desk = self.desk.lock();
+            if desk.book.id(&key).is_some() {
+                // Its terms may have changed since.
+                let (id, entries) = desk.book.open_session(agent, key, terms, scribe::unix_ms());
+                for entry in entries {
+                    desk.tray.put(entry);
+                }
+                return Ok(id);
+            }
         }
         let found = self.ask(move |store, desk| {
             let saved = store.account(&key)?;
@@ -374,7 +394,8 @@ impl Bookkeeper {
 
     /// Makes everything durable and ends the scribe; waits for that, but not for ever.
     pub fn stop(&self) {
-        let Some(thread) = self.thread.lock().take() else { return };
+        let mut thread = self.thread.lock();
+        let Some(running) = thread.take() else { return };
         let until = Instant::now() + LAST_WAIT;
         let mut desk = self.desk.lock();
         desk.tray.closed = true;
@@ -389,7 +410,7 @@ impl Bookkeeper {
         }
         drop(desk);
         // It has said that it is at its end.
-        let _ = thread.join();
+        let _ = running.join();
     }
 }
 
@@ -462,7 +483,9 @@ impl Tray {
                 && there.reason == entry.reason
         };
         // The newest few are enough: traffic of many agents at once is worth an entry each.
-        let recent = self.waiting.iter_mut().rev().take(MERGED_LOOK).find(alike);
+        // While nothing can be written every kind has one entry, so that the queue cannot grow with traffic.
+        let look = if self.broken.is_some() { usize::MAX } else { MERGED_LOOK };
+        let recent = self.waiting.iter_mut().rev().take(look).find(alike);
         match recent {
             Some(there) => {
                 there.entry.spent = there.entry.spent.saturating_add(entry.spent);

@@ -20,7 +20,7 @@ use crate::ledger::account::AccountId;
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Entry, Kind, Reason};
 use crate::ledger::saved::Kept;
-use crate::store::{Orphans, Store};
+use crate::store::{Orphans, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Where the book lies.
@@ -60,14 +60,34 @@ pub(super) fn unix_ms() -> i64 {
 
 /// Writes until the desk is closed and empty.
 pub(super) fn run(desk: &Arc<Desk>, store: Box<dyn Store>) {
+    let _ending = Ending(desk);
     let mut scribe = Scribe { desk: Arc::clone(desk), store, alone: false };
     scribe.take_over();
+    let all: BTreeSet<AccountId> = desk.lock().book.accounts().map(|account| account.id).collect();
+    watch::look(desk, &all);
     while scribe.turn() {}
     if let Err(error) = scribe.store.close_epoch() {
         tracing::error!(%error, "the ledger could not be closed properly");
     }
-    scribe.desk.lock().tray.ended = true;
-    scribe.desk.done.notify_all();
+}
+
+/// Says that the scribe has ended, however it ended: nobody must wait for it any more.
+struct Ending<'a>(&'a Desk);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let mut desk = self.0.lock();
+        desk.tray.ended = true;
+        desk.tray.urgent = 0;
+        // Whoever waits is told by this that nobody will answer.
+        desk.tray.waiting.clear();
+        desk.tray.errands.clear();
+        if std::thread::panicking() {
+            desk.tray.broken = Some("the ledger's thread has ended".to_owned());
+        }
+        drop(desk);
+        self.0.done.notify_all();
+    }
 }
 
 struct Scribe {
@@ -142,7 +162,7 @@ impl Scribe {
                 self.desk.metrics.money.flushed(started.elapsed());
                 self.kept(batch, &kept);
             }
-            Err(error) => self.failed(batch, &error.to_string()),
+            Err(error) => self.failed(batch, &error),
         }
     }
 
@@ -166,7 +186,11 @@ impl Scribe {
     }
 
     /// Nothing was kept. Holds are given back; the rest waits.
-    fn failed(&self, batch: Vec<Waiting>, why: &str) {
+    fn failed(&self, batch: Vec<Waiting>, error: &StoreError) {
+        let why = &*error.to_string();
+        // Two processes have opened the same account. The other one's stays; ours must not stop all that
+        // comes after it. The configuration is compared with the store again at the next start.
+        let clash = matches!(error, StoreError::Clash { .. });
         let mut desk = self.desk.lock();
         if desk.tray.broken.is_none() {
             tracing::error!(error = why, "the ledger cannot be written");
@@ -181,7 +205,7 @@ impl Scribe {
                 if let Some(hold) = waiting.entry.hold {
                     desk.book.undo_hold(hold);
                 }
-            } else {
+            } else if !(clash && waiting.entry.kind == Kind::Account) {
                 again.push(waiting.entry);
             }
             if let Some(told) = waiting.told {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::base::limit::ALERTS_WAITING_MAX;
 use crate::config::budgets::{Fleet, Webhook};
 use crate::engine::scribe::{Desk, OnDesk, unix_ms};
-use crate::ledger::account::{AccountId, AccountKey};
+use crate::ledger::account::{AccountId, AccountKey, Node};
 use crate::ledger::entry::Reason;
 use crate::ledger::level::{Alarm, Level, Levels, Thresholds};
 use crate::ledger::standing::Standing;
@@ -128,7 +128,9 @@ pub(super) fn look(desk: &Desk, moved: &BTreeSet<AccountId>) {
 
 impl State {
     fn tell(&mut self, metrics: &Metrics, standing: &Standing, level: &str) {
-        let account = standing.key.as_str();
+        // Sessions are named by clients: as labels they would be kept for ever.
+        let key = &standing.key;
+        let account = if key.node() == Node::Session { "session" } else { key.as_str() };
         let (spent, limit) =
             (standing.spent.to_string(), standing.limit.map(|usd| usd.to_string()));
         metrics.money.alerted(account, level);

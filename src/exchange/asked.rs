@@ -34,6 +34,14 @@ pub struct Asked {
     pub route: Option<String>,
     /// The client's session, where it named one.
     pub session: Option<Arc<str>>,
+    /// Whether it asks Anthropic for a window of a million tokens.
+    pub wide_context: bool,
+}
+
+/// Whether those headers ask Anthropic for a window of a million tokens.
+pub fn asks_wide_context(headers: &HeaderMap) -> bool {
+    let betas = headers.get_all("anthropic-beta");
+    betas.iter().any(|value| memchr::memmem::find(value.as_bytes(), b"context-1m").is_some())
 }
 
 /// What a body asks for, as far as the gateway has to know it after the body is gone.

@@ -102,6 +102,8 @@ pub struct Exchange {
     purse: Option<Purse>,
     /// The body, weighed for the worst case.
     weight: Option<Weight>,
+    /// The factor on all rates that the current attempt can meet, in percent.
+    rate_percent: u64,
     /// What is held for the current attempt.
     grant: Option<Grant>,
     /// Why the first candidate that was passed over could not be asked.
@@ -142,6 +144,7 @@ impl Exchange {
             bill: None,
             purse: None,
             weight: None,
+            rate_percent: 100,
             grant: None,
             refusal: None,
             failed_bill: None,
@@ -153,6 +156,13 @@ impl Exchange {
     pub fn paid_by(mut self, purse: Option<Purse>) -> Self {
         self.purse = purse;
         self
+    }
+
+    /// Takes over what has changed of the limits since the request came in.
+    pub fn set_limits(&mut self, limited: bool, strict: bool) {
+        if let Some(purse) = &mut self.purse {
+            (purse.limited, purse.strict) = (limited, strict);
+        }
     }
 
     /// Who pays.
@@ -173,6 +183,11 @@ impl Exchange {
     /// The relay of the present answer.
     pub const fn relay(&self) -> Option<&Relay> {
         self.relay.as_ref()
+    }
+
+    /// The model of the last attempt; empty if none was made.
+    pub fn last_model(&self) -> Arc<str> {
+        self.attempts.last().map_or_else(|| Arc::from(""), |attempt| Arc::clone(&attempt.model))
     }
 
     /// Whether another candidate is left.
@@ -231,7 +246,7 @@ impl Exchange {
         let models = self.models_at(&provider, self.current_model());
         let within = self.grant.as_ref().map(|grant| Within {
             output_cap: grant.output_cap,
-            price: self.current_model().map(|model| &model.price),
+            price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
             weight: self.weight.as_ref(),
         });
         let attempt =
@@ -448,9 +463,11 @@ impl Exchange {
 
     /// The present answer is a failure: keep it in case that all candidates fail.
     fn give_up_answer(&mut self, now: Now) -> Step {
-        let outcome = match self.relay.as_ref().map(Relay::kind) {
-            Some(Kind::Failed) => Outcome::RetryStatus,
-            _ => Outcome::ErrorInside,
+        let outcome = match &self.relay {
+            Some(relay) if relay.kind() == Kind::Failed => Outcome::RetryStatus,
+            Some(relay) if relay.is_error() => Outcome::ErrorInside,
+            // It ended before it said anything.
+            _ => Outcome::Broken,
         };
         if let Some(relay) = self.relay.as_mut().filter(|relay| relay.is_returnable()) {
             let body = relay.take_held();
@@ -459,7 +476,7 @@ impl Exchange {
         if outcome == Outcome::ErrorInside {
             self.failed_bill = self.relay.take().and_then(|relay| settle::of_failed(self, relay));
         }
-        if outcome == Outcome::ErrorInside {
+        if outcome != Outcome::RetryStatus {
             self.rest_endpoint(now, None);
         }
         let status = self.current.as_ref().map_or(502, |current| current.status);

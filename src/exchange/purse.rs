@@ -18,13 +18,20 @@ use crate::ledger::hold::{HoldOrder, Refusal};
 use crate::ledger::level::Level;
 use crate::ledger::standing::{Room, Standing};
 use crate::usage::bound::{self, Ask, Bound};
-use crate::usage::price::Price;
 use crate::wire::json::quote_into;
-use crate::wire::weigh;
+use crate::wire::weigh::{self, Weight};
 
 /// What one run of a provider's own tool costs beside its tokens: the dearest web search has 25 USD per
 /// thousand.
-const TOOL_RUN_FEE: NanoUsd = NanoUsd(25_000_000);
+pub const TOOL_RUN_FEE: NanoUsd = NanoUsd(25_000_000);
+
+/// Input that Anthropic takes of a request that asks for its wide window by `anthropic-beta`.
+const WIDE_CONTEXT_TOKENS: u64 = 1_000_000;
+
+/// The factor on all rates that a request can meet, in percent.
+fn rate_percent(weight: &Weight, pinned: bool) -> u64 {
+    bound::rate_percent(weight, !pinned && weight.service_tier.is_some())
+}
 
 /// Who pays.
 #[derive(Clone, Debug)]
@@ -71,7 +78,7 @@ impl Exchange {
         let Some(Candidate::Model(index)) =
             self.current.as_ref().map(|current| current.candidate.clone())
         else {
-            return Err(unmetered());
+            return if strict { Err(unmetered()) } else { Ok(None) };
         };
         if matches!(self.asked.surface, Surface::Other(_)) {
             return if strict { Err(unmetered()) } else { Ok(None) };
@@ -79,6 +86,9 @@ impl Exchange {
         self.weigh();
         let around = Arc::clone(&self.around);
         let Some(model) = around.snapshot.catalog.get(index) else { return Ok(None) };
+        let pinned = |weight| rewrite::ordinary_tier(&model.provider, weight).is_some();
+        self.rate_percent =
+            self.weight.as_ref().map_or(100, |weight| rate_percent(weight, pinned(weight)));
         let bound = match self.bound(model, strict) {
             Ok(bound) => bound,
             Err(_) if !strict => return Ok(None),
@@ -113,13 +123,12 @@ impl Exchange {
     /// The worst case at that model.
     fn bound(&self, model: &Model, strict: bool) -> Result<Bound, Fault> {
         let snapshot = &self.around.snapshot;
-        let price = match (model.priced, snapshot.budgets.policy.unknown_price) {
-            (false, UnknownPrice::Refuse) if strict => return Err(unpriced(model)),
-            (false, UnknownPrice::AssumeMax) => {
-                Price { base: snapshot.catalog.dearest, long_context: None }
-            }
-            _ => model.price,
-        };
+        // A client names what it likes under a wildcard, and one price for all of that is a guess.
+        let priced = model.priced && !(strict && model.is_wildcard());
+        if strict && !priced && snapshot.budgets.policy.unknown_price == UnknownPrice::Refuse {
+            return Err(unpriced(model));
+        }
+        let price = self.price_of(model);
         let (Some(weight), Some(envelope)) = (&self.weight, &self.asked.envelope) else {
             return Err(unmetered());
         };
@@ -127,13 +136,18 @@ impl Exchange {
         let ask = Ask {
             weight,
             surface: self.asked.surface,
-            output_cap: envelope.meant_output_cap(),
+            // Some providers take 0 for no limit at all.
+            output_cap: envelope.meant_output_cap().filter(|cap| *cap > 0),
             counted_input: None,
-            rate_percent: bound::rate_percent(weight, !pinned && weight.service_tier.is_some()),
+            rate_percent: rate_percent(weight, pinned),
         };
         let facts = bound::Model {
             price: &price,
-            context_tokens: model.context_tokens,
+            context_tokens: if self.asked.wide_context {
+                model.context_tokens.map(|tokens| tokens.max(WIDE_CONTEXT_TOKENS))
+            } else {
+                model.context_tokens
+            },
             output_tokens_max: model.output_tokens_max,
             image_tokens_max: model.image_tokens_max,
             tool_run_fee: TOOL_RUN_FEE,

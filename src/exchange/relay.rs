@@ -75,6 +75,7 @@ pub struct Orders {
 
 /// One answer in flight.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one answer")]
 pub struct Relay {
     orders: Orders,
     /// Streams only.
@@ -92,6 +93,8 @@ pub struct Relay {
     /// What the meter said at the end of the stream.
     outcome: Option<MeterOutcome>,
     first_event_seen: bool,
+    /// Its first event was an error.
+    failed_by_error: bool,
 }
 
 impl Relay {
@@ -107,6 +110,7 @@ impl Relay {
             failure_is_whole: false,
             outcome: None,
             first_event_seen: false,
+            failed_by_error: false,
             orders,
         }
     }
@@ -128,6 +132,11 @@ impl Relay {
             Kind::Failed => self.failure_is_whole,
             _ => true,
         }
+    }
+
+    /// Whether the stream began with an error.
+    pub const fn is_error(&self) -> bool {
+        self.failed_by_error
     }
 
     /// How the stream ended; `None` while it runs and for anything but streams.
@@ -237,7 +246,10 @@ impl Relay {
         self.read(&chunk, end);
         if !self.first_event_seen {
             match self.first_event() {
-                Some(EventKind::Error(_)) if self.may_retry() => return self.fail_with(&chunk),
+                Some(EventKind::Error(_)) if self.may_retry() => {
+                    self.failed_by_error = true;
+                    return self.fail_with(&chunk);
+                }
                 None if end && self.may_retry() => return self.fail_with(&chunk),
                 Some(_) => self.first_event_seen = true,
                 None => {}

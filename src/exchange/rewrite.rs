@@ -230,6 +230,7 @@ models:
             body,
             route: None,
             session: None,
+            wide_context: false,
         }
     }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use crate::base::money::{NanoUsd, PicoUsd};
 use crate::base::surface::Surface;
+use crate::config::budgets::UnknownPrice;
 use crate::config::catalog::{Catalog, Model};
 use crate::dialect::notice::NoticeMode;
+use crate::exchange::purse::TOOL_RUN_FEE;
 use crate::exchange::relay::{Kind, Relay};
 use crate::exchange::{Exchange, Now};
 use crate::ledger::account::AccountId;
@@ -18,6 +20,7 @@ use crate::usage::answer::AnswerFacts;
 use crate::usage::count::{Iteration, Usage};
 use crate::usage::estimate;
 use crate::usage::meter::MeterOutcome;
+use crate::usage::price::Price;
 
 /// The price of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
         return Bill::NONE;
     }
     match &facts.usage {
-        Some(usage) => exchange.bill_for(usage, &facts.iterations),
+        Some(usage) => exchange.bill_for(usage, &facts.iterations, facts.server_tool_requests),
         None => exchange.estimate(None, facts.output_bytes, 0),
     }
 }
@@ -57,15 +60,17 @@ pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
 /// The price of a stream that has ended, one way or another.
 fn of_stream(exchange: &Exchange, outcome: &MeterOutcome) -> Bill {
     match outcome.usage {
-        Some(usage) if outcome.usage_is_final => exchange.bill_for(&usage, &outcome.iterations),
+        Some(usage) if outcome.usage_is_final => {
+            exchange.bill_for(&usage, &outcome.iterations, outcome.server_tool_requests)
+        }
         known => exchange.estimate(known, outcome.output_bytes, outcome.content_events),
     }
 }
 
 impl Exchange {
     /// The bill for what the provider reported.
-    fn bill_for(&self, usage: &Usage, iterations: &[Iteration]) -> Bill {
-        let table_cost = self.table_cost(usage, iterations);
+    fn bill_for(&self, usage: &Usage, iterations: &[Iteration], tool_requests: u64) -> Bill {
+        let table_cost = self.dearer(self.table_cost(usage, iterations), tool_requests);
         Bill {
             usage: Some(*usage),
             source: UsageSource::Exact,
@@ -93,15 +98,41 @@ impl Exchange {
     /// Every turn by the price of its own model, rounded up once.
     fn table_cost(&self, usage: &Usage, iterations: &[Iteration]) -> NanoUsd {
         let Some(model) = self.current_model() else { return NanoUsd::ZERO };
+        let price = self.price_of(model);
         if iterations.is_empty() {
-            return model.price.cost(usage);
+            return price.cost(usage);
         }
         let catalog = &self.around.snapshot.catalog;
         let exact = |turn: &Iteration| {
-            let named = turn.model.as_deref().and_then(|name| model_by_upstream_id(catalog, name));
-            named.unwrap_or(model).price.exact(&turn.usage).0
+            let named = turn.model.as_deref().and_then(|name| {
+                let same = model_by_upstream_id(catalog, name)?;
+                (same.priced && same.provider.index == model.provider.index).then_some(&same.price)
+            });
+            named.unwrap_or(&price).exact(&turn.usage).0
         };
         PicoUsd(iterations.iter().map(exact).sum()).round_up()
+    }
+}
+
+impl Exchange {
+    /// The price that a model is held and settled at.
+    pub(super) fn price_of(&self, model: &Model) -> Price {
+        let snapshot = &self.around.snapshot;
+        match snapshot.budgets.policy.unknown_price {
+            UnknownPrice::AssumeMax if !model.priced => {
+                Price { base: snapshot.catalog.dearest, long_context: None }
+            }
+            _ => model.price,
+        }
+    }
+
+    /// The same factors and fees that the worst case was held with. A provider that answers in a cheaper
+    /// tier than it was asked for is booked too high by that, never too low.
+    fn dearer(&self, cost: NanoUsd, tool_requests: u64) -> NanoUsd {
+        let percent = i128::from(self.rate_percent.max(100));
+        let fees = i128::from(TOOL_RUN_FEE.0).saturating_mul(i128::from(tool_requests));
+        let scaled = (i128::from(cost.0) * percent + 99) / 100;
+        NanoUsd(i64::try_from(scaled.saturating_add(fees)).unwrap_or(i64::MAX))
     }
 }
 
@@ -115,9 +146,11 @@ pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
     if relay.kind() != Kind::Stream {
         return None;
     }
-    let outcome = relay.into_outcome()?;
+    // An error event that reports usage reports all there was; otherwise only a complete report counts.
+    let is_error = relay.is_error();
+    let outcome = relay.into_outcome().filter(|outcome| is_error || outcome.usage_is_final)?;
     let usage = outcome.usage?;
-    Some(exchange.bill_for(&usage, &outcome.iterations))
+    Some(exchange.bill_for(&usage, &outcome.iterations, outcome.server_tool_requests))
 }
 
 /// Fills in everything that the exchange knows about its request. The answer is what the ledger is told
@@ -125,6 +158,7 @@ pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
 pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settlement {
     exchange.close_attempt(record.end, now);
     let kind = exchange.relay.as_ref().map(Relay::kind);
+    let shown = exchange.answer_is_shown();
     let bill = exchange.final_bill();
     record.attempts = std::mem::take(&mut exchange.attempts);
     record.decision = exchange.plan.decision;
@@ -143,13 +177,15 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
     record.usage_source = bill.source;
     record.cost = bill.cost;
     record.table_cost = bill.table_cost;
-    if answered { exchange.settlement(&bill, record) } else { exchange.owed() }
+    // What was shown is booked by what it said of itself, also if it broke off or the client left.
+    if answered || shown { exchange.settlement(&bill, record) } else { exchange.owed() }
 }
 
 impl Exchange {
     /// What the ledger is told of the answer that went to the client (budgets.md section 2.5).
     fn settlement(&self, bill: &Bill, record: &Record) -> Settlement {
-        let failed = record.attempts.last().is_some_and(|last| last.status >= 400);
+        let refused = |status: u16| !(200..300).contains(&status);
+        let failed = record.attempts.last().is_some_and(|last| refused(last.status));
         let cut = if record.end == End::ClientGone { Reason::ClientGone } else { Reason::Cut };
         match bill.source {
             UsageSource::Exact => cost_of(bill, Reason::Exact),

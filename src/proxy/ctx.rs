@@ -51,6 +51,8 @@ pub struct Ctx {
     pub held: Option<Held>,
     /// What the attempts before it were booked at, and it too once it is settled.
     pub booked: NanoUsd,
+    /// The present attempt was sent, and nothing was held for it.
+    pub is_sent_unheld: bool,
     /// The answer has been settled.
     pub is_settled: bool,
     /// What undoes the content encoding of the present answer.
@@ -114,6 +116,7 @@ impl Ctx {
             ready: None,
             held: None,
             booked: NanoUsd::ZERO,
+            is_sent_unheld: false,
             is_settled: false,
             inflate: None,
             draft: Draft {

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::money::NanoUsd;
-use crate::config::budgets::{AgentBudget, RunawayAction};
+use crate::config::budgets::{AgentBudget, Opening, RunawayAction};
 use crate::config::current::Current;
 use crate::engine::bookkeeper::NoHold;
 use crate::engine::runaways::Alarm;
@@ -29,7 +29,11 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
     let keeper = &ctx.shared.keeper;
     let agent = &asked.principal.agent;
     let Some(budget) = current.snapshot.budgets.agent(agent.index) else { return Ok(None) };
-    let Some(account) = keeper.look(|book, _| book.id(&budget.account)) else { return Ok(None) };
+    let Some(account) = keeper.look(|book, _| book.id(&budget.account)) else {
+        // Its account could not be opened. Where anybody has a limit nothing may go uncounted.
+        let limits = current.snapshot.budgets.accounts.iter().any(Opening::is_limited);
+        return if limits { Err(not_durable()) } else { Ok(None) };
+    };
     let leaf = match budget.session.as_ref().zip(asked.session.as_ref()) {
         None => account,
         Some((terms, session)) => {
@@ -102,9 +106,15 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
     settle_given_up(ctx);
     loop {
         let (now, at_ms) = (ctx.now(), unix_ms(ctx));
+        let leaf = ctx.exchange.as_ref().and_then(|exchange| Some(exchange.purse()?.leaf));
+        let view = leaf.map(|leaf| ctx.shared.keeper.view(leaf, at_ms));
         let Some(exchange) = ctx.exchange.as_mut() else {
             return Err(Fault::new(Code::Internal, "no exchange"));
         };
+        // A limit that was set since the request came in binds what follows.
+        if let Some(view) = view {
+            exchange.set_limits(view.limited, view.strict);
+        }
         let Some(next) = exchange.next_candidate(now)? else { return Ok(None) };
         let Some(order) = next.hold else { return exchange.attempt(None).map(Some) };
         let strict = exchange.purse().is_some_and(|purse| purse.strict);
@@ -128,7 +138,7 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
 
 /// Settles the attempt before, which has been given up.
 fn settle_given_up(ctx: &mut Ctx) {
-    let Some(held) = ctx.held.take() else { return };
+    let Some(held) = ctx.held.take() else { return spend_given_up(ctx) };
     let owed = match &ctx.exchange {
         Some(exchange) if held.is_sent() => exchange.owed(),
         _ => Outcome::Nothing { reason: Reason::NotSent },
@@ -136,6 +146,30 @@ fn settle_given_up(ctx: &mut Ctx) {
     if let Some(settled) = held.settle(&owed) {
         ctx.booked = ctx.booked.saturating_add(settled.cost);
     }
+}
+
+/// Books an attempt that was sent without a hold and has been given up.
+fn spend_given_up(ctx: &mut Ctx) {
+    if !std::mem::take(&mut ctx.is_sent_unheld) {
+        return;
+    }
+    let Some(exchange) = &ctx.exchange else { return };
+    let (Some(purse), Outcome::Cost { cost, tokens, reason }) = (exchange.purse(), exchange.owed())
+    else {
+        return;
+    };
+    let order = SpendOrder {
+        leaf: purse.leaf,
+        cost,
+        request: ctx.id,
+        attempt: 0,
+        model: exchange.last_model(),
+        price_version: exchange.snapshot().catalog.price_version,
+        tokens,
+        reason,
+    };
+    ctx.booked = ctx.booked.saturating_add(cost);
+    ctx.shared.keeper.spend(&order, unix_ms(ctx));
 }
 
 /// Settles an attempt over a connection that turned out to be closed. Nobody knows whether the provider read

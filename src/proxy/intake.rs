@@ -140,6 +140,7 @@ async fn read_request(
         envelope,
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
+        wide_context: asked::asks_wide_context(&head.headers),
         target: path::upstream_path(path_and_query).to_owned(),
         surface,
         principal,

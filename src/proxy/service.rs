@@ -142,8 +142,9 @@ impl ProxyHttp for Weir {
         let Some(attempt) = ctx.attempt.as_mut() else { return Err(internal("no attempt")) };
         upstream_request::prepare(upstream_request, attempt)?;
         let wait = Duration::from_millis(attempt.provider.timeouts.first_byte_ms);
-        if let Some(held) = &mut ctx.held {
-            held.mark_sent();
+        match &mut ctx.held {
+            Some(held) => held.mark_sent(),
+            None => ctx.is_sent_unheld = true,
         }
         ctx.gate.begin_attempt(attempt.segments.iter().cloned(), Instant::now() + wait);
         Ok(())

@@ -248,8 +248,11 @@ impl Book {
         }
         self.tick(at_ms);
         let back = (open.made.held - actual.0.max(0)).max(0);
-        let owed = open.path.iter().filter(|step| self.owes(step, back, open.made.at_ms));
-        let path: Arc<[Step]> = owed.copied().collect();
+        // All or none: a part of the path that was reset owes nothing any more, and every entry moves all
+        // of its path alike.
+        let owed = open.path.iter().all(|step| self.owes(step, back, open.made.at_ms));
+        let back = if owed { back } else { 0 };
+        let path = Arc::clone(&open.path);
         self.tree.shift(&path, 0, -back);
         let about = About { kind: Kind::Refund, reason, held: 0, spent: -back, path: &path };
         Some(self.entry_of(open.hold, &Held::from(&open.made), &about))

@@ -354,10 +354,9 @@ fn a_reset_forgives_once() {
     assert_eq!(sums(&book, leaf, TODAY + 6), (90, 0));
     let lost = OpenHold { hold: open.hold, path: Arc::clone(&made.path), made, limbo: true };
     let refund = book.refund(&lost, NanoUsd(0), Reason::Lookup, TODAY + 7).unwrap();
-    let paid_back: Vec<AccountId> = refund.path.iter().map(|step| step.account).collect();
-    assert_eq!(paid_back, [fleet(&book)], "no credit to who was forgiven already");
+    assert_eq!((refund.path.len(), refund.spent), (2, 0), "no credit to who was forgiven already");
     assert_eq!(sums(&book, leaf, TODAY + 7), (90, 0));
-    assert_eq!(sums(&book, fleet(&book), TODAY + 7), (90, 0));
+    assert_eq!(sums(&book, fleet(&book), TODAY + 7), (290, 0), "all of the path or none of it");
 }
 
 #[test]

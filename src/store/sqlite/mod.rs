@@ -122,7 +122,14 @@ impl SqliteStore {
     fn end_epoch(&mut self, epoch: u32) -> rusqlite::Result<()> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
-        tx.execute(&format!("UPDATE node SET ended_ms = {now} WHERE epoch = ?"), [epoch])?;
+        // An epoch with open holds has not ended: the next process settles them.
+        tx.execute(
+            &format!(
+                "UPDATE node SET ended_ms = {now} WHERE epoch = ?
+                 AND epoch NOT IN (SELECT hold >> 40 FROM open WHERE limbo = 0)"
+            ),
+            [epoch],
+        )?;
         if self.lock.is_some() {
             // Those that crashed: this process has settled what they left.
             tx.execute(
