@@ -16,9 +16,12 @@ use crate::config::problem::Problem;
 use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
 use crate::engine::bookkeeper::Bookkeeper;
+use crate::engine::console;
 use crate::engine::live::Live;
+use crate::engine::outbox;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
+use crate::engine::rounds::Rounds;
 use crate::engine::source::Source;
 use crate::identity::key;
 use crate::ledger::book::Book;
@@ -78,14 +81,8 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
         reloader: Arc::new(Reloader::new(source, on)),
     };
     let reloading = Reloading { reloader: Arc::clone(&admin_parts.reloader), watch };
-    let (last_records, last_entries) =
-        (Arc::clone(&admin_parts.recorder), Arc::clone(&admin_parts.keeper));
-    let leave: Leave = Arc::new(move || {
-        last_records.stop();
-        last_entries.stop();
-        demo::clean_up();
-        std::process::exit(0)
-    });
+    let calls = Calls::start(&admin_parts)?;
+    let leave = leaving(&admin_parts, calls);
     let admin = Admin {
         address: settings.admin,
         listener: Mutex::new(admin_listener),
@@ -94,6 +91,36 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     };
     tracing::info!(listen = ?settings.listen, admin = %settings.admin, "weir is up");
     server::run(&settings, Parts { shared, admin, reloading, leave, upgrade })
+}
+
+/// The threads that make calls of our own.
+struct Calls {
+    console: Rounds,
+    outbox: Rounds,
+}
+
+impl Calls {
+    fn start(parts: &AdminParts) -> Result<Self, String> {
+        let failed = |error| format!("a thread for outgoing calls cannot start: {error}");
+        let (live, keeper) = (Arc::clone(&parts.live), Arc::clone(&parts.keeper));
+        let console = console::start(live, Arc::clone(&keeper), Arc::clone(&parts.metrics))
+            .map_err(failed)?;
+        let outbox = outbox::start(keeper, Arc::clone(&parts.metrics)).map_err(failed)?;
+        Ok(Self { console, outbox })
+    }
+}
+
+/// The last things to do, in order: the console changes the book, and the book's last entries may be alerts.
+fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
+    let (records, entries) = (Arc::clone(&parts.recorder), Arc::clone(&parts.keeper));
+    Arc::new(move || {
+        records.stop();
+        calls.console.stop();
+        entries.stop();
+        calls.outbox.stop();
+        demo::clean_up();
+        std::process::exit(0)
+    })
 }
 
 /// Opens the ledger and starts its scribe. A process that takes over from another one shares the ledger

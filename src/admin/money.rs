@@ -5,73 +5,25 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::admin::handlers::{Parts, Refusal};
 use crate::base::fault::Code;
 use crate::base::limit::LIMBO_LISTED_MAX;
-use crate::base::money::NanoUsd;
+use crate::base::money::{MoneyError, NanoUsd};
 use crate::config::snapshot::Snapshot;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::identity::keyring::Grant;
 use crate::ledger::account::{AccountId, AccountKey, Node};
+use crate::ledger::amount::{self, Amount, BadAmount};
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Entry, HoldId, Reason};
 use crate::ledger::saved::OpenHold;
+use crate::ledger::shown;
 use crate::ledger::standing::Standing;
 use crate::telemetry::money::Shown;
-use crate::wire::json;
-use crate::wire::json::quote_into;
+use crate::wire::object::Object;
 use crate::wire::syntax::Span;
-
-/// A JSON object in the making.
-#[derive(Default)]
-pub struct Object(Vec<u8>);
-
-impl Object {
-    /// With one more member; `value` must be JSON.
-    #[must_use]
-    pub fn raw(mut self, name: &str, value: &str) -> Self {
-        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
-        quote_into(name, &mut self.0);
-        self.0.push(b':');
-        self.0.extend_from_slice(value.as_bytes());
-        self
-    }
-
-    /// With one more text.
-    #[must_use]
-    pub fn text(self, name: &str, value: &str) -> Self {
-        let mut quoted = Vec::with_capacity(value.len() + 2);
-        quote_into(value, &mut quoted);
-        self.raw(name, &String::from_utf8_lossy(&quoted))
-    }
-
-    /// With one more amount, in USD; `null` if there is none.
-    #[must_use]
-    pub fn usd(self, name: &str, value: Option<NanoUsd>) -> Self {
-        self.raw(name, &value.map_or_else(|| "null".to_owned(), |value| value.to_string()))
-    }
-
-    /// With one more instant; `null` if there is none.
-    #[must_use]
-    pub fn time(self, name: &str, unix_ms: Option<i64>) -> Self {
-        match unix_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
-            Some(time) => self.text(name, &time.to_string()),
-            None => self.raw(name, "null"),
-        }
-    }
-
-    /// The whole.
-    pub fn end(mut self) -> String {
-        if self.0.is_empty() {
-            self.0.push(b'{');
-        }
-        self.0.push(b'}');
-        String::from_utf8_lossy(&self.0).into_owned()
-    }
-}
 
 /// Whose spend a caller may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,19 +85,11 @@ fn standing(keeper: &Bookkeeper, key: &AccountKey) -> Result<Standing, Refusal> 
 /// # Errors
 /// None at present.
 pub fn spend_all(keeper: &Bookkeeper, sight: &Sight) -> String {
-    let mut all = Object::default();
-    for account in keeper.accounts() {
-        let name = shown_name(&account.key);
-        let visible = match account.key.node() {
-            Node::Agent => sight.shows(account.key.name()),
-            Node::Fleet | Node::Team => *sight == Sight::All,
-            Node::Session => false,
-        };
-        if let Some(standing) = keeper.standing(&account.key).filter(|_| visible) {
-            all = all.raw(&name, &standing_json(&standing));
-        }
-    }
-    all.end()
+    keeper.spend_json(|key| match key.node() {
+        Node::Agent => sight.shows(key.name()),
+        Node::Fleet | Node::Team => *sight == Sight::All,
+        Node::Session => false,
+    })
 }
 
 /// `GET /api/spend/{agent}` (S0-15).
@@ -160,38 +104,7 @@ pub fn spend_one(
     if !sight.shows(name) {
         return Err(Refusal::new(Code::AgentForbidden, "this key may read its own spend only"));
     }
-    Ok(standing_json(&standing(keeper, &key_of(snapshot, name)?)?))
-}
-
-fn shown_name(key: &AccountKey) -> String {
-    match key.node() {
-        Node::Agent => key.name().to_owned(),
-        _ => key.as_str().to_owned(),
-    }
-}
-
-/// The seed's fields, and ours behind them.
-fn standing_json(standing: &Standing) -> String {
-    let end = Some(standing.end_ms).filter(|end| *end != i64::MAX);
-    // What has no end has no beginning either.
-    let start = end.map(|_| standing.start_ms);
-    Object::default()
-        .text("agent_id", &shown_name(&standing.key))
-        .usd("budget_total", standing.limit)
-        .usd("budget_spent", Some(standing.spent))
-        .usd("budget_held", Some(standing.held))
-        .usd("budget_remaining", standing.remaining)
-        .text("budget_source", standing.source.name())
-        .text("period", standing.cadence.name())
-        .time("period_reset", standing.reset_at_ms.or(start))
-        .time("period_ends", end)
-        .raw("hard_cap", bool_json(standing.hard))
-        .raw("frozen", bool_json(standing.frozen))
-        .end()
-}
-
-const fn bool_json(value: bool) -> &'static str {
-    if value { "true" } else { "false" }
+    Ok(shown::json(&standing(keeper, &key_of(snapshot, name)?)?))
 }
 
 /// What `POST /api/budget/{agent}` changes.
@@ -210,12 +123,12 @@ impl BudgetChange {
     /// `invalid_json`; `invalid_request` naming the field.
     pub fn read(body: &[u8]) -> Result<Self, Refusal> {
         check_object(body)?;
-        let total = match member(body, "budget_total") {
-            None => None,
-            Some(b"null") => Some(None),
-            Some(raw) => Some(Some(usd("budget_total", raw)?)),
+        let total = match amount(body, "budget_total")? {
+            Amount::Absent => None,
+            Amount::Null => Some(None),
+            Amount::Usd(usd) => Some(Some(usd)),
         };
-        let spent = member(body, "budget_spent").map(|raw| usd("budget_spent", raw)).transpose()?;
+        let spent = required(body, "budget_spent")?;
         if total.is_none() && spent.is_none() {
             let message = "name budget_total or budget_spent";
             return Err(Refusal::new(Code::InvalidRequest, message));
@@ -232,16 +145,21 @@ fn check_object(body: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// The text of a member as it stands in the body.
-fn member<'a>(body: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    json::find(body, Span::whole(body), name).map(|span| span.of(body).trim_ascii())
+fn amount(body: &[u8], field: &'static str) -> Result<Amount, Refusal> {
+    amount::member(body, Span::whole(body), field).map_err(refused)
 }
 
-fn usd(field: &str, raw: &[u8]) -> Result<NanoUsd, Refusal> {
-    let text = String::from_utf8_lossy(raw);
-    let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&text);
-    NanoUsd::parse_usd(plain)
-        .map_err(|error| Refusal::new(Code::InvalidRequest, format!("`{field}` {error}, in USD")))
+/// An amount that cannot be `null`.
+fn required(body: &[u8], field: &'static str) -> Result<Option<NanoUsd>, Refusal> {
+    match amount(body, field)? {
+        Amount::Absent => Ok(None),
+        Amount::Null => Err(refused(BadAmount { field, why: MoneyError::NotDecimal })),
+        Amount::Usd(usd) => Ok(Some(usd)),
+    }
+}
+
+fn refused(bad: BadAmount) -> Refusal {
+    Refusal::new(Code::InvalidRequest, bad.to_string())
 }
 
 /// `POST /api/budget/{agent}` (S0-16). Durable when it answers.
@@ -321,7 +239,7 @@ fn changed(parts: &Parts, key: &AccountKey, status: &str) -> Result<String, Refu
     let standing = standing(&parts.keeper, key)?;
     let head = Object::default().text("status", status).end();
     // One object: the status first, as the seed has it, then how the account stands now.
-    Ok(format!("{},{}", head.trim_end_matches('}'), &standing_json(&standing)[1..]))
+    Ok(format!("{},{}", head.trim_end_matches('}'), &shown::json(&standing)[1..]))
 }
 
 /// `GET /api/limbo`: holds of which nobody knows what became of them, oldest first.
@@ -334,7 +252,7 @@ pub async fn limbo(parts: &Parts) -> Result<String, Refusal> {
     let name = |hold: &OpenHold| {
         let leaf = hold.path.first().map(|step| step.account);
         let account = accounts.iter().find(|account| Some(account.id) == leaf);
-        account.map(|account| shown_name(&account.key)).unwrap_or_default()
+        account.map(|account| shown::name(&account.key).to_owned()).unwrap_or_default()
     };
     let total: i128 = open.iter().map(|hold| i128::from(hold.made.held)).sum();
     let items: Vec<String> = open.iter().map(|hold| limbo_json(hold, &name(hold))).collect();
@@ -365,10 +283,9 @@ fn limbo_json(hold: &OpenHold, agent: &str) -> String {
 /// A bad body, no such hold, a ledger that cannot be written.
 pub async fn settle_limbo(parts: &Parts, name: &str, body: &[u8]) -> Result<String, Refusal> {
     check_object(body)?;
-    let Some(raw) = member(body, "cost") else {
+    let Some(cost) = required(body, "cost")? else {
         return Err(Refusal::new(Code::InvalidRequest, "name the `cost`, in USD"));
     };
-    let cost = usd("cost", raw)?;
     let hold = name.parse().map(HoldId);
     let hold = hold.map_err(|_| Refusal::new(Code::NotFound, "a hold is a whole number"))?;
     let entry = parts.keeper.refund(hold, cost, Reason::Admin).await;
@@ -396,7 +313,7 @@ pub fn show(parts: &Parts) {
         .filter_map(|account| parts.keeper.standing(&account.key));
     let shown: Vec<Shown> = standings
         .map(|standing| Shown {
-            agent: shown_name(&standing.key),
+            agent: shown::name(&standing.key).to_owned(),
             limit: standing.limit.map(|limit| limit.0),
             spent: standing.spent.0,
             held: standing.held.0,

@@ -193,6 +193,36 @@ pub const LEDGER_WATCH_MS: u64 = 200;
 /// takes them.
 pub const ALERTS_WAITING_MAX: usize = 64;
 
+/// Milliseconds to look up and reach the console or the web hook.
+pub const OUTGOING_CONNECT_MS: u64 = 5_000;
+
+/// Milliseconds for one whole call of the console or the web hook. They are made beside the traffic, so
+/// this only bounds how long news wait behind a service that stands still.
+pub const OUTGOING_CALL_MS: u64 = 10_000;
+
+/// Milliseconds between two looks of the threads that call the console and the web hook: whether there is
+/// something to tell, and whether the configuration says otherwise by now.
+pub const OUTGOING_LOOK_MS: u64 = 1_000;
+
+/// Milliseconds that the end of the process waits for a call that is just being made.
+pub const OUTGOING_LAST_WAIT_MS: u64 = 2_000;
+
+/// Bytes of the console's answer: at 100 bytes for a budget, those of 40,000 agents.
+pub const CONSOLE_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The longest wait, in milliseconds, after failed exchanges with the console, unless its interval itself
+/// is longer: a console that is back is heard within this time.
+pub const CONSOLE_BACKOFF_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// Accounts that the console names and nobody knows, remembered so that each is told once.
+pub const CONSOLE_UNKNOWN_MAX: usize = 256;
+
+/// Tries of one alert at the web hook, with 1, 2, 4 and 8 s between them. Later it is no news.
+pub const ALERT_TRIES_MAX: u32 = 5;
+
+/// Milliseconds before an alert is tried again for the first time, and at most.
+pub const ALERT_BACKOFF_MS: (u64, u64) = (1_000, 30_000);
+
 /// Holds in limbo that one answer of the control API lists, oldest first.
 pub const LIMBO_LISTED_MAX: usize = 1_000;
 

@@ -19,6 +19,7 @@ use crate::base::money::NanoUsd;
 use crate::config::budgets::{Budgets, Opening};
 use crate::engine::runaways::Runaways;
 use crate::engine::scribe::{self, Desk, OnDesk};
+use crate::engine::watch::Alert;
 use crate::ledger::account::{Account, AccountId, AccountKey, Terms};
 use crate::ledger::book::Book;
 use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Tokens};
@@ -26,9 +27,11 @@ use crate::ledger::hold::{Grant, HoldOrder, Outcome, Refusal, Settled, SpendOrde
 use crate::ledger::level::Level;
 use crate::ledger::plan::Planned;
 use crate::ledger::saved::{Kept, OpenHold};
+use crate::ledger::shown;
 use crate::ledger::standing::{Room, Standing};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::wire::object::Object;
 
 /// How long the end of the process waits for the last entries.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -282,7 +285,8 @@ impl Bookkeeper {
 
     /// Ends an emergency of the fleet: an administrator has thawed it.
     pub fn lift(&self) {
-        self.desk.watch.lift(&self.desk.metrics);
+        let fleet = self.standing(&AccountKey::fleet());
+        self.desk.watch.lift(&self.desk.metrics, fleet.as_ref(), scribe::unix_ms());
     }
 
     /// The account of a session below `agent`, made if there is none yet.
@@ -385,6 +389,32 @@ impl Bookkeeper {
     /// Why nothing can be made durable at present.
     pub fn trouble(&self) -> Option<String> {
         self.desk.lock().tray.broken.clone()
+    }
+
+    /// Changes the book without a wait until that is durable: for changes that are told again if they
+    /// are lost.
+    pub fn change_soon(&self, change: impl FnOnce(&mut Book, i64) -> Vec<Entry>) {
+        let mut desk = self.desk.lock();
+        for entry in change(&mut desk.book, scribe::unix_ms()) {
+            desk.tray.put(entry);
+        }
+        self.desk.nudge(&mut desk.tray);
+    }
+
+    /// How the accounts stand that `shows` lets through, as the JSON object of `GET /api/spend`.
+    pub fn spend_json(&self, shows: impl Fn(&AccountKey) -> bool) -> String {
+        let mut all = Object::default();
+        for account in self.accounts().iter().filter(|account| shows(&account.key)) {
+            if let Some(standing) = self.standing(&account.key) {
+                all = all.raw(shown::name(&account.key), &shown::json(&standing));
+            }
+        }
+        all.end()
+    }
+
+    /// Alerts that wait to be told over the network.
+    pub fn take_alerts(&self) -> Vec<Alert> {
+        self.desk.watch.take_alerts()
     }
 
     /// All accounts as they are.

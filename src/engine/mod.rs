@@ -1,12 +1,17 @@
-//! Floor 5: the long-lived parts: the current configuration, what reloads it, and what keeps records.
+//! Floor 5: the long-lived parts: the current configuration, what reloads it, what keeps records and the
+//! book, and the calls that the gateway makes by itself.
 //!
-//! No sockets: they come in through floor 6, which also runs the tasks of this one.
+//! No listener: requests come in through floors 6 and 7, which also run the tasks of this one.
 
 pub mod bookkeeper;
+pub mod caller;
+pub mod console;
 pub mod live;
+pub mod outbox;
 pub mod recorder;
 pub mod reloader;
 pub mod runaways;
+pub mod rounds;
 pub mod scribe;
 pub mod source;
 pub mod trust;

@@ -2,7 +2,7 @@
 //! change (S1-23).
 //!
 //! An alert is a line in the log, a count in the metrics and, where one is configured, a call of a web hook,
-//! which is made elsewhere. What a level takes away is `exchange::route`'s business; an emergency freezes the
+//! which `outbox` makes. What a level takes away is `exchange::route`'s business; an emergency freezes the
 //! fleet's account, so that it outlives the process.
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,6 +18,7 @@ use crate::ledger::entry::Reason;
 use crate::ledger::level::{Alarm, Level, Levels, Thresholds};
 use crate::ledger::standing::Standing;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::money::Delivery;
 
 /// What was told so far.
 #[derive(Default)]
@@ -47,6 +48,8 @@ pub struct Alert {
     pub spent: String,
     /// Its limit, where it has one, in USD.
     pub limit: Option<String>,
+    /// When that was seen, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
     /// Where this is to be told.
     pub hook: Webhook,
 }
@@ -72,12 +75,13 @@ impl Watch {
     }
 
     /// Ends an emergency.
-    pub fn lift(&self, metrics: &Metrics) {
-        let change = self.state.lock().alarm.lift();
-        if let Some(change) = change {
-            metrics.money.alerted("fleet", change.to.name());
-            tracing::warn!(level = change.to.name(), "the fleet's emergency was lifted");
-            self.level.store(change.to as u8, Ordering::Relaxed);
+    pub fn lift(&self, metrics: &Metrics, fleet: Option<&Standing>, at_ms: i64) {
+        let mut state = self.state.lock();
+        let Some(change) = state.alarm.lift() else { return };
+        tracing::warn!("the fleet's emergency was lifted");
+        self.level.store(change.to as u8, Ordering::Relaxed);
+        if let Some(standing) = fleet {
+            state.tell(metrics, (standing, at_ms), change.to.name());
         }
     }
 
@@ -104,7 +108,7 @@ pub(super) fn look(desk: &Desk, moved: &BTreeSet<AccountId>) {
         }
         if let Some(change) = state.alarm.step(standing.spent, &levels) {
             desk.watch.level.store(change.to as u8, Ordering::Relaxed);
-            state.tell(&desk.metrics, &standing, change.to.name());
+            state.tell(&desk.metrics, (&standing, at_ms), change.to.name());
             if change.to == Level::Emergency {
                 let frozen = book.set_frozen(standing.id, true, Reason::Breaker, at_ms);
                 if let Some(entry) = frozen {
@@ -121,13 +125,13 @@ pub(super) fn look(desk: &Desk, moved: &BTreeSet<AccountId>) {
     drop(on_desk);
     for standing in standings {
         if let Some(share) = state.shares.entry(standing.id).or_default().step(&standing) {
-            state.tell(&desk.metrics, &standing, &format!("{}%", share.percent()));
+            state.tell(&desk.metrics, (&standing, at_ms), &format!("{}%", share.percent()));
         }
     }
 }
 
 impl State {
-    fn tell(&mut self, metrics: &Metrics, standing: &Standing, level: &str) {
+    fn tell(&mut self, metrics: &Metrics, (standing, at_ms): (&Standing, i64), level: &str) {
         // Sessions are named by clients: as labels they would be kept for ever.
         let key = &standing.key;
         let account = if key.node() == Node::Session { "session" } else { key.as_str() };
@@ -135,9 +139,12 @@ impl State {
             (standing.spent.to_string(), standing.limit.map(|usd| usd.to_string()));
         metrics.money.alerted(account, level);
         tracing::warn!(account, level, spent, limit, "a budget has come to another level");
-        if let Some(hook) = self.hook.clone().filter(|_| self.alerts.len() < ALERTS_WAITING_MAX) {
-            let (account, level) = (account.to_owned(), level.to_owned());
-            self.alerts.push(Alert { account, level, spent, limit, hook });
+        let Some(hook) = self.hook.clone() else { return };
+        if self.alerts.len() >= ALERTS_WAITING_MAX {
+            metrics.money.webhook_called(Delivery::Dropped);
+            return;
         }
+        let (account, level) = (account.to_owned(), level.to_owned());
+        self.alerts.push(Alert { account, level, spent, limit, at_ms, hook });
     }
 }

@@ -4,16 +4,19 @@
 //! drives it, `exchange` says what is to be held and what it came to.
 
 pub mod account;
+pub mod amount;
 pub mod balance;
 pub mod book;
 pub mod chain;
 #[cfg(test)]
 mod dice;
+pub mod directive;
 pub mod entry;
 pub mod hold;
 pub mod level;
 pub mod period;
 pub mod plan;
 pub mod saved;
+pub mod shown;
 pub mod standing;
 pub mod tree;

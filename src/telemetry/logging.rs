@@ -13,6 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 const BASE_FILTER: &str = "info,pingora=warn,pingora_core=warn,pingora_proxy=warn,\
                            pingora_pool=warn,pingora_runtime=warn,hyper=warn,hyper_util=warn";
 
+/// What holds whatever `WEIR_LOG` says: these would print the address of a web hook, which is a secret.
+const LAST_FILTER: &str = "ureq=warn,ureq_proto=warn";
+
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -51,8 +54,8 @@ pub fn init(format: Format, filter: Option<&str>, no_color: bool) -> Result<(), 
 /// The user's directives come after ours and so replace those for the same target: `debug` makes us
 /// talk and leaves Pingora quiet, `pingora_core=debug` wakes that too.
 fn parse_filter(own: &str) -> Result<EnvFilter, LoggingError> {
-    let all =
-        if own.trim().is_empty() { BASE_FILTER.to_owned() } else { format!("{BASE_FILTER},{own}") };
+    let own = if own.trim().is_empty() { String::new() } else { format!(",{own}") };
+    let all = format!("{BASE_FILTER}{own},{LAST_FILTER}");
     EnvFilter::builder().parse(all).map_err(|error| LoggingError::Filter(error.to_string()))
 }
 
@@ -64,7 +67,8 @@ mod tests {
     fn the_users_filter_is_laid_over_ours() {
         let quiet = parse_filter("").unwrap().to_string();
         assert!(quiet.contains("pingora_core=warn") && quiet.ends_with("info"), "{quiet}");
-        let loud = parse_filter("debug,pingora_core=info").unwrap().to_string();
+        let loud = parse_filter("debug,pingora_core=info,ureq=trace").unwrap().to_string();
+        assert!(loud.contains("ureq=warn") && !loud.contains("ureq=trace"), "{loud}");
         assert!(loud.contains("pingora_core=info") && loud.ends_with("debug"), "{loud}");
         assert!(
             loud.contains("pingora_proxy=warn") && !loud.contains("pingora_core=warn"),

@@ -26,6 +26,19 @@ pub struct Money {
     bound_violations: IntCounter,
     flush: Histogram,
     failures: IntCounter,
+    syncs: IntCounterVec,
+    webhook: IntCounterVec,
+}
+
+/// What became of a call of the web hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The alert was taken.
+    Delivered,
+    /// The call failed, and is made again.
+    Failed,
+    /// The alert was given up.
+    Dropped,
 }
 
 /// One budget as a scrape shows it, in nano-dollars.
@@ -80,6 +93,18 @@ impl Money {
                 &FLUSH_SECONDS,
             )?,
             failures: one(to, "weir_ledger_failures_total", "Transactions that failed")?,
+            syncs: vec(
+                to,
+                "weir_console_syncs_total",
+                "Exchanges with the console: success or failure",
+                &["result"],
+            )?,
+            webhook: vec(
+                to,
+                "weir_webhook_calls_total",
+                "Alerts delivered and dropped, and calls that failed and are made again",
+                &["result"],
+            )?,
         })
     }
 
@@ -130,6 +155,21 @@ impl Money {
     /// Counts a transaction that failed.
     pub fn flush_failed(&self) {
         self.failures.inc();
+    }
+
+    /// Counts an exchange with the console.
+    pub fn synced(&self, success: bool) {
+        self.syncs.with_label_values(&[if success { "success" } else { "failure" }]).inc();
+    }
+
+    /// Counts a call of the web hook, or an alert that was given up.
+    pub fn webhook_called(&self, result: Delivery) {
+        let result = match result {
+            Delivery::Delivered => "delivered",
+            Delivery::Failed => "failed",
+            Delivery::Dropped => "dropped",
+        };
+        self.webhook.with_label_values(&[result]).inc();
     }
 }
 

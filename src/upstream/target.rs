@@ -117,6 +117,12 @@ impl BaseUrl {
         target
     }
 
+    /// The whole URL for that path and query; may be a secret.
+    pub fn url(&self, path_and_query: &str) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.join(path_and_query))
+    }
+
     /// The path of the base URL as it is used, without a slash at its end unless it is exact.
     pub fn path(&self) -> &str {
         &self.path
@@ -211,6 +217,9 @@ mod tests {
             "/openai/deployments/d/chat/?api-version=1"
         );
         assert_eq!(BaseUrl::parse("http://h", true).unwrap().join("/v1/x"), "/");
+        assert_eq!(base.url(""), "https://x.y/openai/deployments/d/chat/");
+        let base = BaseUrl::parse("http://h:81/a/", false).unwrap();
+        assert_eq!(base.url("/budgets"), "http://h:81/a/budgets");
     }
 
     #[test]

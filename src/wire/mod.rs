@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod gist;
 pub mod growth;
 pub mod json;
+pub mod object;
 pub mod part;
 pub mod pull;
 pub mod rear;

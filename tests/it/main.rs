@@ -16,6 +16,7 @@ mod budget_ends;
 mod certificate;
 mod client;
 mod clients;
+mod console;
 mod fallback;
 mod fallback_transport;
 mod fixtures;

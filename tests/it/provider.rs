@@ -71,7 +71,7 @@ impl Canned {
                 let (bytes, counted) = (Arc::clone(&bytes), Arc::clone(&counted));
                 tokio::spawn(async move {
                     let asked = if reads {
-                        read_request(&mut stream).await
+                        read_request(&mut stream).await.is_some()
                     } else {
                         stream.readable().await.is_ok()
                     };
@@ -116,7 +116,7 @@ pub async fn scripted() -> (SocketAddr, mpsc::UnboundedSender<Vec<u8>>) {
     tokio::spawn(async move {
         let Ok((mut stream, _)) = listener.accept().await else { return };
         let _ = stream.set_nodelay(true);
-        if !read_request(&mut stream).await {
+        if read_request(&mut stream).await.is_none() {
             return;
         }
         while let Some(bytes) = script.recv().await {
@@ -128,22 +128,23 @@ pub async fn scripted() -> (SocketAddr, mpsc::UnboundedSender<Vec<u8>>) {
     (address, sender)
 }
 
-/// Reads one request with a content length; false if none came.
-async fn read_request(stream: &mut TcpStream) -> bool {
+/// Reads one request with a content length: its head and its body; `None` if none came.
+pub async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut seen = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
     loop {
         if let Some(head) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&seen[..head]).to_ascii_lowercase();
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+            let text = String::from_utf8_lossy(&seen[..head]).into_owned();
+            let lower = text.to_ascii_lowercase();
+            let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
             if seen.len() >= head + 4 + length {
-                return true;
+                return Some((text, seen.split_off(head + 4)));
             }
         }
         match stream.read(&mut buffer).await {
             Ok(count) if count > 0 => seen.extend_from_slice(&buffer[..count]),
-            _ => return false,
+            _ => return None,
         }
     }
 }

@@ -1,0 +1,33 @@
+//! How an account is shown: the seed's fields of `GET /api/spend`, and ours behind them (S0-15).
+//!
+//! The same words go to whoever asks and to the console. Who may see which account is decided elsewhere.
+
+use crate::ledger::account::{AccountKey, Node};
+use crate::ledger::standing::Standing;
+use crate::wire::object::Object;
+
+/// The name by which an account is shown and asked for: an agent's id, or `fleet`, `team:NAME`.
+pub fn name(key: &AccountKey) -> &str {
+    match key.node() {
+        Node::Agent => key.name(),
+        _ => key.as_str(),
+    }
+}
+
+/// One account, as a JSON object.
+pub fn json(standing: &Standing) -> String {
+    let end = Some(standing.end_ms).filter(|end| *end != i64::MAX);
+    Object::default()
+        .text("agent_id", name(&standing.key))
+        .usd("budget_total", standing.limit)
+        .usd("budget_spent", Some(standing.spent))
+        .usd("budget_held", Some(standing.held))
+        .usd("budget_remaining", standing.remaining)
+        .text("budget_source", standing.source.name())
+        .text("period", standing.cadence.name())
+        .time("period_reset", standing.reset_at_ms.or(Some(standing.start_ms)))
+        .time("period_ends", end)
+        .flag("hard_cap", standing.hard)
+        .flag("frozen", standing.frozen)
+        .end()
+}
