@@ -146,19 +146,19 @@ fn check_object(body: &[u8]) -> Result<(), Refusal> {
 }
 
 fn amount(body: &[u8], field: &'static str) -> Result<Amount, Refusal> {
-    amount::member(body, Span::whole(body), field).map_err(refused)
+    amount::member(body, Span::whole(body), field).map_err(|bad| refused(&bad))
 }
 
 /// An amount that cannot be `null`.
 fn required(body: &[u8], field: &'static str) -> Result<Option<NanoUsd>, Refusal> {
     match amount(body, field)? {
         Amount::Absent => Ok(None),
-        Amount::Null => Err(refused(BadAmount { field, why: MoneyError::NotDecimal })),
+        Amount::Null => Err(refused(&BadAmount { field, why: MoneyError::NotDecimal })),
         Amount::Usd(usd) => Ok(Some(usd)),
     }
 }
 
-fn refused(bad: BadAmount) -> Refusal {
+fn refused(bad: &BadAmount) -> Refusal {
     Refusal::new(Code::InvalidRequest, bad.to_string())
 }
 

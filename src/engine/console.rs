@@ -91,7 +91,7 @@ impl Link {
         match done {
             Ok(()) if was != Some(true) => tracing::info!("in step with the console"),
             Err(error) if was != Some(false) => {
-                tracing::warn!(%error, "out of step with the console")
+                tracing::warn!(%error, "out of step with the console");
             }
             _ => {}
         }

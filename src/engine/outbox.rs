@@ -31,8 +31,8 @@ pub fn start(keeper: Arc<Bookkeeper>, metrics: Arc<Metrics>) -> io::Result<Round
             queue.alerts.extend(keeper.take_alerts());
         }
         let mut post = |alert: &Alert| {
-            let callee = Callee { url: alert.hook.0.url(""), authorization: None };
-            let told = caller.post(&callee, &body(alert));
+            let hook = Callee { url: alert.hook.0.url(""), authorization: None };
+            let told = caller.post(&hook, &body(alert));
             told.inspect_err(|error| tracing::debug!(%error, "the web hook does not take an alert"))
                 .is_ok()
         };

@@ -127,15 +127,15 @@ mod tests {
 
     #[test]
     fn a_round_that_stands_still_does_not_hold_up_the_end() {
-        let (begun, began) = channel();
+        let (tell, told) = channel();
         let (open, gate) = channel::<()>();
         let rounds = Rounds::start("test", move |_| {
-            begun.send(()).unwrap();
+            tell.send(()).unwrap();
             // Ends with the test, which drops the other end.
             let _ = gate.recv();
         })
         .unwrap();
-        began.recv().unwrap();
+        told.recv().unwrap();
         let before = Instant::now();
         rounds.stop();
         let bound = Duration::from_millis(OUTGOING_LAST_WAIT_MS);

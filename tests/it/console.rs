@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::certificate::Authority;
 use crate::client::{Ask, Line};
 use crate::gateway::{ADMIN_KEY, Gateway, SOON, Setup, free_port, wait_until};
 use crate::provider::{mock, openai, read_request};
@@ -344,4 +345,20 @@ async fn a_web_hook_that_is_silent_holds_up_neither_traffic_nor_the_end() {
     gateway.signal("TERM");
     assert_eq!(gateway.exit_code(SOON).await, Some(0));
     assert!(gateway.said().contains("left in the middle of a call"), "{}", gateway.said());
+}
+
+/// Two gateways, one of which takes the other for its console: how far the call comes is seen in what it says.
+#[tokio::test]
+async fn a_console_over_tls_has_to_prove_who_it_is() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let up = mock("up").await;
+    let server = authority.tls_of("127.0.0.1");
+    let tls = Setup::new(yaml(up.addr, "")).server(&server).start().await;
+    let more = console(&format!("https://{}", tls.data));
+    for (trusted, said) in [(&authority, "it answered 404"), (&other, "invalid peer certificate")] {
+        let setup = Setup::new(yaml(up.addr, &more)).env("SSL_CERT_FILE", &trusted.pem);
+        let gateway = setup.start().await;
+        wait_until(said, || async { gateway.metric(SYNCS, &["failure"]).await > 0 }).await;
+        assert!(gateway.said().contains(&format!("budgets: {said}")), "{}", gateway.said());
+    }
 }

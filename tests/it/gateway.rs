@@ -4,6 +4,7 @@
 //! A test says only what matters to it; listeners, keys, log and hand-over socket are filled in. Dropping a
 //! [`Gateway`] ends its process. It judges nothing.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -43,6 +44,7 @@ pub struct Setup {
     server: String,
     auth: String,
     args: Vec<String>,
+    env: Vec<(&'static str, OsString)>,
 }
 
 /// A running gateway.
@@ -63,7 +65,7 @@ impl Setup {
     /// A configuration without `server`, `auth` and `log`.
     pub fn new(yaml: impl Into<String>) -> Self {
         let auth = format!("{{agent_keys: ['{AGENT_KEY}'], admin_keys: ['{ADMIN_KEY}']}}");
-        Self { yaml: yaml.into(), server: String::new(), auth, args: Vec::new() }
+        Self { yaml: yaml.into(), server: String::new(), auth, args: Vec::new(), env: Vec::new() }
     }
 
     /// Adds keys of `server`, in flow style: `body_bytes_max: 65536`.
@@ -84,6 +86,13 @@ impl Setup {
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.env.push((name, value.into()));
         self
     }
 
@@ -130,6 +139,7 @@ impl Setup {
             .args(&self.args)
             .env_remove("WEIR_CONFIG")
             .env("NO_COLOR", "1")
+            .envs(self.env.iter().cloned())
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(out("out.log"))
