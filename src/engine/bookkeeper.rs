@@ -392,13 +392,17 @@ impl Bookkeeper {
     }
 
     /// Changes the book without a wait until that is durable: for changes that are told again if they
-    /// are lost.
-    pub fn change_soon(&self, change: impl FnOnce(&mut Book, i64) -> Vec<Entry>) {
+    /// are lost. False if the store stands still; nothing is changed then.
+    pub fn change_soon(&self, change: impl FnOnce(&mut Book, i64) -> Option<Entry>) -> bool {
         let mut desk = self.desk.lock();
-        for entry in change(&mut desk.book, scribe::unix_ms()) {
+        if desk.tray.waiting.len() >= LEDGER_QUEUE_MAX {
+            return false;
+        }
+        if let Some(entry) = change(&mut desk.book, scribe::unix_ms()) {
             desk.tray.put(entry);
         }
         self.desk.nudge(&mut desk.tray);
+        true
     }
 
     /// How the accounts stand that `shows` lets through, as the JSON object of `GET /api/spend`.

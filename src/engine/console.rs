@@ -108,8 +108,7 @@ impl Link {
         let callee = callee(console, "/budgets");
         let answer = self.caller.get(&callee, CONSOLE_ANSWER_BYTES_MAX)?;
         let limits = directive::read(&answer).map_err(|error| error.to_string())?;
-        self.obey(&limits, snapshot);
-        Ok(())
+        self.obey(&limits, snapshot)
     }
 
     fn push(&mut self, console: &Console) -> Result<(), String> {
@@ -119,7 +118,7 @@ impl Link {
 
     /// Changes the limits that are others. Each takes the book's lock for itself, so that requests get in
     /// between.
-    fn obey(&mut self, limits: &Limits, snapshot: &Snapshot) {
+    fn obey(&mut self, limits: &Limits, snapshot: &Snapshot) -> Result<(), String> {
         let mut unknown = Vec::new();
         for (name, &limit) in limits {
             let key = key_of(snapshot, name);
@@ -130,14 +129,17 @@ impl Link {
             if !directive::changes(&standing, limit) {
                 continue;
             }
-            self.keeper.change_soon(|book, at_ms| {
-                let entry = book.set_limit(standing.id, limit, Reason::Console, at_ms);
-                entry.into_iter().collect()
+            let set = self.keeper.change_soon(|book, at_ms| {
+                book.set_limit(standing.id, limit, Reason::Console, at_ms)
             });
+            if !set {
+                return Err("the ledger cannot be written at present".to_owned());
+            }
             let limit = limit.map(|usd| usd.to_string());
             tracing::info!(account = standing.key.as_str(), limit, "the console sets a limit");
         }
         self.tell_unknown(&unknown);
+        Ok(())
     }
 
     fn tell_unknown(&mut self, names: &[&String]) {
