@@ -17,6 +17,8 @@ pub fn name(key: &AccountKey) -> &str {
 /// One account, as a JSON object.
 pub fn json(standing: &Standing) -> String {
     let end = Some(standing.end_ms).filter(|end| *end != i64::MAX);
+    // What has no end has no beginning either.
+    let start = end.map(|_| standing.start_ms);
     Object::default()
         .text("agent_id", name(&standing.key))
         .usd("budget_total", standing.limit)
@@ -25,7 +27,7 @@ pub fn json(standing: &Standing) -> String {
         .usd("budget_remaining", standing.remaining)
         .text("budget_source", standing.source.name())
         .text("period", standing.cadence.name())
-        .time("period_reset", standing.reset_at_ms.or(Some(standing.start_ms)))
+        .time("period_reset", standing.reset_at_ms.or(start))
         .time("period_ends", end)
         .flag("hard_cap", standing.hard)
         .flag("frozen", standing.frozen)
