@@ -13,6 +13,7 @@ mod bad_upstream;
 mod budget;
 mod budget_crash;
 mod budget_ends;
+mod budget_rules;
 mod certificate;
 mod client;
 mod clients;
