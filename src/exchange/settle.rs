@@ -184,12 +184,12 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
 impl Exchange {
     /// What the ledger is told of the answer that went to the client (budgets.md section 2.5).
     fn settlement(&self, bill: &Bill, record: &Record) -> Settlement {
-        let refused = |status: u16| !(200..300).contains(&status);
-        let failed = record.attempts.last().is_some_and(|last| refused(last.status));
+        let status = record.attempts.last().map_or(0, |last| last.status);
         let cut = if record.end == End::ClientGone { Reason::ClientGone } else { Reason::Cut };
         match bill.source {
             UsageSource::Exact => cost_of(bill, Reason::Exact),
-            UsageSource::None if failed || !self.is_billed() => {
+            UsageSource::None if !(200..300).contains(&status) => self.refused(status),
+            UsageSource::None if !self.is_billed() => {
                 Settlement::Nothing { reason: Reason::Status }
             }
             UsageSource::None | UsageSource::Estimated if self.is_strict() => {
@@ -207,7 +207,7 @@ impl Exchange {
         let reason = match self.attempts.last().map(|attempt| attempt.outcome) {
             Some(Outcome::ConnectFailed) => return Settlement::Nothing { reason: Reason::NotSent },
             Some(Outcome::RetryStatus | Outcome::AuthFailed) => {
-                return Settlement::Nothing { reason: Reason::Status };
+                return self.refused(self.attempts.last().map_or(0, |last| last.status));
             }
             Some(Outcome::ErrorInside) => {
                 return Settlement::Nothing { reason: Reason::ErrorInside };
@@ -216,6 +216,21 @@ impl Exchange {
             Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken) | None => Reason::Cut,
         };
         self.lost(reason)
+    }
+
+    /// What the ledger is told of an answer with such a status: providers do not charge for errors, unless the
+    /// operator knows of one that does.
+    fn refused(&self, status: u16) -> Settlement {
+        let reason = Reason::Status;
+        if (200..300).contains(&status) {
+            // The operator has called a success retryable; the provider has worked all the same.
+            return self.lost(Reason::Cut);
+        }
+        let is_charged = status >= 500 && self.around.snapshot.budgets.policy.charge_5xx;
+        if is_charged && self.is_strict() {
+            return Settlement::Unknown { reason };
+        }
+        Settlement::Nothing { reason }
     }
 
     /// What the ledger is told of an attempt that the provider may have got and never answered.

@@ -333,6 +333,26 @@ async fn a_connection_that_breaks_after_it_was_used_does_not_lose_a_bill() {
     }
 }
 
+#[tokio::test]
+async fn errors_of_a_provider_that_charges_for_them_are_booked_at_their_worst() {
+    let up = mock("up").await;
+    let rows = [("down", "billerror-503", 503, Open), ("wrong", "400", 400, Nothing)];
+    let mut yaml = format!("providers:\n{}models:\n", openai("up", up.addr, ""));
+    let mut agents = String::new();
+    for (id, faults, ..) in rows {
+        yaml += &model(id, "up", &format!("mock-price=1:2-{faults}-key={id}"));
+        agents += &agent(id, true);
+    }
+    let keys = "budget: {charge_5xx: true}\nrouting: {cooldown_ms: 0}\nagents:\n  default: {}\n";
+    let gateway = Setup::new(yaml + keys + &agents).start().await;
+    for (id, _, status, booked) in rows {
+        let answer = gateway.ask(ask(id, false)).await;
+        assert_eq!(answer.status, status, "{id}: {}", answer.text());
+        gateway.line_of(&answer).await;
+        compare(&gateway, &up, id, (booked, true)).await;
+    }
+}
+
 /// Time enough for a stream to stand still and be noticed.
 const IDLE: Duration = Duration::from_millis(300);
 
