@@ -156,7 +156,7 @@ async fn a_cap_below_what_is_spent_lets_a_stream_finish_and_nothing_after_it() {
     let mut line = Line::open(gateway.data).await.unwrap();
     let head = line.begin(&ask("a", "m", r#","stream":true"#)).await.unwrap();
     assert!(matches!(line.piece().await, Piece::Bytes(_)));
-    let lowered = push(&gateway, "a", json!({"budget_total": 0.000001})).await;
+    let lowered = push(&gateway, "a", json!({"budget_total": 0.000_001})).await;
     assert_eq!(lowered.status, 200, "{}", lowered.text());
     let answer = line.rest(head).await;
     assert!(answer.whole && answer.text().contains("[DONE]"), "{}", answer.text());
