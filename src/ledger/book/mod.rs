@@ -6,6 +6,8 @@
 pub mod check;
 mod command;
 mod look;
+#[cfg(test)]
+mod model;
 mod rebase;
 #[cfg(test)]
 mod simulation;
