@@ -3,8 +3,8 @@
 //! Modelled: a fleet and two agents under hard caps of a few nano-dollars; requests that ask, wait for
 //! their hold to be kept, are sent, are billed late and bit by bit up to their worst case, are answered,
 //! cut or left by their client; a store that keeps any first part of what waits, keeps nothing, or keeps
-//! it and says that it did not; a process that dies between any two steps, and comes back; look-ups of what a lost
-//! attempt came to. `Book` is the one that ships, and is part of the state.
+//! it and says that it did not; a process that dies between any two steps, and comes back; look-ups of
+//! what a lost attempt came to. `Book` is the one that ships, and is part of the state.
 //!
 //! Not modelled: time and periods, soft limits, people, other processes, providers that bill more than
 //! the worst case, and `SQLite`. `simulation` plays most of these, at random and in long runs, and

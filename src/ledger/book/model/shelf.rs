@@ -1,4 +1,4 @@
-//! The store of the model in small: sums, open holds, and the order in which a real one refuses.
+//! The store of the model in small: sums, open holds, and what a real one refuses.
 //!
 //! It cannot fail by itself; `model` decides what reaches it.
 
@@ -20,7 +20,8 @@ pub(super) struct Shelf {
 impl Shelf {
     /// All that can differ between two of them.
     pub(super) fn essence(&self) -> impl Hash + PartialEq {
-        let balances = self.balances.values().map(|balance| (balance.spent, balance.held));
+        let sums = |balance: &Balance| (balance.account, balance.spent, balance.held);
+        let balances = self.balances.values().map(sums);
         let open = self.open.values().map(|open| (open.hold, open.made.held, open.limbo));
         (self.epoch, balances.collect::<Vec<_>>(), open.collect::<Vec<_>>())
     }
