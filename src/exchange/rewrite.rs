@@ -76,7 +76,13 @@ pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Resul
         edits.extend(caps(asked, provider, within));
     }
     if provider.abilities.native_fallback {
-        edits.extend(native_fallback(asked, models));
+        let mut models = models.to_vec();
+        if carrier.within.is_some() {
+            // What is held for the first one must do for whoever answers.
+            let first = models.first().copied();
+            models.retain(|model| first.is_some_and(|first| is_covered(model, first)));
+        }
+        edits.extend(native_fallback(asked, &models));
     }
     let (segments, length) = body(asked, edits)?;
     let credential = match (&provider.auth, &asked.principal.client_credential) {
@@ -140,6 +146,17 @@ fn caps(asked: &Asked, provider: &Provider, within: Within<'_>) -> Vec<Edit> {
         edits.extend(ceiling::set_max_price(envelope, &asked.body, &max));
     }
     edits
+}
+
+/// Whether what is held for `first` covers an answer of `model` as well.
+fn is_covered(model: &Model, first: &Model) -> bool {
+    let within_window = match (model.context_tokens, first.context_tokens) {
+        (_, None) => true,
+        (Some(window), Some(held)) => window <= held,
+        (None, Some(_)) => false,
+    };
+    std::ptr::eq(model, first)
+        || model.priced && model.price.is_at_most(&first.price) && within_window
 }
 
 /// The field by which that provider lets an answer be capped; `None` where there is no output to cap.
@@ -211,6 +228,7 @@ providers:
 models:
   - {id: one, upstream_id: vendor/one, provider: router, price: {input: 1, output: 2}}
   - {id: two, upstream_id: vendor/two, provider: router, price: {input: 1, output: 2}}
+  - {id: dear, upstream_id: vendor/dear, provider: router, price: {input: 1, output: 3}}
   - {id: same, provider: plain, price: {input: 1, output: 2}}
 ";
 
@@ -263,6 +281,25 @@ models:
             body,
             json!({"stream_options": usage, "model": "vendor/one", "stream": true, "x": [1.0e5]})
         );
+    }
+
+    #[test]
+    fn under_a_hold_only_models_that_it_covers_are_named() {
+        let snapshot = snapshot();
+        let asked = asked(&snapshot, r#"{"model":"one"}"#);
+        let sent = |ids: &[&str]| -> Value {
+            let models = models(&snapshot.catalog, ids);
+            let within =
+                Some(Within { output_cap: 300, price: Some(&models[0].price), weight: None });
+            let carrier = Carrier { within, ..carrier(&models) };
+            let attempt = attempt(&asked, &models, &carrier).unwrap();
+            serde_json::from_slice(&attempt.segments.concat()).unwrap()
+        };
+        let body = sent(&["one", "dear", "two"]);
+        assert_eq!(body["models"], json!(["vendor/one", "vendor/two"]));
+        assert_eq!(body["max_tokens"], 300);
+        assert_eq!(body["provider"]["max_price"]["prompt"], 1.0);
+        assert_eq!(sent(&["dear", "one"])["models"], json!(["vendor/dear", "vendor/one"]));
     }
 
     #[test]

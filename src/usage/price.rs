@@ -97,6 +97,18 @@ impl Price {
         self.rates(usage.input_total()).exact(usage)
     }
 
+    /// Whether no request can cost more by this price than by the ordinary rates of `other`.
+    pub fn is_at_most(&self, other: &Self) -> bool {
+        let steps = [Some(&self.base), self.long_context.as_ref().map(|step| &step.rates)];
+        steps.into_iter().flatten().all(|rates| {
+            rates.input <= other.base.input
+                && rates.output <= other.base.output
+                && rates.cache_read <= other.base.cache_read
+                && rates.cache_write <= other.base.cache_write
+                && rates.cache_write_1h <= other.base.cache_write_1h
+        })
+    }
+
     /// What `usage` costs by this price, rounded up.
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
         self.exact(usage).round_up()
