@@ -48,7 +48,7 @@ pub enum ExportError {
 }
 
 /// The columns, the seed's first. All but these are left out of a JSON line that has nothing for them.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 25] = [
     "timestamp",
     "agent_id",
     "cost",
@@ -72,6 +72,7 @@ const COLUMNS: [&str; 24] = [
     "limit",
     "source",
     "frozen",
+    "price_version",
     "seq",
 ];
 /// Columns of a settled attempt that stand in its JSON line even if nothing is known: the seed's.
@@ -195,6 +196,12 @@ fn what(entry: &Entry, cells: &mut Cells) {
             plain(name, count.to_string());
         }
     }
+    if entry.price_version != 0 {
+        // Hexadecimal and a text: JSON numbers of 64 bits lose digits in many readers.
+        let version = format!("{:016x}", entry.price_version);
+        cells.insert("price_version", Cell::Text(version));
+    }
+    let mut plain = |name, value: String| cells.insert(name, Cell::Plain(value));
     if let Some(account) = &entry.account {
         plain("frozen", account.frozen.to_string());
         if let Some(limit) = account.limit() {

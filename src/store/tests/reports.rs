@@ -232,7 +232,7 @@ fn lines_have_the_names_of_the_seed() {
         "{\"timestamp\":\"2023-11-14T22:13:20Z\",\"agent_id\":\"builder\",\"cost\":0.000000007,\
          \"model\":\"first\",\"tokens\":24,\"request_id\":\"0000010000000001000000000000abcd\",\
          \"attempt\":1,\"input\":10,\"cache_read\":2,\"cache_write\":3,\"cache_write_1h\":4,\
-         \"output\":5,\"reasoning\":1,\"reason\":\"exact\",\"account\":\"agent:builder\",\"seq\":9}"
+         \"output\":5,\"reasoning\":1,\"reason\":\"exact\",\"account\":\"agent:builder\",\"price_version\":\"fffffffffffffffa\",\"seq\":9}"
     );
     assert_eq!(attempts[1]["model"], serde_json::Value::Null);
     assert_eq!(attempts[1]["session_id"], "a,\"b");
