@@ -178,9 +178,9 @@ pub const VERIFY_FOUND_MAX: usize = 100;
 /// still; at some 200 bytes each this is 13 MiB.
 pub const LEDGER_QUEUE_MAX: usize = 64 * 1024;
 
-/// Milliseconds that a settlement waits for others to share its transaction. Nobody waits for it; until it
-/// is durable, a loss of the process counts its hold as spent.
-pub const LEDGER_LINGER_MS: u64 = 50;
+/// Milliseconds that a settlement waits for others to share its transaction; the next hold takes it along.
+/// Nobody waits for it; until it is durable, a loss of the process counts its hold as spent.
+pub const LEDGER_LINGER_MS: u64 = 200;
 
 /// Milliseconds between two tries of a transaction that has failed.
 pub const LEDGER_RETRY_MS: u64 = 500;

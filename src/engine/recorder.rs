@@ -3,8 +3,8 @@
 //!
 //! Hot path: `send` is one short lock and one move. Waking a thread costs more than all the rest of a
 //! record (5 to 50 us), so the recorder is not woken per request: it looks by itself every `LOOK_MS`
-//! while there is traffic, and is woken only by the first request after a silence, by a queue that is
-//! half full, by `flush` and at the end.
+//! while there is traffic, and is woken only by the first request after a silence, by a full
+//! batch, by `flush` and at the end.
 //!
 //! `send` never waits. The queue can only fill up while the log's reader or disk stands still (the
 //! counting part takes a million records a second): then the sender counts its record itself, so that no
@@ -22,9 +22,12 @@ use crate::telemetry::access_log::{AccessLog, LinesLost};
 use crate::telemetry::metrics::Metrics;
 
 /// How long records lie before they are counted and logged.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(50);
+/// So many records are a batch that is looked at earlier: on a core that is shared, the requests behind a
+/// larger one would feel it.
+const BATCH: usize = 256;
 /// Looks in vain before the recorder goes to sleep until it is woken.
-const VAIN_LOOKS_MAX: u32 = 100;
+const VAIN_LOOKS_MAX: u32 = 20;
 /// Records that the queue keeps room for after a burst.
 const QUEUE_KEPT: usize = 1024;
 /// How long the end of the process, or a late record, waits for a log that stands still.
@@ -122,8 +125,8 @@ impl Recorder {
         }
         queue.records.push(record);
         queue.accepted += 1;
-        let half_full = queue.records.len() == limit::RECORD_QUEUE_MAX / 2;
-        let wake = half_full || std::mem::take(&mut queue.asleep);
+        let batch_full = queue.records.len() == BATCH;
+        let wake = batch_full || std::mem::take(&mut queue.asleep);
         drop(queue);
         if wake {
             self.shared.work.notify_one();
@@ -268,7 +271,7 @@ impl Shared {
 impl Queue {
     /// Whether to look now rather than at the next look.
     fn hurry(&self) -> bool {
-        self.urgent || self.closed || self.records.len() >= limit::RECORD_QUEUE_MAX / 2
+        self.urgent || self.closed || self.records.len() >= BATCH
     }
 }
 
