@@ -173,7 +173,8 @@ impl Scribe {
         }
         desk.tray.in_hand.clear();
         for (waiting, &kept) in batch.into_iter().zip(kept) {
-            if kept == Kept::NoRoom
+            if kept != Kept::Done
+                && waiting.entry.kind == Kind::Hold
                 && let Some(hold) = waiting.entry.hold
             {
                 desk.book.undo_hold(hold);
@@ -196,7 +197,8 @@ impl Scribe {
             tracing::error!(error = why, "the ledger cannot be written");
         }
         self.desk.metrics.money.flush_failed();
-        desk.tray.broken = Some(why.to_owned());
+        // The store itself works after a clash, and nothing may be left whose success would say so.
+        desk.tray.broken = (!clash).then(|| why.to_owned());
         desk.tray.in_hand.clear();
         let mut again = Vec::new();
         for waiting in batch {

@@ -28,8 +28,9 @@ pub const TOOL_RUN_FEE: NanoUsd = NanoUsd(25_000_000);
 /// Input that Anthropic takes of a request that asks for its wide window by `anthropic-beta`.
 const WIDE_CONTEXT_TOKENS: u64 = 1_000_000;
 
-/// The factor on all rates that a request can meet, in percent.
-fn rate_percent(weight: &Weight, pinned: bool) -> u64 {
+/// The factor on all rates that a request can meet at that model's provider, in percent.
+fn rate_percent(model: &Model, weight: &Weight) -> u64 {
+    let pinned = rewrite::ordinary_tier(&model.provider, weight).is_some();
     bound::rate_percent(weight, !pinned && weight.service_tier.is_some())
 }
 
@@ -75,20 +76,16 @@ impl Exchange {
             // Providers do not charge for counting.
             return Ok(None);
         }
-        let Some(Candidate::Model(index)) =
-            self.current.as_ref().map(|current| current.candidate.clone())
-        else {
-            return if strict { Err(unmetered()) } else { Ok(None) };
+        let index = match self.current.as_ref().map(|current| &current.candidate) {
+            Some(Candidate::Model(index)) if !matches!(self.asked.surface, Surface::Other(_)) => {
+                *index
+            }
+            _ => return if strict { Err(unmetered()) } else { Ok(None) },
         };
-        if matches!(self.asked.surface, Surface::Other(_)) {
-            return if strict { Err(unmetered()) } else { Ok(None) };
-        }
         self.weigh();
         let around = Arc::clone(&self.around);
         let Some(model) = around.snapshot.catalog.get(index) else { return Ok(None) };
-        let pinned = |weight| rewrite::ordinary_tier(&model.provider, weight).is_some();
-        self.rate_percent =
-            self.weight.as_ref().map_or(100, |weight| rate_percent(weight, pinned(weight)));
+        self.rate_percent = self.weight.as_ref().map_or(100, |weight| rate_percent(model, weight));
         let bound = match self.bound(model, strict) {
             Ok(bound) => bound,
             Err(_) if !strict => return Ok(None),
@@ -132,14 +129,13 @@ impl Exchange {
         let (Some(weight), Some(envelope)) = (&self.weight, &self.asked.envelope) else {
             return Err(unmetered());
         };
-        let pinned = rewrite::ordinary_tier(&model.provider, weight).is_some();
         let ask = Ask {
             weight,
             surface: self.asked.surface,
             // Some providers take 0 for no limit at all.
             output_cap: envelope.meant_output_cap().filter(|cap| *cap > 0),
             counted_input: None,
-            rate_percent: rate_percent(weight, pinned),
+            rate_percent: self.rate_percent,
         };
         let facts = bound::Model {
             price: &price,
@@ -171,9 +167,7 @@ impl Exchange {
         // The first reason is about the best candidate, which is what the client wanted.
         self.refusal.get_or_insert(fault);
     }
-}
 
-impl Exchange {
     /// The refusal with the fields of S0-09.
     fn exhausted(&self, refusal: &Refusal) -> Fault {
         let agent = &self.asked.principal.agent.id;

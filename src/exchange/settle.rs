@@ -265,13 +265,15 @@ pub fn spend_order(
     leaf: AccountId,
     price_version: u64,
 ) -> SpendOrder {
-    let (tokens, reason) = match *settlement {
-        Settlement::Cost { tokens, reason, .. } => (tokens, reason),
-        Settlement::Nothing { reason } | Settlement::Unknown { reason } => (None, reason),
+    let (cost, tokens, reason) = match *settlement {
+        Settlement::Cost { cost, tokens, reason } => (cost, tokens, reason),
+        Settlement::Nothing { reason } | Settlement::Unknown { reason } => {
+            (NanoUsd::ZERO, None, reason)
+        }
     };
     SpendOrder {
         leaf,
-        cost: record.cost,
+        cost,
         request: record.request_id,
         attempt: u8::try_from(record.attempts.len()).unwrap_or(u8::MAX),
         model: record.served_model.clone().unwrap_or_else(|| Arc::clone(&record.requested_model)),

@@ -280,7 +280,7 @@ impl Ctx {
         if session.response_written().is_some_and(|header| !header.status.is_informational()) {
             return self.finish_broken(session).await;
         }
-        let mut reply = self.failed_reply(true);
+        let mut reply = self.failed_reply();
         reply.close = true;
         self.status = reply.status;
         self.body_goes_out(reply.body.len());
@@ -309,9 +309,8 @@ impl Ctx {
         self.status
     }
 
-    /// The last answer of a candidate as it came, or why there is none. `close` says that the connection
-    /// cannot be used again.
-    pub fn failed_reply(&mut self, close: bool) -> LocalReply {
+    /// The last answer of a candidate as it came, or why there is none.
+    pub fn failed_reply(&mut self) -> LocalReply {
         let headers =
             self.exchange.as_ref().map(|exchange| exchange.gateway_headers()).unwrap_or_default();
         let concluded = self.exchange.as_mut().map(|exchange| exchange.conclude());
@@ -320,7 +319,7 @@ impl Ctx {
                 status: answer.status,
                 headers: answer.headers,
                 body: answer.body,
-                close,
+                close: false,
             },
             (Some(fault), _) | (None, Some(Conclusion::Refuse(fault))) => {
                 self.refusal_reply(&fault)

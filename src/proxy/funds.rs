@@ -209,7 +209,7 @@ pub fn settle_last(
             let settled = held.settle(outcome)?;
             Some(ctx.booked.saturating_add(settled.cost))
         }
-        (None, Some(order)) if order.cost > NanoUsd::ZERO => {
+        (None, Some(order)) if ctx.is_sent_unheld && order.cost > NanoUsd::ZERO => {
             let booked = ctx.booked.saturating_add(order.cost);
             ctx.shared.keeper.spend(&order, unix_ms(ctx));
             Some(booked)

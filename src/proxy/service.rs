@@ -72,7 +72,7 @@ impl ProxyHttp for Weir {
                     held::wrap(session, &ctx.gate);
                     return Ok(false);
                 }
-                Ok(None) => ctx.failed_reply(false),
+                Ok(None) => ctx.failed_reply(),
                 Err(fault) => ctx.refusal_reply(&fault),
             },
             Ok(Admitted::Here(reply)) => reply,
