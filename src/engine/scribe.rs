@@ -294,3 +294,159 @@ fn void_of(hold: &Entry) -> Option<Entry> {
         ..hold.clone()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::RequestId;
+    use crate::base::money::{NanoUsd, PicoUsd};
+    use crate::engine::bookkeeper::{Bookkeeper, NoHold};
+    use crate::ledger::account::{Account, AccountKey, Cadence, Terms};
+    use crate::ledger::entry::HoldId;
+    use crate::ledger::hold::HoldOrder;
+    use crate::ledger::plan::Planned;
+    use crate::ledger::saved::{Balance, OpenHold, Saved};
+
+    /// A store whose next transactions fail as they are told to.
+    #[derive(Default)]
+    struct Sick {
+        failures: Arc<Mutex<Vec<StoreError>>>,
+        kept: Arc<Mutex<Vec<Entry>>>,
+    }
+
+    impl Store for Sick {
+        fn open_epoch(&mut self) -> Result<Saved, StoreError> {
+            Ok(Saved { epoch: 1, ..Saved::default() })
+        }
+
+        fn orphans(&mut self) -> Result<Option<Orphans>, StoreError> {
+            Ok(Some(Orphans::default()))
+        }
+
+        fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Kept>, StoreError> {
+            if let Some(error) = self.failures.lock().pop() {
+                return Err(error);
+            }
+            self.kept.lock().extend_from_slice(entries);
+            Ok(vec![Kept::Done; entries.len()])
+        }
+
+        fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError> {
+            Ok(None)
+        }
+
+        fn account(
+            &mut self,
+            _: &AccountKey,
+        ) -> Result<Option<(Account, Option<Balance>)>, StoreError> {
+            Ok(None)
+        }
+
+        fn limbo(&mut self, _: usize) -> Result<Vec<OpenHold>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn hold(&mut self, _: HoldId) -> Result<Option<OpenHold>, StoreError> {
+            Ok(None)
+        }
+
+        fn close_epoch(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    struct Stand {
+        keeper: Arc<Bookkeeper>,
+        order: HoldOrder,
+        kept: Arc<Mutex<Vec<Entry>>>,
+    }
+
+    /// An agent with 100 nano-dollars, and a request that may cost 60.
+    fn stand(failures: Vec<StoreError>) -> Stand {
+        let mut store = Sick { failures: Arc::new(Mutex::new(failures)), kept: Arc::default() };
+        let mut book = Book::restore(store.open_epoch().unwrap());
+        let terms = Terms {
+            limit: Some(NanoUsd(100)),
+            cadence: Cadence::None,
+            zone: Arc::from("UTC"),
+            hard: true,
+        };
+        let planned = Planned { key: AccountKey::agent("a"), parent: None, terms };
+        book.configure(&[planned], 0).unwrap();
+        let order = HoldOrder {
+            leaf: book.id(&AccountKey::agent("a")).unwrap(),
+            fixed: PicoUsd(60_000),
+            per_output_token: PicoUsd(0),
+            output_cap: 0,
+            output_floor: 0,
+            request: RequestId::from_bits(1),
+            attempt: 1,
+            model: Arc::from("m"),
+            price_version: 1,
+        };
+        let kept = Arc::clone(&store.kept);
+        let keeper = Arc::new(Bookkeeper::new(book, Arc::new(Metrics::new("0").unwrap())));
+        keeper.start(Box::new(store)).unwrap();
+        Stand { keeper, order, kept }
+    }
+
+    fn held_nano(keeper: &Bookkeeper) -> i64 {
+        keeper.standing(&AccountKey::agent("a")).unwrap().held.0
+    }
+
+    fn unusable() -> StoreError {
+        StoreError::Unusable { path: "l".into(), detail: "disk full".into() }
+    }
+
+    fn clash() -> StoreError {
+        StoreError::Clash { path: "l".into(), wanted: "1".into(), there: "2".into() }
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_cannot_be_kept_is_given_back_and_the_next_one_works() {
+        let Stand { keeper, order, kept } = stand(vec![unusable()]);
+        let refused = keeper.hold(&order, 1).await;
+        assert!(matches!(refused, Err(NoHold::NotDurable(why)) if why.contains("disk full")));
+        assert_eq!(held_nano(&keeper), 0);
+        // The entry that undoes it is tried until it is kept.
+        let again = async {
+            while keeper.trouble().is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
+        let held = keeper.hold(&order, 2).await.unwrap_or_else(|why| panic!("{why:?}"));
+        assert_eq!(held_nano(&keeper), 60);
+        assert!(matches!(keeper.hold(&order, 3).await, Err(NoHold::Refused(_))), "no room for two");
+        drop(held);
+        assert_eq!(held_nano(&keeper), 0, "it was never sent");
+        keeper.stop();
+        let kinds: Vec<Kind> = kept.lock().iter().map(|entry| entry.kind).collect();
+        assert_eq!(kinds, [Kind::Void, Kind::Hold, Kind::Void]);
+    }
+
+    #[tokio::test]
+    async fn a_clash_of_accounts_leaves_the_ledger_open() {
+        let Stand { keeper, order, kept } = stand(vec![clash()]);
+        let changed = keeper.change(|book, at_ms| {
+            let leaf = book.id(&AccountKey::agent("a")).unwrap();
+            (
+                (),
+                book.set_limit(leaf, Some(NanoUsd(90)), Reason::Admin, at_ms).into_iter().collect(),
+            )
+        });
+        assert!(changed.await.unwrap_err().contains("cannot be stored"));
+        assert!(keeper.hold(&order, 1).await.is_ok());
+        keeper.stop();
+        assert!(kept.lock().iter().all(|entry| entry.kind != Kind::Account));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_scribe_that_has_ended() {
+        let Stand { keeper, order, .. } = stand(Vec::new());
+        keeper.stop();
+        assert!(matches!(keeper.hold(&order, 1).await, Err(NoHold::NotDurable(_))));
+        assert_eq!(held_nano(&keeper), 0);
+        assert!(keeper.change(|_, _| ((), Vec::new())).await.is_err());
+    }
+}
