@@ -249,3 +249,7 @@ pub const SESSIONS_IN_MEMORY_MAX: usize = 40_000;
 /// Milliseconds that a request waits for its hold to be durable. A healthy disk takes some; one that takes
 /// this long stands still.
 pub const LEDGER_HOLD_MS_MAX: u64 = 5_000;
+
+/// Most names of left-out fields that are listed for one request: enough for every field that any API
+/// has, while the header that lists them stays below 4 KiB.
+pub const DROPPED_FIELDS_MAX: usize = 48;

@@ -1,7 +1,8 @@
-//! Floor 2: what our own words look like in each client's dialect. Bytes out, no state.
+//! Floor 2: the client dialects. Our own words in each of them (refusals, notices, the end of a broken
+//! stream), and translation between them by way of a neutral form. Bytes in, bytes out.
 //!
-//! Same-dialect traffic never passes through here: it is relayed byte for byte. Only what the gateway
-//! itself says (refusals, notices, the error that ends a broken stream) is written by this room.
+//! Same-dialect traffic never passes through here: it is relayed byte for byte.
 
+pub mod canonical;
 pub mod error_body;
 pub mod notice;

@@ -6,6 +6,7 @@
 
 pub mod export;
 pub mod lock;
+pub mod registry;
 pub mod replay;
 pub mod sqlite;
 pub mod tally;

@@ -1,0 +1,76 @@
+//! What does not carry over from one dialect to another: refused with the field's name, or dropped and
+//! listed.
+
+use crate::base::fault::{Code, Fault};
+use crate::base::limit::DROPPED_FIELDS_MAX;
+
+/// A request that cannot be translated, or is not what its dialect allows: an error for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The field, as a path: `messages[2].tool_calls[0].function.arguments`.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Refused {
+    /// A refusal because of that field.
+    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+
+    /// The refusal as the client gets it.
+    pub fn fault(&self) -> Fault {
+        Fault::new(Code::InvalidRequest, format!("`{}` {}", self.field, self.why))
+            .param(self.field.clone())
+    }
+}
+
+/// The fields that were left out on the way, and whether any may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Whether a field that cannot be carried is an error.
+    pub strict: bool,
+    dropped: Vec<String>,
+}
+
+impl Losses {
+    /// An empty list.
+    pub const fn new(strict: bool) -> Self {
+        Self { strict, dropped: Vec::new() }
+    }
+
+    /// Leaves `field` out, and lists it once.
+    ///
+    /// # Errors
+    /// Under `strict`.
+    pub fn drop_field(&mut self, field: &str) -> Result<(), Refused> {
+        if self.strict {
+            return Err(Refused::new(field, "cannot be carried to the provider's dialect"));
+        }
+        if self.dropped.len() < DROPPED_FIELDS_MAX && !self.dropped.iter().any(|one| one == field) {
+            self.dropped.push(field.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The fields that were left out, each once, in the order of their loss.
+    pub fn dropped(&self) -> &[String] {
+        &self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_listed_once_or_refused() {
+        let mut losses = Losses::new(false);
+        losses.drop_field("seed").expect("lenient");
+        losses.drop_field("seed").expect("lenient");
+        assert_eq!(losses.dropped(), ["seed"]);
+        let refused = Losses::new(true).drop_field("seed").expect_err("strict");
+        assert_eq!(refused.fault().param.as_deref(), Some("seed"));
+    }
+}

@@ -1,0 +1,88 @@
+//! What a writer must know beside the neutral form: of the provider at the other end, of the client, and
+//! of what translating the request did to names.
+
+use std::sync::Arc;
+
+use crate::dialect::canonical::text::Text;
+
+/// What the provider takes, for the writers of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Chat: the field by which it lets the output be capped.
+    pub output_cap_field: &'static str,
+    /// The cap where the client gives none and the dialect demands one (Messages).
+    pub output_cap_default: u64,
+    /// Whether `cache_control` on parts is understood although the dialect has none (`OpenRouter`).
+    pub keeps_cache_marks: bool,
+    /// Whether the gateway wants usage at the end of a stream that the client did not ask for (Chat).
+    pub ask_usage: bool,
+}
+
+/// What the writers of answers need of the request and of the gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Style {
+    /// Our own id of the request: the tail of ids that the provider does not give.
+    pub request_id: String,
+    /// Seconds since the Unix epoch.
+    pub created: u64,
+    /// The model to name where the provider names none.
+    pub model: String,
+    /// Chat: whether the client wants a usage chunk at the end of its stream.
+    pub stream_usage: bool,
+    /// What the names in the answer stand for.
+    pub memory: Arc<Memory>,
+}
+
+/// What translating a request did to the names of tools, to be undone in the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    aliases: Vec<Alias>,
+    /// Custom tools that were sent as functions with one text argument, by their names as sent.
+    custom: Vec<Box<[u8]>>,
+}
+
+/// A name as sent, and as the client wrote it; both as written in JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Alias {
+    sent: Box<[u8]>,
+    name: Box<[u8]>,
+}
+
+impl Memory {
+    /// Remembers that `sent` stands for `name`.
+    pub fn alias(&mut self, sent: &Text<'_>, name: &Text<'_>) {
+        let (sent, name) = (sent.as_written().into(), name.as_written().into());
+        self.aliases.push(Alias { sent, name });
+    }
+
+    /// Remembers that the tool of that name takes free text for the client.
+    pub fn custom(&mut self, sent: &Text<'_>) {
+        self.custom.push(sent.as_written().into());
+    }
+
+    /// The client's own name for a tool.
+    pub fn original<'m>(&'m self, sent: &'m Text<'_>) -> Text<'m> {
+        let found = self.aliases.iter().find(|alias| *alias.sent == *sent.as_written());
+        Text::written(found.map_or(sent.as_written(), |alias| &*alias.name))
+    }
+
+    /// Whether the client knows that tool as a custom one.
+    pub fn is_custom(&self, sent: &Text<'_>) -> bool {
+        self.custom.iter().any(|name| **name == *sent.as_written())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_as_the_client_wrote_them() {
+        let mut memory = Memory::default();
+        memory.alias(&Text::of("short"), &Text::of("long"));
+        memory.custom(&Text::of("patch"));
+        assert_eq!(memory.original(&Text::of("short")), Text::of("long"));
+        assert_eq!(memory.original(&Text::of("other")), Text::of("other"));
+        assert!(memory.is_custom(&Text::of("patch")) && !memory.is_custom(&Text::of("short")));
+    }
+}
