@@ -15,6 +15,7 @@
 
 pub mod answer;
 pub mod asked;
+pub mod exhausted;
 pub mod headers;
 pub mod models;
 pub mod path;

@@ -11,14 +11,14 @@ use crate::base::surface::Surface;
 use crate::config::budgets::UnknownPrice;
 use crate::config::catalog::Model;
 use crate::exchange::Exchange;
+use crate::exchange::exhausted;
 use crate::exchange::rewrite;
 use crate::exchange::route::Candidate;
 use crate::ledger::account::AccountId;
 use crate::ledger::hold::{HoldOrder, Refusal};
 use crate::ledger::level::Level;
-use crate::ledger::standing::{Room, Standing};
+use crate::ledger::standing::Room;
 use crate::usage::bound::{self, Ask, Bound};
-use crate::wire::json::quote_into;
 use crate::wire::weigh::{self, Weight};
 
 /// What one run of a provider's own tool costs beside its tokens: the dearest web search has 25 USD per
@@ -157,8 +157,7 @@ impl Exchange {
 
     /// The candidate's worst case does not fit the budget: it is passed over.
     pub fn on_no_money(&mut self, refusal: &Refusal) {
-        let fault = self.exhausted(refusal);
-        self.pass_over(fault);
+        self.pass_over(exhausted::refused(&self.asked.principal.agent.id, refusal));
     }
 
     /// The candidate cannot be asked for a reason of ours.
@@ -167,90 +166,6 @@ impl Exchange {
         // The first reason is about the best candidate, which is what the client wanted.
         self.refusal.get_or_insert(fault);
     }
-
-    /// The refusal with the fields of S0-09.
-    fn exhausted(&self, refusal: &Refusal) -> Fault {
-        let agent = &self.asked.principal.agent.id;
-        match refusal {
-            Refusal::Frozen { account } => frozen(agent, account.as_str()),
-            Refusal::Unknown { .. } => {
-                Fault::new(Code::Overloaded, "the session's budget is being opened; try again")
-            }
-            Refusal::Exhausted { account, needed, standing } => {
-                let left = standing.remaining.unwrap_or_default();
-                let message = if left.0 <= 0 {
-                    format!("the budget of {account} is used up")
-                } else {
-                    format!(
-                        "the budget of {account} has {left} USD left, and this request may cost {needed} USD"
-                    )
-                };
-                let models = self.plan.candidates.iter().filter_map(|one| self.model_of(one));
-                let models: Vec<&str> = models.map(|model| &*model.id).collect();
-                with_standing(Fault::new(Code::BudgetExhausted, message), agent, standing)
-                    .extra("models_allowed", json_list(&models))
-                    .extra(
-                        "current_tier",
-                        self.plan.tier.map_or_else(|| "null".to_owned(), |at| at.to_string()),
-                    )
-            }
-        }
-    }
-}
-
-/// The refusal for an agent that may not spend at all at present.
-pub fn frozen(agent: &str, account: &str) -> Fault {
-    let message = format!("{account} is frozen; an administrator can thaw it");
-    Fault::new(Code::BudgetExhausted, message)
-        .extra("agent_id", json_text(agent))
-        .extra("frozen", "true".to_owned())
-        .extra("exhausted", "true".to_owned())
-}
-
-/// The refusal for an agent that seems to have lost its way.
-pub fn stopped(agent: &str, sign: &str) -> Fault {
-    let message = format!(
-        "this agent was stopped because it seems to have lost its way ({sign}); an administrator can thaw it, \
-         and it can go on by itself when it has been quiet for a while"
-    );
-    Fault::new(Code::BudgetExhausted, message)
-        .extra("agent_id", json_text(agent))
-        .extra("runaway", json_text(sign))
-        .extra("exhausted", "true".to_owned())
-}
-
-/// Adds what a client of the seed reads from a budget refusal.
-fn with_standing(fault: Fault, agent: &str, standing: &Standing) -> Fault {
-    let limit = standing.limit.unwrap_or_default();
-    let left = standing.remaining.unwrap_or_default();
-    fault
-        .extra("agent_id", json_text(agent))
-        .extra("budget_total", limit.to_string())
-        .extra("budget_spent", standing.spent.to_string())
-        .extra("budget_held", standing.held.to_string())
-        .extra("budget_remaining", left.to_string())
-        .extra("budget_percentage", percentage(left, limit))
-        .extra("hard_cap", standing.hard.to_string())
-        .extra("exhausted", "true".to_owned())
-}
-
-/// What is left of the limit, in percent with two digits after the point, rounded down.
-pub fn percentage(left: NanoUsd, limit: NanoUsd) -> String {
-    if limit.0 <= 0 || left.0 <= 0 {
-        return "0".to_owned();
-    }
-    let hundredths = i128::from(left.0) * 10_000 / i128::from(limit.0);
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
-}
-
-fn json_text(text: &str) -> String {
-    let mut out = Vec::new();
-    quote_into(text, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn json_list(names: &[&str]) -> String {
-    format!("[{}]", names.iter().map(|name| json_text(name)).collect::<Vec<_>>().join(","))
 }
 
 fn unmetered() -> Fault {

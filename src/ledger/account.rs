@@ -28,6 +28,18 @@ pub enum Node {
     Session,
 }
 
+impl Node {
+    /// The name used in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fleet => "fleet",
+            Self::Team => "team",
+            Self::Agent => "agent",
+            Self::Session => "session",
+        }
+    }
+}
+
 impl AccountKey {
     /// The root of the tree.
     pub fn fleet() -> Self {

@@ -334,6 +334,9 @@ impl Ctx {
     /// A refusal of ours as the answer.
     pub fn refusal_reply(&mut self, fault: &Fault) -> LocalReply {
         self.refused(fault.code);
+        if fault.code == Code::BudgetExhausted {
+            return LocalReply::refusal(self.dialect(), &funds::explained(self, fault));
+        }
         LocalReply::refusal(self.dialect(), fault)
     }
 

@@ -12,7 +12,8 @@ use crate::config::current::Current;
 use crate::engine::bookkeeper::NoHold;
 use crate::engine::runaways::Alarm;
 use crate::exchange::asked::Asked;
-use crate::exchange::purse::{self, Purse};
+use crate::exchange::exhausted::{self, Offer};
+use crate::exchange::purse::Purse;
 use crate::exchange::rewrite::Attempt;
 use crate::ledger::account::{AccountId, AccountKey};
 use crate::ledger::entry::Reason;
@@ -46,12 +47,13 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
         }
     };
     let view = keeper.view(leaf, unix_ms(ctx));
+    let payer = account;
     if let Some(account) = &view.frozen {
-        return Err(purse::frozen(&agent.id, account.as_str()));
+        return Err(unserved(ctx, (payer, &agent.id), exhausted::frozen(account)));
     }
     let alarm = runaway(ctx, budget, (account, asked));
     if let Some(alarm) = alarm.filter(|alarm| alarm.action == RunawayAction::Stop) {
-        return Err(purse::stopped(&agent.id, alarm.sign.name()));
+        return Err(unserved(ctx, (payer, &agent.id), exhausted::stopped(alarm.sign.name())));
     }
     Ok(Some(Purse {
         agent: account,
@@ -125,7 +127,7 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
                 return exchange.attempt(Some(grant)).map(Some);
             }
             Err(NoHold::Refused(refusal)) => exchange.on_no_money(&refusal),
-            Err(NoHold::NoRoom) => exchange.pass_over(elsewhere()),
+            Err(NoHold::NoRoom) => exchange.pass_over(exhausted::elsewhere()),
             // Without a durable hold a hard cap could be exceeded; a soft one only warns anyway.
             Err(NoHold::NotDurable(why)) if strict => {
                 tracing::error!(error = why, "a hold cannot be made durable");
@@ -222,6 +224,18 @@ fn not_durable() -> Fault {
     Fault::new(Code::Overloaded, "the ledger cannot be written at present; nothing was sent")
 }
 
-fn elsewhere() -> Fault {
-    Fault::new(Code::BudgetExhausted, "the budget is used up by requests at another process")
+/// A budget refusal with how the agent's own account stands (S0-09), for an agent that was not let in.
+fn unserved(ctx: &Ctx, (payer, agent): (AccountId, &str), fault: Fault) -> Fault {
+    let standing = ctx.shared.keeper.look(|book, at_ms| book.standing(payer, at_ms));
+    let offer = Offer { models: Vec::new(), tier: None };
+    exhausted::explained(fault, agent, standing.as_ref(), &offer)
+}
+
+/// The same for a request that was planned already.
+pub fn explained(ctx: &Ctx, fault: &Fault) -> Fault {
+    let fault = fault.clone();
+    let Some(exchange) = &ctx.exchange else { return fault };
+    let Some(payer) = exchange.purse().map(|purse| purse.agent) else { return fault };
+    let standing = ctx.shared.keeper.look(|book, at_ms| book.standing(payer, at_ms));
+    exchange.explained(fault, standing.as_ref())
 }

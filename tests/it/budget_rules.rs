@@ -120,8 +120,20 @@ async fn a_limit_above_the_agent_holds_although_the_agent_has_room() {
         all_settled(&gateway, refusing).await;
         assert_eq!(spent_nano(&gateway, refusing).await, up.bill_total());
         assert_eq!(push(&gateway, refusing, json!({"budget_spent": 0.0019})).await.status, 200);
-        for agent in ["a", "b"] {
-            budget_exhausted(&gateway.ask(ask(agent, "m", "")).await, refusing);
+        for (agent, total) in [("a", json!(50)), ("b", Value::Null)] {
+            let refused = gateway.ask(ask(agent, "m", "")).await;
+            budget_exhausted(&refused, refusing);
+            // Who refused is named; in figures stands what is the agent's own, and nobody else's.
+            let body = refused.json();
+            assert_eq!(body["account"], refusing);
+            assert_eq!(body["scope"], refusing.split(':').next().unwrap());
+            assert_eq!((&body["agent_id"], &body["budget_total"]), (&json!(agent), &total));
+            let own = spend(&gateway, agent).await;
+            for field in ["budget_spent", "budget_remaining"] {
+                assert_eq!(body[field], own[field], "{agent} {field}");
+            }
+            assert_eq!(body["models_allowed"], json!(["m"]));
+            assert!(!refused.text().contains("0.0019"), "{}", refused.text());
         }
         assert_eq!(gateway.ask(ask("c", "m", "")).await.status, others);
     }
