@@ -164,6 +164,9 @@ fn refused(bad: &BadAmount) -> Refusal {
 
 /// `POST /api/budget/{agent}` (S0-16). Durable when it answers.
 ///
+/// Whoever says what is spent vouches for the whole budget: the limit in force is then the console's too,
+/// and holds until `budget_total: null` gives it back to the configuration.
+///
 /// # Errors
 /// `agent_not_found`, a bad body, a ledger that cannot be written.
 pub async fn set_budget(parts: &Parts, name: &str, body: &[u8]) -> Result<String, Refusal> {
@@ -171,7 +174,9 @@ pub async fn set_budget(parts: &Parts, name: &str, body: &[u8]) -> Result<String
     let change = BudgetChange::read(body)?;
     change_account(parts, &key, move |book, account, at_ms| {
         let mut entries = Vec::new();
-        if let Some(total) = change.total {
+        let in_force = book.standing(account, at_ms).and_then(|standing| standing.limit);
+        let pinned = in_force.filter(|_| change.spent.is_some()).map(Some);
+        if let Some(total) = change.total.or(pinned) {
             entries.extend(book.set_limit(account, total, Reason::Admin, at_ms));
         }
         if let Some(spent) = change.spent {

@@ -90,6 +90,7 @@ async fn the_walk_through_of_the_seed() {
 
     let pushed = push(&gateway, "agent-1", json!({"budget_spent": 40})).await;
     assert_eq!((pushed.status, &pushed.json()["status"]), (200, &json!("updated")));
+    assert_eq!(pushed.json()["budget_source"], "console", "S0-16");
     let second = gateway.ask(chat("agent-1", "auto")).await;
     // 20 % is left: below 30 %, so the last tier (C-16).
     assert_eq!(second.header("x-gateway-model-used"), "cheap", "{}", second.text());

@@ -4,7 +4,7 @@
 //! What the calls do when they are asked well is in `budget` and `budget_rules`.
 
 use loadtest::upstream::server::Upstream;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::budget::{admin, nano, push, spend};
 use crate::client::{Answer, Ask};
@@ -167,6 +167,29 @@ async fn amounts_that_make_no_sense_change_nothing() {
     assert_eq!(spend(&gateway, "own").await["budget_total"], 7);
     assert_eq!(push(&gateway, "own", json!({"budget_total": null})).await.status, 200);
     assert_eq!(spend(&gateway, "own").await["budget_total"], 50);
+}
+
+#[tokio::test]
+async fn whoever_says_what_is_spent_vouches_for_the_whole_budget() {
+    let (gateway, _up) = start().await;
+    let source = async |gateway: &Gateway, agent: &str| {
+        let standing = spend(gateway, agent).await;
+        (standing["budget_source"].clone(), standing["budget_total"].clone())
+    };
+    assert_eq!(source(&gateway, "own").await, (json!("local"), json!(50)));
+    assert_eq!(push(&gateway, "own", json!({"budget_spent": 3})).await.status, 200);
+    assert_eq!(source(&gateway, "own").await, (json!("console"), json!(50)), "S0-16");
+    assert_eq!(source(&gateway, "other").await.0, "local");
+    let gateway = gateway.killed_and_started().await;
+    assert_eq!(source(&gateway, "own").await, (json!("console"), json!(50)), "it is durable");
+    let both = json!({"budget_spent": 3, "budget_total": 40});
+    assert_eq!(push(&gateway, "own", both).await.status, 200);
+    assert_eq!(source(&gateway, "own").await, (json!("console"), json!(40)));
+    assert_eq!(push(&gateway, "own", json!({"budget_total": null})).await.status, 200);
+    assert_eq!(source(&gateway, "own").await, (json!("local"), json!(50)));
+    // Where there is no limit there is none to vouch for.
+    assert_eq!(push(&gateway, "default", json!({"budget_spent": 3})).await.status, 200);
+    assert_eq!(source(&gateway, "default").await, (json!("local"), Value::Null));
 }
 
 #[tokio::test]
