@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::limit::{CLOSE_NAMES_MAX, MODEL_NAME_BYTES_MAX};
+use crate::base::money::NanoUsd;
 use crate::base::surface::Dialect;
 use crate::config::price_table;
 use crate::upstream::provider::Provider;
@@ -168,6 +169,8 @@ pub struct Catalog {
     pub price_version: u64,
     /// Of each kind of token the dearest rate of all models, long contexts included.
     pub dearest: Rates,
+    /// The dearest fee of one request.
+    pub dearest_request: NanoUsd,
 }
 
 /// What a catalog is made of; every name in it was checked to exist.
@@ -212,6 +215,7 @@ impl Catalog {
             fallback_default,
             price_version: price_table::version(&models),
             dearest: price_table::dearest(&models),
+            dearest_request: price_table::dearest_request(&models),
             models,
         }
     }

@@ -114,7 +114,15 @@ pub const MODEL: Table = Table {
 /// `models[].price`.
 pub const PRICE: Table = Table {
     name: "models[].price",
-    known: &["input", "output", "cache_read", "cache_write", "cache_write_1h", "long_context"],
+    known: &[
+        "input",
+        "output",
+        "cache_read",
+        "cache_write",
+        "cache_write_1h",
+        "long_context",
+        "request",
+    ],
     later: &[],
 };
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::base::money::PicoUsdPerToken;
+use crate::base::money::{NanoUsd, PicoUsdPerToken};
 use crate::config::catalog::Model;
 use crate::usage::price::Rates;
 
@@ -25,8 +25,11 @@ fn line(model: &Model) -> String {
     if model.priced {
         push(&mut line, &model.price.base);
     }
+    // Writing to a string cannot fail.
+    if model.price.request > NanoUsd::ZERO {
+        let _ = write!(line, " request {}", model.price.request.0);
+    }
     if let Some(step) = &model.price.long_context {
-        // Writing to a string cannot fail.
         let _ = write!(line, " above {}", step.above_input_tokens);
         push(&mut line, &step.rates);
     }
@@ -44,6 +47,11 @@ fn all(rates: &Rates) -> [PicoUsdPerToken; 5] {
     // Named one by one, so that a new kind of token cannot be forgotten here.
     let Rates { input, output, cache_read, cache_write, cache_write_1h } = *rates;
     [input, output, cache_read, cache_write, cache_write_1h]
+}
+
+/// The dearest fee for one request.
+pub fn dearest_request(models: &[Model]) -> NanoUsd {
+    models.iter().map(|model| model.price.request).max().unwrap_or_default()
 }
 
 /// Of each kind of token the dearest rate of all models.

@@ -1,7 +1,7 @@
 //! The items of `models`, prices included.
 
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
-use crate::base::money::PicoUsdPerToken;
+use crate::base::money::{NanoUsd, PicoUsdPerToken};
 use crate::config::bound;
 use crate::config::catalog::{Tier, WILDCARD};
 use crate::config::keys;
@@ -92,7 +92,7 @@ fn price(section: &Section<'_>) -> Option<Price> {
         Some((above, rates)) => Some(LongContext { above_input_tokens: above?, rates: rates? }),
         None => None,
     };
-    Some(Price { base: base?, long_context })
+    Some(Price { base: base?, long_context, request: fee(section)? })
 }
 
 /// The rates of one mapping; how gaps are filled is the price's own business.
@@ -105,6 +105,16 @@ fn rates(section: &Section<'_>) -> Option<Rates> {
         given.map(|key| rate(section, key));
     let (input, output) = (input?, output?);
     Some(QuotedRates { input, output, cache_read, cache_write, cache_write_1h }.rates())
+}
+
+/// What each request costs beside its tokens; `None` if that makes no sense.
+fn fee(section: &Section<'_>) -> Option<NanoUsd> {
+    let Some(At { value, .. }) = section.text("request") else { return Some(NanoUsd::ZERO) };
+    let refuse = |error| {
+        let allowed = "(USD per request, at most 9 digits after the point)";
+        section.problem("request", format!("{} {error} {allowed}", shown(&value)));
+    };
+    NanoUsd::parse_usd(&value.text).map_err(refuse).ok()
 }
 
 fn rate(section: &Section<'_>, key: &str) -> Option<PicoUsdPerToken> {

@@ -142,6 +142,7 @@ fn caps(asked: &Asked, provider: &Provider, within: Within<'_>) -> Vec<Edit> {
         let max = MaxPrice {
             prompt: price.base.input.max(dearest.input),
             completion: price.base.output.max(dearest.output),
+            request: price.request,
         };
         edits.extend(ceiling::set_max_price(envelope, &asked.body, &max));
     }

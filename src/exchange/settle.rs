@@ -70,7 +70,7 @@ fn of_stream(exchange: &Exchange, outcome: &MeterOutcome) -> Bill {
 impl Exchange {
     /// The bill for what the provider reported.
     fn bill_for(&self, usage: &Usage, iterations: &[Iteration], tool_requests: u64) -> Bill {
-        let table_cost = self.dearer(self.table_cost(usage, iterations), tool_requests);
+        let table_cost = self.dearer(self.tokens_cost(usage, iterations), tool_requests);
         Bill {
             usage: Some(*usage),
             source: UsageSource::Exact,
@@ -86,7 +86,8 @@ impl Exchange {
         }
         let input = estimate::input_tokens(self.asked.wish.body_bytes);
         let usage = estimate::fill(known, input, estimate::output_tokens(output_bytes, events));
-        let table_cost = self.table_cost(&usage, &[]);
+        let table_cost =
+            self.tokens_cost(&usage, &[]).round_up().saturating_add(self.request_fee());
         Bill { usage: Some(usage), source: UsageSource::Estimated, cost: table_cost, table_cost }
     }
 
@@ -95,12 +96,12 @@ impl Exchange {
         !matches!(self.asked.surface, Surface::CountTokens | Surface::Other(_))
     }
 
-    /// Every turn by the price of its own model, rounded up once.
-    fn table_cost(&self, usage: &Usage, iterations: &[Iteration]) -> NanoUsd {
-        let Some(model) = self.current_model() else { return NanoUsd::ZERO };
+    /// Every turn by the price of its own model, not yet rounded.
+    fn tokens_cost(&self, usage: &Usage, iterations: &[Iteration]) -> PicoUsd {
+        let Some(model) = self.current_model() else { return PicoUsd::default() };
         let price = self.price_of(model);
         if iterations.is_empty() {
-            return price.cost(usage);
+            return price.exact(usage);
         }
         let catalog = &self.around.snapshot.catalog;
         let exact = |turn: &Iteration| {
@@ -110,7 +111,12 @@ impl Exchange {
             });
             named.unwrap_or(&price).exact(&turn.usage).0
         };
-        PicoUsd(iterations.iter().map(exact).sum()).round_up()
+        PicoUsd(iterations.iter().map(exact).sum())
+    }
+
+    /// What the request costs beside its tokens.
+    fn request_fee(&self) -> NanoUsd {
+        self.current_model().map_or(NanoUsd::ZERO, |model| self.price_of(model).request)
     }
 }
 
@@ -119,20 +125,23 @@ impl Exchange {
     pub(super) fn price_of(&self, model: &Model) -> Price {
         let snapshot = &self.around.snapshot;
         match snapshot.budgets.policy.unknown_price {
-            UnknownPrice::AssumeMax if !model.priced => {
-                Price { base: snapshot.catalog.dearest, long_context: None }
-            }
+            UnknownPrice::AssumeMax if !model.priced => Price {
+                base: snapshot.catalog.dearest,
+                request: snapshot.catalog.dearest_request,
+                ..Price::default()
+            },
             _ => model.price,
         }
     }
 
     /// The same factors and fees that the worst case was held with. A provider that answers in a cheaper
     /// tier than it was asked for is booked too high by that, never too low.
-    fn dearer(&self, cost: NanoUsd, tool_requests: u64) -> NanoUsd {
+    fn dearer(&self, tokens: PicoUsd, tool_requests: u64) -> NanoUsd {
         let percent = i128::from(self.rate_percent.max(100));
         let fees = i128::from(TOOL_RUN_FEE.0).saturating_mul(i128::from(tool_requests));
-        let scaled = (i128::from(cost.0) * percent + 99) / 100;
-        NanoUsd(i64::try_from(scaled.saturating_add(fees)).unwrap_or(i64::MAX))
+        let fees = NanoUsd(i64::try_from(fees).unwrap_or(i64::MAX));
+        let scaled = PicoUsd(tokens.0.saturating_mul(percent).saturating_add(99) / 100);
+        scaled.round_up().saturating_add(fees).saturating_add(self.request_fee())
     }
 }
 

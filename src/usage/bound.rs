@@ -25,6 +25,8 @@ const BUILTIN_TOOL_TOKENS: u64 = 2_048;
 const DEAREST_TIER_PERCENT: u64 = 250;
 /// The fast way of Messages.
 const FAST_PERCENT: u64 = 200;
+/// Pico-dollars in one nano-dollar.
+const PICO_PER_NANO: i128 = 1_000;
 /// A named region.
 const REGION_PERCENT: u64 = 110;
 
@@ -159,8 +161,8 @@ pub fn bound(ask: &Ask<'_>, model: &Model<'_>) -> Result<Bound, Unbounded> {
     let of = |tokens: u64, rate: PicoUsdPerToken| PicoUsd::default().plus(tokens, rate).0;
     let predicted = ask.weight.predicted_bytes.saturating_mul(answers);
     let once = of(input_tokens, dearest.input).saturating_add(of(predicted, dearest.output));
-    let fees =
-        i128::from(model.tool_run_fee.0).saturating_mul(1_000).saturating_mul((runs - 1).into());
+    let runs_fee = i128::from(model.tool_run_fee.0).saturating_mul((runs - 1).into());
+    let fees = runs_fee.saturating_add(model.price.request.0.into()).saturating_mul(PICO_PER_NANO);
     let token = of(answers, dearest.output).saturating_mul(runs.into());
     Ok(Bound {
         fixed: PicoUsd(percent(once.saturating_mul(runs.into())).saturating_add(fees)),
@@ -263,7 +265,7 @@ impl Bound {
     /// The largest cap of the output for which `room` suffices, at most the one that was reckoned
     /// with; `None` if there is no room for the input.
     pub fn cap_within(&self, room: NanoUsd) -> Option<u64> {
-        let left = i128::from(room.0) * 1_000 - self.fixed.0;
+        let left = i128::from(room.0) * PICO_PER_NANO - self.fixed.0;
         if left < 0 {
             return None;
         }
@@ -324,7 +326,7 @@ mod tests {
             cache_write: pico(3_750_000),
             cache_write_1h: pico(6_000_000),
         };
-        Price { base, long_context: None }
+        Price { base, ..Price::default() }
     }
 
     fn model(price: &Price) -> Model<'_> {
@@ -412,6 +414,22 @@ mod tests {
     }
 
     #[test]
+    fn the_fee_of_a_request_is_held_once_and_at_no_higher_rate() {
+        let fee = Price { request: NanoUsd(5_000_001), ..price() };
+        for rate_percent in [100, 250] {
+            let weight =
+                Weight { server_tools: ServerTools::Limited(2), answers: 3, ..weight(900) };
+            let of = |price| {
+                let ask = Ask { rate_percent, ..ask(&weight) };
+                bound(&ask, &model(price)).unwrap()
+            };
+            let (with, without) = (of(&fee), of(&price()));
+            assert_eq!(with.total().0 - without.total().0, 5_000_001);
+            assert_eq!(with.per_output_token, without.per_output_token);
+        }
+    }
+
+    #[test]
     fn without_a_window_hidden_input_has_no_bound() {
         let price = price();
         let model = Model { context_tokens: None, ..model(&price) };
@@ -481,10 +499,11 @@ mod tests {
         fn prices()(
             base in rates(),
             step in prop::option::of((rates(), 0..300_000_u64)),
+            fee in prop_oneof![Just(0), 0..1_000_000_000_i64],
         ) -> Price {
             let long_context = step
                 .map(|(rates, above_input_tokens)| LongContext { above_input_tokens, rates });
-            Price { base, long_context }
+            Price { base, long_context, request: NanoUsd(fee) }
         }
     }
 
@@ -540,7 +559,8 @@ mod tests {
             let output = found.output_cap * weight.answers;
             prop_assert!(found.output_cap <= cap.unwrap_or(u64::MAX).min(output_max));
             let usage = usage(most, output, split, weight.long_cache);
-            let exact = price.exact(&usage).0 * i128::from(rate_percent);
+            let fee = i128::from(price.request.0) * 1_000 * 100;
+            let exact = price.exact(&usage).0 * i128::from(rate_percent) + fee;
             let held = found.fixed.0 + i128::from(found.output_cap) * found.per_output_token.0;
             prop_assert!(held * 100 >= exact, "{:?}", usage);
             prop_assert!(found.total().0 >= price.cost(&usage).0);
@@ -568,7 +588,7 @@ mod tests {
 
         #[test]
         fn no_number_overflows(bytes in any::<u64>(), rate in 0..=i64::MAX, answers in any::<u64>()) {
-            let price = Price { base: Rates { input: pico(rate), output: pico(rate), ..Rates::default() }, long_context: None };
+            let price = Price { base: Rates { input: pico(rate), output: pico(rate), ..Rates::default() }, ..Price::default() };
             let model = Model { context_tokens: None, output_tokens_max: None, image_tokens_max: u64::MAX, ..model(&price) };
             let weight = Weight {
                 answers, images: u32::MAX, builtin_tools: bytes, predicted_bytes: bytes,

@@ -28,6 +28,8 @@ pub struct Price {
     pub base: Rates,
     /// The dearer rates of the whole request when its input is longer than the threshold.
     pub long_context: Option<LongContext>,
+    /// What each request costs beside its tokens.
+    pub request: NanoUsd,
 }
 
 /// A long-context step: above `above_input_tokens` of input (cache kinds included), `rates` hold
@@ -91,8 +93,8 @@ impl Price {
         }
     }
 
-    /// What `usage` costs, not yet rounded: for sums over the turns of one answer, which are rounded
-    /// once like everything else.
+    /// What the tokens of `usage` cost, not yet rounded: for sums over the turns of one answer, which are
+    /// rounded once like everything else. The fee of the request comes once, on top.
     pub fn exact(&self, usage: &Usage) -> PicoUsd {
         self.rates(usage.input_total()).exact(usage)
     }
@@ -100,18 +102,19 @@ impl Price {
     /// Whether no request can cost more by this price than by the ordinary rates of `other`.
     pub fn is_at_most(&self, other: &Self) -> bool {
         let steps = [Some(&self.base), self.long_context.as_ref().map(|step| &step.rates)];
-        steps.into_iter().flatten().all(|rates| {
+        let cheaper = |rates: &Rates| {
             rates.input <= other.base.input
                 && rates.output <= other.base.output
                 && rates.cache_read <= other.base.cache_read
                 && rates.cache_write <= other.base.cache_write
                 && rates.cache_write_1h <= other.base.cache_write_1h
-        })
+        };
+        self.request <= other.request && steps.into_iter().flatten().all(cheaper)
     }
 
-    /// What `usage` costs by this price, rounded up.
+    /// What one request with that `usage` costs by this price, rounded up.
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
-        self.exact(usage).round_up()
+        self.exact(usage).round_up().saturating_add(self.request)
     }
 
     /// What to book for `usage`: the provider's own figure where it gave one, else ours.
@@ -160,7 +163,7 @@ mod tests {
             cache_read: Some(pico(300_000)),
             ..QuotedRates::default()
         };
-        let price = Price { base: quoted.rates(), long_context: None };
+        let price = Price { base: quoted.rates(), ..Price::default() };
         assert_eq!(price.base.cache_write, pico(3_750_000));
         assert_eq!(price.base.cache_write_1h, pico(6_000_000));
         let usage = Usage {
@@ -195,7 +198,7 @@ mod tests {
         let long = Rates { input: pico(2_000), output: pico(20_000), ..Rates::default() };
         let base = Rates { input: pico(1_000), output: pico(10_000), ..Rates::default() };
         let step = LongContext { above_input_tokens: 200, rates: long };
-        let price = Price { base, long_context: Some(step) };
+        let price = Price { base, long_context: Some(step), ..Price::default() };
         let usage = Usage { input: 100, cache_read: 100, output: 1, ..Usage::default() };
         assert_eq!(price.cost(&usage), NanoUsd(110));
         let usage = Usage { cache_write: 1, ..usage };
@@ -269,7 +272,7 @@ mod tests {
                 cache_write_1h: pico(rates[3]),
                 output: pico(rates[4]),
             };
-            let price = Price { base, long_context: None };
+            let price = Price { base, ..Price::default() };
             let parts: Vec<_> = tokens.into_iter().zip(rates).collect();
             let reference = by_hand::sum(&parts);
             let ours = price.cost(&usage).0.to_string();
@@ -282,7 +285,7 @@ mod tests {
         fn no_usage_overflows(tokens in any::<u64>(), rate in 0..=i64::MAX) {
             let usage = Usage { input: tokens, output: tokens, cache_read: tokens, ..Usage::default() };
             let rates = QuotedRates { input: pico(rate), output: pico(rate), ..QuotedRates::default() };
-            let price = Price { base: rates.rates(), long_context: None };
+            let price = Price { base: rates.rates(), ..Price::default() };
             prop_assert!(price.cost(&usage) >= NanoUsd::ZERO);
         }
     }

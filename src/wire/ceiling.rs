@@ -56,6 +56,8 @@ pub struct MaxPrice {
     pub prompt: PicoUsdPerToken,
     /// Of output.
     pub completion: PicoUsdPerToken,
+    /// Of a whole request, in USD; nothing is said of it if it is 0.
+    pub request: NanoUsd,
 }
 
 /// Caps the output at `tokens` by that field, and takes every other cap out, so that no field can
@@ -99,15 +101,19 @@ pub fn set_max_price(envelope: &Envelope, body: &[u8], max: &MaxPrice) -> Vec<Ed
 }
 
 impl MaxPrice {
-    /// The ceilings by name, in the order in which they are written.
-    const fn named(&self) -> [(&'static str, PicoUsdPerToken); 2] {
-        [("prompt", self.prompt), ("completion", self.completion)]
+    /// The ceilings by name, in the order in which they are written: USD per million tokens, and USD per
+    /// request, both in 1e-9 of that.
+    fn named(&self) -> impl Iterator<Item = (&'static str, i128)> {
+        let rate = |price: PicoUsdPerToken| i128::from(price.0) * 1_000;
+        let fee = Some(i128::from(self.request.0)).filter(|fee| *fee > 0);
+        let rates = [("prompt", rate(self.prompt)), ("completion", rate(self.completion))];
+        rates.into_iter().chain(fee.map(|fee| ("request", fee)))
     }
 
     fn object(&self) -> Vec<u8> {
-        let [prompt, completion] =
-            self.named().map(|(name, price)| format!("\"{name}\":{}", usd_per_million(price)));
-        format!("{{{prompt},{completion}}}").into_bytes()
+        let members: Vec<String> =
+            self.named().map(|(name, most)| format!("\"{name}\":{}", decimal(most))).collect();
+        format!("{{{}}}", members.join(",")).into_bytes()
     }
 
     /// Puts our ceilings into one `max_price` wherever they are lower.
@@ -116,14 +122,14 @@ impl MaxPrice {
             return vec![Edit::replace(object, self.object().into())];
         }
         let mut edits = Vec::new();
-        for (name, price) in self.named() {
-            let ours = usd_per_million(price);
+        for (name, most) in self.named() {
+            let ours = decimal(most);
             let theirs = named(body, object, name);
             if theirs.is_empty() {
                 edits.push(Edit::insert(object.start, name, ours.as_bytes()));
             }
             // A key may stand there twice; then it does not matter which one is read.
-            let higher = theirs.iter().filter(|member| !is_at_most(member.value.of(body), price));
+            let higher = theirs.iter().filter(|member| !is_at_most(member.value.of(body), most));
             edits.extend(higher.map(|member| Edit::replace(member.value, ours.clone().into())));
         }
         edits
@@ -138,24 +144,23 @@ fn named(body: &[u8], object: Span, name: &str) -> Vec<Member> {
     json::members(body, object).filter(|member| json::key_is(member.key.of(body), name)).collect()
 }
 
-/// A price as dollars per million tokens: 1e-12 USD per token are 1e-6 of that.
-fn usd_per_million(price: PicoUsdPerToken) -> String {
-    // The same digits as an amount of a thousand times as many nano-dollars, without overflow.
-    let (whole, part) = (price.0 / 1_000_000, price.0 % 1_000_000);
+/// An amount in 1e-9 as a plain decimal without trailing zeros.
+fn decimal(nano: i128) -> String {
+    let (whole, part) = (nano / 1_000_000_000, nano % 1_000_000_000);
     if part == 0 {
         return whole.to_string();
     }
-    format!("{whole}.{part:06}").trim_end_matches('0').to_owned()
+    format!("{whole}.{part:09}").trim_end_matches('0').to_owned()
 }
 
-/// Whether a price that a client wrote, as a number or as a string, is at most `price`. What cannot
-/// be read is not.
-fn is_at_most(token: &[u8], price: PicoUsdPerToken) -> bool {
+/// Whether an amount that a client wrote, as a number or as a string, is at most `most`, in 1e-9. What
+/// cannot be read is not.
+fn is_at_most(token: &[u8], most: i128) -> bool {
     let text = token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(token);
     let theirs = std::str::from_utf8(text).ok().map(NanoUsd::parse_usd_rounding_up);
     let Some(Ok(theirs)) = theirs else { return false };
-    // Both in 1e-9 dollars per million tokens; rounded up, so that nothing above passes.
-    i128::from(theirs.0) <= i128::from(price.0) * 1_000
+    // Rounded up, so that nothing above passes.
+    i128::from(theirs.0) <= most
 }
 
 #[cfg(test)]
@@ -178,8 +183,11 @@ mod tests {
     }
 
     fn priced(body: &str, prompt: i64, completion: i64) -> String {
-        let max =
-            MaxPrice { prompt: PicoUsdPerToken(prompt), completion: PicoUsdPerToken(completion) };
+        let max = MaxPrice {
+            prompt: PicoUsdPerToken(prompt),
+            completion: PicoUsdPerToken(completion),
+            ..MaxPrice::default()
+        };
         applied(body, |envelope, body| set_max_price(envelope, body, &max))
     }
 
@@ -221,10 +229,12 @@ mod tests {
         for (price, text) in
             [(3_000_000, "3"), (150_000, "0.15"), (1, "0.000001"), (0, "0"), (12_500_000, "12.5")]
         {
-            assert_eq!(usd_per_million(PicoUsdPerToken(price)), text);
-            assert_eq!(PicoUsdPerToken::parse_usd_per_million(text), Ok(PicoUsdPerToken(price)));
+            assert_eq!(decimal(price * 1_000), text);
+            let read = PicoUsdPerToken::parse_usd_per_million(text).unwrap();
+            assert_eq!(i128::from(read.0), price);
         }
-        assert_eq!(usd_per_million(PicoUsdPerToken(i64::MAX)), "9223372036854.775807");
+        assert_eq!(decimal(i128::from(i64::MAX) * 1_000), "9223372036854.775807");
+        assert_eq!((decimal(1), decimal(10_000_000)), ("0.000000001".into(), "0.01".into()));
     }
 
     #[test]
@@ -284,10 +294,11 @@ mod tests {
         fn max_price()(
             prompt in prop::option::of(price()),
             completion in prop::option::of(price()),
+            request in prop::option::of(price()),
             escaped in any::<bool>(),
             gap in space(),
         ) -> String {
-            let members = [("prompt", prompt), ("completion", completion), ("image", Some("1".into()))];
+            let members = [("prompt", prompt), ("completion", completion), ("request", request), ("image", Some("1".into()))];
             let members = members.into_iter().filter_map(|(name, value)| Some((key(name, escaped), value?)));
             object(members.collect(), gap)
         }
@@ -337,6 +348,7 @@ mod tests {
             let max = MaxPrice {
                 prompt: PicoUsdPerToken(3_000_000),
                 completion: PicoUsdPerToken(2_500_000),
+                request: NanoUsd(10_000_000),
             };
             let mut tree: Value = serde_json::from_str(&body).unwrap();
             let object = tree.as_object_mut().unwrap();
@@ -349,7 +361,7 @@ mod tests {
                 *provider = json!({});
             }
             let prices = provider.as_object_mut().unwrap().entry("max_price").or_insert(json!({}));
-            for (name, ours, value) in [("prompt", 3.0, json!(3)), ("completion", 2.5, json!(2.5))] {
+            for (name, ours, value) in [("prompt", 3.0, json!(3)), ("completion", 2.5, json!(2.5)), ("request", 0.01, json!(0.01))] {
                 if lowered(prices.get(name), ours) {
                     prices[name] = value;
                 }

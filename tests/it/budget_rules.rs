@@ -161,6 +161,29 @@ async fn a_cost_above_the_bound_is_booked_in_full_and_freezes_the_agent() {
 }
 
 #[tokio::test]
+async fn the_fee_of_a_request_is_held_and_booked_beside_its_tokens() {
+    let fee = |id: &str| {
+        model(id, "up", "chunks=7", "1").replace("output: 1}", "output: 1, request: 0.01}")
+    };
+    let agents = "agents:\n  default: {}\n  a: {budget: {limit_usd: 0.0203}}\n  b: {}\n";
+    let (gateway, up) = start(&fee("m"), agents).await;
+    for (done, stream) in [(1, "false"), (2, "true")] {
+        let more = format!(r#","max_tokens":20,"stream":{stream}"#);
+        let answer = gateway.ask(ask("a", "m", &more)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        all_settled(&gateway, "a").await;
+        let fees = 10_000_000 * done;
+        assert_eq!(spent_nano(&gateway, "a").await, up.bill_total() + fees);
+    }
+    // There is money for the tokens, and none for another fee.
+    budget_exhausted(&gateway.ask(ask("a", "m", r#","max_tokens":20"#)).await, "agent:a");
+    let before = up.bill_total();
+    assert_eq!(gateway.ask(ask("b", "m", "")).await.status, 200);
+    let booked = 10_000_000 + up.bill_total() - before;
+    wait_until("it is booked", || async { spent_nano(&gateway, "b").await == booked }).await;
+}
+
+#[tokio::test]
 async fn a_cap_below_what_is_spent_lets_a_stream_finish_and_nothing_after_it() {
     let models = model("m", "up", "chunks=30-interval=20", "1");
     let (gateway, up) =

@@ -305,6 +305,7 @@ fn the_price_table_has_a_version() {
         ("c, provider: p, price: {input: 1, output: 2}", b),
         ("a, provider: p, price: {input: 1.000001, output: 2}", b),
         ("a, provider: p", b),
+        ("a, provider: p, price: {input: 1, output: 2, request: 0.000000001}", b),
         ("a, provider: p, price: {input: 1, output: 2, cache_read: 0}", b),
         (a, "b, provider: q, price: {input: 3, output: 1}"),
     ] {
@@ -316,6 +317,8 @@ fn the_price_table_has_a_version() {
         snapshot("a, provider: p", b).price_version,
         snapshot("a, provider: p, price: {input: 0, output: 0}", b).price_version
     );
+    let free = "a, provider: p, price: {input: 1, output: 2, request: 0}";
+    assert_eq!(snapshot(free, b).price_version, version, "no fee is no change");
     let dearest = snapshot(a, b).dearest;
     assert_eq!(
         (dearest.input.0, dearest.output.0, dearest.cache_write.0),

@@ -50,7 +50,7 @@ fn check(usage: &Usage) {
     assert!(usage.provider_cost.is_none_or(|cost| cost >= NanoUsd::ZERO));
     let rate = PicoUsdPerToken(1_000_000);
     let rates = QuotedRates { input: rate, output: rate, ..QuotedRates::default() }.rates();
-    let charge = Price { base: rates, long_context: None }.charge(usage);
+    let charge = Price { base: rates, ..Price::default() }.charge(usage);
     assert!(charge.table_cost >= NanoUsd::ZERO);
 }
 

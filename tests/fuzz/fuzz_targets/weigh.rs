@@ -44,7 +44,7 @@ fn normal_bytes(value: &Value) -> u64 {
 fn bounds_hold(weight: &Weight, cap: u64) {
     let rate = PicoUsdPerToken(3_000_000);
     let quoted = QuotedRates { input: rate, output: rate, ..QuotedRates::default() };
-    let price = Price { base: quoted.rates(), long_context: None };
+    let price = Price { base: quoted.rates(), ..Price::default() };
     let model = Model {
         price: &price,
         context_tokens: Some(200_000),
@@ -68,7 +68,7 @@ fn bounds_hold(weight: &Weight, cap: u64) {
 }
 
 fn ceilings_hold(envelope: &Envelope, body: &Bytes, field: CapField, cap: u64) {
-    let max = MaxPrice { prompt: PicoUsdPerToken(3_000_000), completion: PicoUsdPerToken(1) };
+    let max = MaxPrice { prompt: PicoUsdPerToken(3_000_000), completion: PicoUsdPerToken(1), ..MaxPrice::default() };
     let mut edits = ceiling::set_output_cap(envelope, field, cap);
     edits.extend(ceiling::set_max_price(envelope, body, &max));
     let out = splice::splice(body, edits).expect("edits of one scan never overlap").contiguous();
