@@ -60,6 +60,8 @@ pub struct Record {
     pub cost: NanoUsd,
     /// What our price table says, to be compared with the provider's figure.
     pub table_cost: NanoUsd,
+    /// A part of the consumption has no price in our table, and the provider names none.
+    pub unpriced: bool,
     /// Bytes of the request body after decoding.
     pub request_bytes: u64,
     /// Bytes of the answer's body as sent to the client.

@@ -19,6 +19,7 @@ use crate::ledger::hold::{HoldOrder, Refusal};
 use crate::ledger::level::Level;
 use crate::ledger::standing::Room;
 use crate::usage::bound::{self, Ask, Bound};
+use crate::usage::searching;
 use crate::wire::weigh::{self, Weight};
 
 /// What one run of a provider's own tool costs beside its tokens: the dearest web search has 25 USD per
@@ -126,6 +127,10 @@ impl Exchange {
             return Err(unpriced(model));
         }
         let price = self.price_of(model);
+        let name = if model.is_wildcard() { self.asked.model() } else { Some(&*model.upstream_id) };
+        if strict && price.request == NanoUsd::ZERO && name.is_some_and(searching::runs_tools) {
+            return Err(hidden_fee(model));
+        }
         let (Some(weight), Some(envelope)) = (&self.weight, &self.asked.envelope) else {
             return Err(unmetered());
         };
@@ -172,6 +177,16 @@ fn unmetered() -> Fault {
     let message =
         "this agent has a hard budget, and what this path costs cannot be known beforehand";
     Fault::new(Code::UnmeteredPath, message)
+}
+
+/// The refusal for a model that runs tools by itself, at a fee that nobody has named.
+fn hidden_fee(model: &Model) -> Fault {
+    let message = format!(
+        "model `{}` runs tools of its provider by itself, and their fee is not known (`price.request` of the \
+         model), so its cost cannot be held against this agent's hard budget",
+        model.id
+    );
+    Fault::new(Code::BudgetExhausted, message).param("model")
 }
 
 fn unpriced(model: &Model) -> Fault {

@@ -33,6 +33,16 @@ pub struct Bill {
     pub cost: NanoUsd,
     /// By our table.
     pub table_cost: NanoUsd,
+    /// A part of it has no price in our table, and the provider names none: it cost more than this.
+    pub unpriced: bool,
+}
+
+/// What an answer consumed, as it was reported.
+struct Told<'a> {
+    usage: &'a Usage,
+    iterations: &'a [Iteration],
+    tool_requests: u64,
+    unpriced: bool,
 }
 
 impl Bill {
@@ -42,6 +52,7 @@ impl Bill {
         source: UsageSource::None,
         cost: NanoUsd::ZERO,
         table_cost: NanoUsd::ZERO,
+        unpriced: false,
     };
 }
 
@@ -52,7 +63,12 @@ pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
         return Bill::NONE;
     }
     match &facts.usage {
-        Some(usage) => exchange.bill_for(usage, &facts.iterations, facts.server_tool_requests),
+        Some(usage) => exchange.bill_for(&Told {
+            usage,
+            iterations: &facts.iterations,
+            tool_requests: facts.server_tool_requests,
+            unpriced: facts.unpriced,
+        }),
         None => exchange.estimate(None, facts.output_bytes, 0),
     }
 }
@@ -60,23 +76,41 @@ pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
 /// The price of a stream that has ended, one way or another.
 fn of_stream(exchange: &Exchange, outcome: &MeterOutcome) -> Bill {
     match outcome.usage {
-        Some(usage) if outcome.usage_is_final => {
-            exchange.bill_for(&usage, &outcome.iterations, outcome.server_tool_requests)
-        }
+        Some(usage) if outcome.usage_is_final => exchange.bill_for(&Told::of(&usage, outcome)),
         known => exchange.estimate(known, outcome.output_bytes, outcome.content_events),
+    }
+}
+
+impl<'a> Told<'a> {
+    const fn of(usage: &'a Usage, outcome: &'a MeterOutcome) -> Self {
+        Self {
+            usage,
+            iterations: outcome.iterations.as_slice(),
+            tool_requests: outcome.server_tool_requests,
+            unpriced: outcome.unpriced,
+        }
     }
 }
 
 impl Exchange {
     /// The bill for what the provider reported.
-    fn bill_for(&self, usage: &Usage, iterations: &[Iteration], tool_requests: u64) -> Bill {
-        let table_cost = self.dearer(self.tokens_cost(usage, iterations), tool_requests);
+    fn bill_for(&self, told: &Told<'_>) -> Bill {
+        let tokens = self.tokens_cost(told.usage, told.iterations);
+        let table_cost = self.dearer(tokens, told.tool_requests);
+        let theirs = told.usage.provider_cost;
+        let unpriced = told.unpriced || told.iterations.iter().any(|turn| self.is_unpriced(turn));
         Bill {
-            usage: Some(*usage),
+            usage: Some(*told.usage),
             source: UsageSource::Exact,
-            cost: usage.provider_cost.unwrap_or(table_cost),
+            cost: theirs.unwrap_or(table_cost),
             table_cost,
+            unpriced: unpriced && theirs.is_none(),
         }
+    }
+
+    /// Whether a turn is of another model than the one that answers, and we have no price of it.
+    fn is_unpriced(&self, turn: &Iteration) -> bool {
+        turn.is_other && self.price_of_turn(turn).is_none()
     }
 
     /// The bill for an answer whose usage is not, or only in part, known.
@@ -88,7 +122,13 @@ impl Exchange {
         let usage = estimate::fill(known, input, estimate::output_tokens(output_bytes, events));
         let table_cost =
             self.tokens_cost(&usage, &[]).round_up().saturating_add(self.request_fee());
-        Bill { usage: Some(usage), source: UsageSource::Estimated, cost: table_cost, table_cost }
+        Bill {
+            usage: Some(usage),
+            source: UsageSource::Estimated,
+            cost: table_cost,
+            table_cost,
+            unpriced: false,
+        }
     }
 
     /// Whether answers on this surface cost money even if they do not say so.
@@ -103,15 +143,16 @@ impl Exchange {
         if iterations.is_empty() {
             return price.exact(usage);
         }
-        let catalog = &self.around.snapshot.catalog;
-        let exact = |turn: &Iteration| {
-            let named = turn.model.as_deref().and_then(|name| {
-                let same = model_by_upstream_id(catalog, name)?;
-                (same.priced && same.provider.index == model.provider.index).then_some(&same.price)
-            });
-            named.unwrap_or(&price).exact(&turn.usage).0
-        };
+        let exact =
+            |turn: &Iteration| self.price_of_turn(turn).unwrap_or(&price).exact(&turn.usage).0;
         PicoUsd(iterations.iter().map(exact).sum())
+    }
+
+    /// The price of the model that a turn names, if it is one of ours at the same provider.
+    fn price_of_turn(&self, turn: &Iteration) -> Option<&Price> {
+        let named = model_by_upstream_id(&self.around.snapshot.catalog, turn.model.as_deref()?)?;
+        let here = self.current_model()?.provider.index;
+        (named.priced && named.provider.index == here).then_some(&named.price)
     }
 
     /// What the request costs beside its tokens.
@@ -159,7 +200,7 @@ pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
     let is_error = relay.is_error();
     let outcome = relay.into_outcome().filter(|outcome| is_error || outcome.usage_is_final)?;
     let usage = outcome.usage?;
-    Some(exchange.bill_for(&usage, &outcome.iterations, outcome.server_tool_requests))
+    Some(exchange.bill_for(&Told::of(&usage, &outcome)))
 }
 
 /// Fills in everything that the exchange knows about its request. The answer is what the ledger is told
@@ -186,6 +227,7 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
     record.usage_source = bill.source;
     record.cost = bill.cost;
     record.table_cost = bill.table_cost;
+    record.unpriced = bill.unpriced;
     // What was shown is booked by what it said of itself, also if it broke off or the client left.
     if answered || shown { exchange.settlement(&bill, record) } else { exchange.owed() }
 }
@@ -196,6 +238,10 @@ impl Exchange {
         let status = record.attempts.last().map_or(0, |last| last.status);
         let cut = if record.end == End::ClientGone { Reason::ClientGone } else { Reason::Cut };
         match bill.source {
+            // The hold was made for all that it could cost; what is known is only a part of that.
+            UsageSource::Exact if bill.unpriced && self.is_strict() => {
+                Settlement::Unknown { reason: Reason::Unpriced }
+            }
             UsageSource::Exact => cost_of(bill, Reason::Exact),
             UsageSource::None if !(200..300).contains(&status) => self.refused(status),
             UsageSource::None if !self.is_billed() => {
@@ -255,6 +301,7 @@ impl Exchange {
     pub fn known_cost(&self) -> Option<Settlement> {
         let bill = self.bill.as_ref()?;
         match bill.source {
+            UsageSource::Exact if bill.unpriced => None,
             UsageSource::Exact => Some(cost_of(bill, Reason::Exact)),
             // It was read to its end, and is an error in the clothes of a 200.
             UsageSource::None => Some(Settlement::Nothing { reason: Reason::ErrorInside }),

@@ -127,11 +127,13 @@ pub enum Reason {
     Console = 14,
     /// A breaker tripped.
     Breaker = 15,
+    /// The provider reported its usage, and a part of it has no price.
+    Unpriced = 16,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Admitted,
         Self::Exact,
         Self::Estimated,
@@ -147,6 +149,7 @@ impl Reason {
         Self::Config,
         Self::Console,
         Self::Breaker,
+        Self::Unpriced,
     ];
 
     /// Its number in the store.
@@ -177,6 +180,7 @@ impl Reason {
             Self::Config => "config",
             Self::Console => "console",
             Self::Breaker => "breaker",
+            Self::Unpriced => "unpriced",
         }
     }
 }

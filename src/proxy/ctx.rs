@@ -395,6 +395,7 @@ impl Ctx {
             usage_source: crate::record::UsageSource::None,
             cost: Bill::NONE.cost,
             table_cost: Bill::NONE.table_cost,
+            unpriced: false,
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

@@ -310,7 +310,7 @@ impl Counts {
     /// What is worth an alarm about one provider's reports. Rare, so looked up each time.
     fn provider_reports(&self, record: &Record, labels: &Labels) {
         let provider = || labels.provider(record.provider.as_deref().unwrap_or_default());
-        if record.usage_source == UsageSource::Estimated {
+        if record.usage_source == UsageSource::Estimated || record.unpriced {
             self.usage_unknown.with_label_values(&[provider()]).inc();
         }
         if cost_differs(record) {

@@ -24,6 +24,8 @@ pub struct AnswerFacts {
     pub inconsistent: bool,
     /// Web searches and fetches that the provider ran.
     pub server_tool_requests: u64,
+    /// Something was consumed that has a price of its own, which no table of ours has.
+    pub unpriced: bool,
     /// A code in `status`, `code` or `errorCode` at the top level, in `error`, or in `errors[]`
     /// (S4-04). It may be below 400.
     pub error_code: Option<u16>,
@@ -83,6 +85,7 @@ impl AnswerFacts {
         self.iterations = report.iterations;
         self.inconsistent = report.inconsistent;
         self.server_tool_requests = report.server_tool_requests;
+        self.unpriced = report.unpriced;
     }
 }
 

@@ -65,6 +65,8 @@ impl Usage {
 pub struct Iteration {
     /// The model of this turn; the answer's own where it names none.
     pub model: Option<Box<str>>,
+    /// It is of a model that the answering one has asked itself: at another price than its own.
+    pub is_other: bool,
     /// What this turn used.
     pub usage: Usage,
 }
@@ -82,6 +84,8 @@ pub struct Report {
     pub inconsistent: bool,
     /// Web searches and fetches that the provider ran and charges beside the tokens.
     pub server_tool_requests: u64,
+    /// Something was consumed that has a price of its own, which no table of ours has.
+    pub unpriced: bool,
 }
 
 impl Report {
@@ -138,6 +142,7 @@ impl Counts {
             iterations: Vec::new(),
             inconsistent: sheet.inconsistent,
             server_tool_requests: self.server_tool_requests,
+            unpriced: self.unpriced,
         })
     }
 

@@ -64,6 +64,8 @@ pub(crate) struct Counts {
     pub(crate) upstream_cost: Option<NanoUsd>,
     pub(crate) is_byok: bool,
     pub(crate) server_tool_requests: u64,
+    /// Something was consumed that has a price of its own, which we do not know.
+    pub(crate) unpriced: bool,
     /// The writes were told apart by life time.
     pub(crate) split_by_ttl: bool,
     pub(crate) iterations: Vec<Iteration>,
@@ -103,6 +105,7 @@ impl Counts {
         self.upstream_cost = later.upstream_cost.or(self.upstream_cost);
         self.is_byok |= later.is_byok;
         self.server_tool_requests = self.server_tool_requests.max(later.server_tool_requests);
+        self.unpriced |= later.unpriced;
         self.split_by_ttl |= later.split_by_ttl;
         self.flawed |= later.flawed;
         if !later.iterations.is_empty() {
@@ -124,9 +127,11 @@ impl Counts {
             b"cost_details" => {
                 members(value, |key, value| self.cost_detail(key, value));
             }
-            b"server_tool_use" => {
+            b"server_tool_use" | b"server_side_tool_usage" => {
                 members(value, |_, value| self.server_tool(value));
             }
+            // xAI charges its live search by the source.
+            b"num_sources_used" => self.server_tool(value),
             b"cost" => self.cost = self.money(value).or(self.cost),
             b"cost_in_usd_ticks" => self.ticks(value),
             b"is_byok" => self.is_byok = value == b"true",
@@ -169,6 +174,46 @@ impl Counts {
         self.server_tool_requests = self.server_tool_requests.saturating_add(requests);
     }
 
+    /// What the tools of a Responses answer consumed beside `usage`: runs, which have a fee, and tokens
+    /// of other models, whose price is not known.
+    pub(crate) fn tool_usage(&mut self, tools: &[u8]) {
+        members(tools, |_, tool| {
+            members(tool, |key, value| {
+                if key.ends_with(b"requests") || key.ends_with(b"calls") {
+                    self.server_tool(value);
+                } else if key.ends_with(b"_tokens") {
+                    self.unpriced |= count(value).0.unwrap_or(0) > 0;
+                }
+            });
+        });
+    }
+
+    /// The models that Groq's compound ones have asked, each with its own usage; they add up to the
+    /// whole.
+    pub(crate) fn breakdown(&mut self, breakdown: &[u8]) {
+        if !self.iterations.is_empty() {
+            return;
+        }
+        members(breakdown, |key, list| {
+            if key == b"models" {
+                elements(list, |one| self.part(one));
+            }
+        });
+    }
+
+    /// One model of a breakdown.
+    fn part(&mut self, one: &[u8]) {
+        let (mut model, mut counts) = (None, None);
+        members(one, |key, value| match key {
+            b"model" => model = text(value),
+            b"usage" => counts = Self::read(value),
+            _ => {}
+        });
+        if let Some(counts) = counts {
+            self.turn(model, counts, true);
+        }
+    }
+
     fn money(&mut self, value: &[u8]) -> Option<NanoUsd> {
         // Perplexity has an object under this name; that is not a flaw, only not ours.
         if value.starts_with(b"{") {
@@ -201,13 +246,17 @@ impl Counts {
             b"iterations" => {}
             _ => counts.member(key, value),
         });
+        self.turn(model, counts, false);
+    }
+
+    fn turn(&mut self, model: Option<Box<str>>, counts: Self, is_other: bool) {
         self.flawed |= counts.flawed;
         let Some(report) = counts.into_report() else {
             return;
         };
         self.flawed |= report.inconsistent;
         if self.iterations.len() < ITERATIONS_MAX {
-            self.iterations.push(Iteration { model, usage: report.usage });
+            self.iterations.push(Iteration { model, is_other, usage: report.usage });
         } else if let Some(last) = self.iterations.last_mut() {
             last.usage = last.usage.plus(&report.usage);
             self.flawed = true;

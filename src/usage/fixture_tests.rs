@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
 use crate::usage::answer::{AnswerFacts, read_answer};
-use crate::usage::count::{Report, Usage};
+use crate::usage::count::{Iteration, Report, Usage};
 use crate::usage::finish::Finish;
 use crate::usage::meter::{EventFact, EventKind, Meter, MeterOutcome, StreamEnd};
 
@@ -473,6 +473,7 @@ fn iterations_add_up_and_keep_their_models() {
     let models: Vec<_> = report.iterations.iter().map(|turn| turn.model.as_deref()).collect();
     assert_eq!(models, [Some("small"), None]);
     assert_eq!(report.server_tool_requests, 3);
+    assert!(report.iterations.iter().all(|turn| !turn.is_other) && !report.unpriced);
     let short = Report::read(br#"{"input_tokens":50,"iterations":[{"input_tokens":5}]}"#).unwrap();
     assert_eq!((short.usage.input, short.iterations.len(), short.inconsistent), (50, 0, true));
     let turn = r#"{"input_tokens":1}"#;
@@ -480,6 +481,69 @@ fn iterations_add_up_and_keep_their_models() {
         Report::read(format!(r#"{{"iterations":[{}]}}"#, vec![turn; 1000].join(",")).as_bytes())
             .unwrap();
     assert_eq!((many.usage.input, many.iterations.len()), (1000, 64));
+}
+
+#[test]
+fn the_models_behind_a_compound_one_are_told_apart() {
+    let usage = r#""usage":{"prompt_tokens":30,"completion_tokens":9,"total_tokens":39}"#;
+    let breakdown = r#""usage_breakdown":{"models":[
+        {"model":"big","usage":{"prompt_tokens":20,"completion_tokens":5,"total_tokens":25}},
+        {"model":"small","usage":{"prompt_tokens":10,"completion_tokens":4,"total_tokens":14}}]}"#;
+    let seen = |iterations: &[Iteration]| -> Vec<_> {
+        let part = |one: &Iteration| (one.model.clone(), one.is_other, one.usage.input);
+        iterations.iter().map(part).collect()
+    };
+    let wanted = [(Some("big".into()), true, 20), (Some("small".into()), true, 10)];
+    let read = facts(&format!("{{{usage},{breakdown}}}"));
+    assert_eq!(
+        (numbers(&read.usage.unwrap()), seen(&read.iterations)),
+        ([30, 0, 0, 0, 9, 0], wanted.to_vec())
+    );
+    assert!(facts(&format!(r#"{{{usage},"usage_breakdown":null}}"#)).iterations.is_empty());
+    let finish = r#""choices":[{"index":0,"delta":{},"finish_reason":"stop"}]"#;
+    for place in [format!(r#""x_groq":{{{usage},{breakdown}}}"#), format!("{usage},{breakdown}")] {
+        let text = format!("data: {{{finish},{place}}}\n\ndata: [DONE]\n\n")
+            .replace("\n        ", "")
+            .replace("\n            ", "");
+        let outcome = metered(Surface::Chat, &text);
+        assert_eq!(seen(&outcome.iterations), wanted, "{text}");
+        assert!(outcome.usage_is_final && !outcome.unpriced);
+    }
+    // A breakdown that says less than the whole is not used.
+    let less = r#""usage_breakdown":{"models":[{"model":"big","usage":{"prompt_tokens":1}}]}"#;
+    let read = facts(&format!("{{{usage},{less}}}"));
+    assert!(read.iterations.is_empty() && read.inconsistent);
+}
+
+#[test]
+fn what_tools_used_beside_the_usage_is_seen() {
+    let usage = r#""usage":{"input_tokens":30,"output_tokens":9,"total_tokens":39}"#;
+    for (tools, requests, unpriced) in [
+        ("null", 0, false),
+        ("{}", 0, false),
+        (
+            r#"{"web_search":{"num_requests":3},"image_gen":{"input_tokens":0,"output_tokens":0}}"#,
+            3,
+            false,
+        ),
+        (r#"{"image_gen":{"input_tokens":7,"output_tokens":4160,"total_tokens":4167}}"#, 0, true),
+    ] {
+        let json = format!(r#"{{"object":"response",{usage},"tool_usage":{tools}}}"#);
+        let read = read_answer(Surface::Responses, json.as_bytes());
+        assert_eq!((read.server_tool_requests, read.unpriced), (requests, unpriced), "{tools}");
+        let event = format!(
+            "event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{json}}}\n\n"
+        );
+        let outcome = metered(Surface::Responses, &event);
+        assert_eq!(
+            (outcome.server_tool_requests, outcome.unpriced),
+            (requests, unpriced),
+            "{tools}"
+        );
+        assert_eq!(numbers(&outcome.usage.unwrap()), [30, 0, 0, 0, 9, 0]);
+    }
+    let xai = r#"{"prompt_tokens":1,"num_sources_used":4,"server_side_tool_usage":{"SERVER_SIDE_TOOL_WEB_SEARCH":2}}"#;
+    assert_eq!(report(xai).server_tool_requests, 6);
 }
 
 #[test]

@@ -79,6 +79,8 @@ pub struct MeterOutcome {
     pub inconsistent: bool,
     /// Web searches and fetches that the provider ran.
     pub server_tool_requests: u64,
+    /// Something was consumed that has a price of its own, which no table of ours has.
+    pub unpriced: bool,
     /// The code of the first error, where it has one. Whether there was an error says `end`.
     pub error_code: Option<u16>,
     /// Why the model stopped, as last reported.
@@ -448,6 +450,7 @@ impl Tally {
             iterations: report.iterations,
             inconsistent: report.inconsistent,
             server_tool_requests: report.server_tool_requests,
+            unpriced: report.unpriced,
             error_code: self.error.and_then(|failure| failure.code),
             finish: self.finish,
             model: self.model.take(),

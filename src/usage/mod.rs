@@ -11,6 +11,7 @@ pub mod finish;
 pub mod meter;
 pub mod price;
 mod scan;
+pub mod searching;
 mod text;
 mod top;
 

@@ -12,6 +12,10 @@ pub(crate) struct Top<'a> {
     pub(crate) service_tier: Option<&'a [u8]>,
     pub(crate) usage: Option<&'a [u8]>,
     pub(crate) x_groq: Option<&'a [u8]>,
+    /// What each model behind Groq's compound ones has used.
+    pub(crate) breakdown: Option<&'a [u8]>,
+    /// What the tools of a Responses answer have used beside `usage`.
+    pub(crate) tool_usage: Option<&'a [u8]>,
     pub(crate) usage_metadata: Option<&'a [u8]>,
     pub(crate) timings: Option<&'a [u8]>,
     pub(crate) error: Option<&'a [u8]>,
@@ -55,6 +59,17 @@ impl<'a> Top<'a> {
 
     /// The last usage report in here. `json` is the text that this was read from.
     pub(crate) fn counts(&self, json: &[u8]) -> Option<Counts> {
+        let mut counts = self.own_counts(json)?;
+        if let Some(breakdown) = self.breakdown.or_else(|| self.inside_groq(b"usage_breakdown")) {
+            counts.breakdown(breakdown);
+        }
+        if let Some(tools) = self.tool_usage {
+            counts.tool_usage(tools);
+        }
+        Some(counts)
+    }
+
+    fn own_counts(&self, json: &[u8]) -> Option<Counts> {
         [self.usage, self.inside_groq(b"usage"), self.usage_metadata, self.timings]
             .into_iter()
             .flatten()
@@ -90,6 +105,8 @@ impl<'a> Top<'a> {
             b"service_tier" => &mut self.service_tier,
             b"usage" => &mut self.usage,
             b"x_groq" => &mut self.x_groq,
+            b"usage_breakdown" => &mut self.breakdown,
+            b"tool_usage" => &mut self.tool_usage,
             b"usageMetadata" => &mut self.usage_metadata,
             b"timings" => &mut self.timings,
             b"error" => &mut self.error,

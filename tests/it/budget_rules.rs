@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::budget::{admin, nano, push, spend, spent_nano};
 use crate::client::{Answer, Ask, Line, Piece};
 use crate::gateway::{AGENT_KEY, Gateway, Setup, wait_until};
-use crate::provider::{mock, openai};
+use crate::provider::{Canned, mock, openai};
 
 /// A model whose input is free and whose output costs so many dollars per million, so that what is held is
 /// known to the token.
@@ -181,6 +181,50 @@ async fn the_fee_of_a_request_is_held_and_booked_beside_its_tokens() {
     assert_eq!(gateway.ask(ask("b", "m", "")).await.status, 200);
     let booked = 10_000_000 + up.bill_total() - before;
     wait_until("it is booked", || async { spent_nano(&gateway, "b").await == booked }).await;
+}
+
+#[tokio::test]
+async fn a_model_that_searches_by_itself_needs_a_fee_under_a_hard_cap() {
+    let one = |id: &str, fee: &str| {
+        format!(
+            "  - {{id: {id}, provider: up, upstream_id: vendor/sonar-pro, price: {{input: 1, output: 1{fee}}}, context_tokens: 9000}}\n"
+        )
+    };
+    let agents = "agents:\n  default: {}\n  hard: {budget: {limit_usd: 1}}\n  soft: {budget: {limit_usd: 1, hard_cap: \
+                  false}}\n";
+    let (gateway, up) = start(&(one("bare", "") + &one("priced", ", request: 0.02")), agents).await;
+    let refused = gateway.ask(ask("hard", "bare", "")).await;
+    budget_exhausted(&refused, "price.request");
+    assert_eq!(up.requests().len(), 0);
+    for (agent, model) in [("hard", "priced"), ("soft", "bare")] {
+        let answer = gateway.ask(ask(agent, model, "")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+/// What a provider says of an image that it made beside the text.
+const IMAGE: &str = r#"{"id":"r","object":"response","status":"completed","model":"x","output":[],"usage":{"input_tokens":9,"output_tokens":1,"total_tokens":10},"tool_usage":{"image_gen":{"output_tokens":4160}}}"#;
+
+#[tokio::test]
+async fn what_has_no_price_is_booked_as_its_whole_hold_under_a_hard_cap() {
+    let provider = Canned::json("200 OK", "", IMAGE.as_bytes()).await;
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: m, provider: up, price: {{input: 1, output: 1}}, context_tokens: 9000}}\n\
+         agents:\n  default: {{}}\n  hard: {{budget: {{limit_usd: 1}}}}\n  soft: {{budget: {{limit_usd: 1, hard_cap: \
+         false}}}}\n",
+        openai("up", provider.address, "")
+    );
+    let gateway = Setup::new(yaml).start().await;
+    let body = r#"{"model":"m","input":"hi","max_output_tokens":500}"#;
+    for (agent, booked) in [("hard", 500_000..9_500_000), ("soft", 10_000..10_001)] {
+        let answer =
+            gateway.ask(Ask::post("/v1/responses", body).header("x-agent-id", agent)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        all_settled(&gateway, agent).await;
+        let spent = spent_nano(&gateway, agent).await;
+        assert!(booked.contains(&spent), "{agent}: {spent}");
+    }
+    assert_eq!(gateway.metric("weir_usage_unknown_total", &[]).await, 2);
 }
 
 #[tokio::test]
