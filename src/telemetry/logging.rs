@@ -43,6 +43,9 @@ pub fn init(format: Format, filter: Option<&str>, no_color: bool) -> Result<(), 
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written, to a file on a full disk or a closed pipe, would be told on stderr
+        // by a macro that panics when that fails too: the log would end requests, and the ledger's thread.
+        .log_internal_errors(false)
         .with_ansi(!no_color && format == Format::Human && std::io::stderr().is_terminal());
     let started = match format {
         Format::Human => lines.finish().try_init(),

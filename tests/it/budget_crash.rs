@@ -65,7 +65,7 @@ async fn ask_on(address: std::net::SocketAddr, client: usize, stop: Arc<AtomicBo
 }
 
 /// A seeded sequence, so that a failure can be had again (xorshift).
-fn dice(seed: &mut usize, sides: usize) -> usize {
+pub fn dice(seed: &mut usize, sides: usize) -> usize {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;
@@ -79,14 +79,15 @@ async fn total(gateway: &Gateway, field: &str) -> i64 {
 }
 
 /// Count and sum of what is in limbo.
-async fn limbo(gateway: &Gateway) -> (usize, i64) {
+pub async fn limbo(gateway: &Gateway) -> (usize, i64) {
     let listed = admin(gateway, Ask::get("/api/limbo")).await;
     assert_eq!(listed.status, 200, "{}", listed.text());
     let count = listed.json()["count"].as_u64().unwrap();
     (usize::try_from(count).unwrap(), nano(&listed.text(), "total"))
 }
 
-fn ledger(folder: &Path, args: &[&str]) -> Output {
+/// A command of `weir ledger` on the ledger in that folder.
+pub fn ledger(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weir"))
         .arg("ledger")
         .args(args)
@@ -97,7 +98,8 @@ fn ledger(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+/// All that a command printed.
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 

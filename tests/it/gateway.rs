@@ -45,6 +45,8 @@ pub struct Setup {
     auth: String,
     args: Vec<String>,
     env: Vec<(&'static str, OsString)>,
+    /// What starts the process, and its arguments before those of `args`.
+    program: (OsString, Vec<OsString>),
 }
 
 /// A running gateway.
@@ -65,7 +67,16 @@ impl Setup {
     /// A configuration without `server`, `auth` and `log`.
     pub fn new(yaml: impl Into<String>) -> Self {
         let auth = format!("{{agent_keys: ['{AGENT_KEY}'], admin_keys: ['{ADMIN_KEY}']}}");
-        Self { yaml: yaml.into(), server: String::new(), auth, args: Vec::new(), env: Vec::new() }
+        let program = (env!("CARGO_BIN_EXE_weir").into(), vec!["serve".into()]);
+        let (yaml, server, args, env) = (yaml.into(), String::new(), Vec::new(), Vec::new());
+        Self { yaml, server, auth, args, env, program }
+    }
+
+    /// Starts it by another program, which must become `weir serve`.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<OsString>, args: &[&str]) -> Self {
+        self.program = (program.into(), args.iter().map(OsString::from).collect());
+        self
     }
 
     /// Adds keys of `server`, in flow style: `body_bytes_max: 65536`.
@@ -132,8 +143,8 @@ impl Setup {
         admin: SocketAddr,
     ) -> Gateway {
         let out = |name| File::options().create(true).append(true).open(folder.join(name)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .arg("serve")
+        let child = Command::new(&self.program.0)
+            .args(&self.program.1)
             .arg("-c")
             .arg(folder.join("weir.yaml"))
             .args(&self.args)

@@ -14,6 +14,7 @@ mod budget;
 mod budget_control;
 mod budget_crash;
 mod budget_ends;
+mod budget_full;
 mod budget_rules;
 mod certificate;
 mod client;
