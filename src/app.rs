@@ -16,6 +16,7 @@ use crate::config::problem::Problem;
 use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
 use crate::engine::bookkeeper::Bookkeeper;
+use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::console;
 use crate::engine::live::Live;
 use crate::engine::outbox;
@@ -36,28 +37,46 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::metrics::Metrics;
 
+/// How the gateway is started.
+pub struct Start {
+    /// Looks at the configuration file, and reloads it when it changes.
+    pub watch: bool,
+    /// Takes over from a process that is running.
+    pub upgrade: bool,
+    /// By which periods begin and end.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Start {
+    /// By the system's clock.
+    pub fn new(watch: bool, upgrade: bool) -> Self {
+        Self { watch, upgrade, clock: Arc::new(SystemClock) }
+    }
+}
+
 /// `weir serve`.
 ///
 /// # Errors
 /// What is wrong, for people: a bad configuration, a port that is taken.
-pub fn serve(path: PathBuf, watch: bool, upgrade: bool) -> Result<(), String> {
+pub fn serve(path: PathBuf, start: Start) -> Result<(), String> {
     start_log(Format::Json)?;
     let source = Source::new(path);
     let snapshot = source.read().map_err(|problems| listed(&problems))?;
     for warning in &snapshot.warnings {
         tracing::warn!("{warning}");
     }
-    if !upgrade {
+    if !start.upgrade {
         snapshot.server.listen.iter().try_for_each(|address| bind(*address).map(drop))?;
     }
-    run(source, snapshot, watch, upgrade)
+    run(source, snapshot, start)
 }
 
 /// Builds and runs the gateway.
 ///
 /// # Errors
 /// A part that cannot start.
-pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Result<(), String> {
+pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), String> {
+    let Start { watch, upgrade, clock } = start;
     let settings = snapshot.server.clone();
     // The process that hands over keeps the admin port until it begins to stop.
     let admin_listener = if upgrade { None } else { Some(bind(settings.admin)?) };
@@ -68,7 +87,8 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     recorder.start().map_err(|error| format!("the recorder cannot start: {error}"))?;
     let store = snapshot.store.clone();
     let live = Arc::new(Live::new(snapshot));
-    let keeper = keeper(&store, upgrade, &metrics)?;
+    let book = book(&store, upgrade)?;
+    let keeper = keeper(book, &metrics, clock)?;
     let on = Targets { live, metrics, recorder, keeper };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));
@@ -123,13 +143,9 @@ fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
     })
 }
 
-/// Opens the ledger and starts its scribe. A process that takes over from another one shares the ledger
-/// with it until that one has settled everything.
-fn keeper(
-    store: &snapshot::Store,
-    upgrade: bool,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<Bookkeeper>, String> {
+/// Opens the ledger. A process that takes over from another one shares it with that one until that one has
+/// settled everything.
+fn book(store: &snapshot::Store, upgrade: bool) -> Result<(Book, SqliteStore), String> {
     let opening = if upgrade { Opening::TakeOver } else { Opening::Own };
     let refused = |error: StoreError| format!("store: {error}");
     let mut store = SqliteStore::open(&store.path, store.synchronous, opening).map_err(refused)?;
@@ -138,8 +154,16 @@ fn keeper(
         // The process before this one may still open accounts for sessions; their numbers are its own.
         saved.next_account.0 = saved.next_account.0.saturating_add(HANDOVER_ACCOUNTS);
     }
-    let book = Book::restore(saved);
-    let keeper = Arc::new(Bookkeeper::new(book, Arc::clone(metrics)));
+    Ok((Book::restore(saved), store))
+}
+
+/// Starts the scribe of a ledger.
+fn keeper(
+    (book, store): (Book, SqliteStore),
+    metrics: &Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Bookkeeper>, String> {
+    let keeper = Arc::new(Bookkeeper::timed(book, Arc::clone(metrics), clock));
     keeper
         .start(Box::new(store))
         .map_err(|error| format!("the ledger's thread cannot start: {error}"))?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::app;
+use crate::app::{self, Start};
 use crate::demo;
 use crate::store::export::{Format, Wish};
 
@@ -140,8 +140,10 @@ impl Config {
 pub fn run() -> ExitCode {
     let Cli { command, serve } = Cli::parse();
     let done = match command.unwrap_or(Command::Serve(serve)) {
-        Command::Serve(serve) => app::serve(serve.config.path(), serve.watch, serve.upgrade),
-        Command::Dev(serve) => app::serve(serve.config.path(), true, serve.upgrade),
+        Command::Serve(serve) => {
+            app::serve(serve.config.path(), Start::new(serve.watch, serve.upgrade))
+        }
+        Command::Dev(serve) => app::serve(serve.config.path(), Start::new(true, serve.upgrade)),
         Command::Check(config) => app::check(config.path()),
         Command::Demo => demo::run(),
         Command::Mock(mock) => app::mock(mock.listen, mock.log),

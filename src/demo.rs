@@ -9,7 +9,7 @@ use loadtest::fetch::{self, Ask, Fetched};
 use loadtest::upstream::server::{MockConfig, Upstream};
 use once_cell::sync::OnceCell;
 
-use crate::app::{self, say};
+use crate::app::{self, Start, say};
 use crate::base::limit::DEMO_START_MS_MAX;
 use crate::engine::source::Source;
 use crate::identity::key;
@@ -54,7 +54,7 @@ pub fn run() -> Result<(), String> {
         .name("demo".into())
         .spawn(move || perform(&actors))
         .map_err(|error| error.to_string())?;
-    app::run(source, snapshot, true, false)
+    app::run(source, snapshot, Start::new(true, false))
 }
 
 /// Takes away what the demonstration left on the disk.

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::base::limit::{LEDGER_HOLD_MS_MAX, LEDGER_QUEUE_MAX};
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{Budgets, Opening};
+use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::runaways::Runaways;
 use crate::engine::scribe::{self, Desk, OnDesk};
 use crate::engine::watch::Alert;
@@ -115,10 +116,20 @@ pub struct Held {
 }
 
 impl Bookkeeper {
-    /// A bookkeeper with that book. Its scribe begins to write with `start`.
+    /// A bookkeeper with that book and the system's clock. Its scribe begins to write with `start`.
     pub fn new(book: Book, metrics: Arc<Metrics>) -> Self {
-        let desk = Arc::new(Desk::new(book, metrics));
+        Self::timed(book, metrics, Arc::new(SystemClock))
+    }
+
+    /// The same with another clock.
+    pub fn timed(book: Book, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        let desk = Arc::new(Desk::new(book, metrics, clock));
         Self { runaways: Runaways::default(), desk, thread: Mutex::default() }
+    }
+
+    /// Milliseconds since the Unix epoch, by the clock that periods follow.
+    pub fn unix_ms(&self) -> i64 {
+        self.desk.unix_ms()
     }
 
     /// Starts the scribe. As long as another process uses the store, what that one holds is left alone.
@@ -179,7 +190,8 @@ impl Bookkeeper {
         self.desk.nudge(&mut desk.tray);
     }
 
-    fn settle(&self, hold: HoldId, outcome: &Outcome, at_ms: i64) -> Option<Settled> {
+    fn settle(&self, hold: HoldId, outcome: &Outcome) -> Option<Settled> {
+        let at_ms = self.unix_ms();
         let mut desk = self.desk.lock();
         let settled = desk.book.settle(hold, outcome, at_ms)?;
         for entry in &settled.entries {
@@ -212,7 +224,7 @@ impl Bookkeeper {
             if desk.tray.ended {
                 return Err("the ledger is closed".to_owned());
             }
-            let (value, entries) = change(&mut desk.book, scribe::unix_ms());
+            let (value, entries) = change(&mut desk.book, self.unix_ms());
             let told: Vec<_> =
                 entries.into_iter().map(|entry| desk.tray.put_urgent(entry)).collect();
             self.desk.wake(&mut desk.tray);
@@ -226,7 +238,7 @@ impl Bookkeeper {
 
     /// Brings the accounts in line with a configuration. What is spent stays.
     pub fn configure(&self, budgets: &Budgets) {
-        let at_ms = scribe::unix_ms();
+        let at_ms = self.unix_ms();
         let plan: Vec<Planned> =
             budgets.accounts.iter().map(|opening| opening.planned.clone()).collect();
         let mut desk = self.desk.lock();
@@ -258,7 +270,7 @@ impl Bookkeeper {
 
     /// A look at the book, which must be short.
     pub fn look<T>(&self, look: impl FnOnce(&Book, i64) -> T) -> T {
-        look(&self.desk.lock().book, scribe::unix_ms())
+        look(&self.desk.lock().book, self.unix_ms())
     }
 
     /// The standing of one account.
@@ -286,7 +298,7 @@ impl Bookkeeper {
     /// Ends an emergency of the fleet: an administrator has thawed it.
     pub fn lift(&self) {
         let fleet = self.standing(&AccountKey::fleet());
-        self.desk.watch.lift(&self.desk.metrics, fleet.as_ref(), scribe::unix_ms());
+        self.desk.watch.lift(&self.desk.metrics, fleet.as_ref(), self.unix_ms());
     }
 
     /// The account of a session below `agent`, made if there is none yet.
@@ -303,7 +315,7 @@ impl Bookkeeper {
             let mut desk = self.desk.lock();
             if desk.book.id(&key).is_some() {
                 // Its terms may have changed since.
-                let (id, entries) = desk.book.open_session(agent, key, terms, scribe::unix_ms());
+                let (id, entries) = desk.book.open_session(agent, key, terms, self.unix_ms());
                 for entry in entries {
                     desk.tray.put(entry);
                 }
@@ -321,7 +333,7 @@ impl Bookkeeper {
                 desk_now.book.admit_account(account, balance);
                 return Ok(id);
             }
-            let (id, entries) = desk_now.book.open_session(agent, key, terms, scribe::unix_ms());
+            let (id, entries) = desk_now.book.open_session(agent, key, terms, desk.unix_ms());
             for entry in entries {
                 desk_now.tray.put(entry);
             }
@@ -352,7 +364,7 @@ impl Bookkeeper {
         let Some(open) = found.filter(|open| open.limbo) else { return Ok(None) };
         let told = {
             let mut desk = self.desk.lock();
-            let refunded = desk.book.refund(&open, actual, reason, scribe::unix_ms());
+            let refunded = desk.book.refund(&open, actual, reason, self.unix_ms());
             let Some(entry) = refunded else { return Ok(None) };
             let told = desk.tray.put_urgent(entry.clone());
             self.desk.wake(&mut desk.tray);
@@ -398,7 +410,7 @@ impl Bookkeeper {
         if desk.tray.waiting.len() >= LEDGER_QUEUE_MAX {
             return false;
         }
-        if let Some(entry) = change(&mut desk.book, scribe::unix_ms()) {
+        if let Some(entry) = change(&mut desk.book, self.unix_ms()) {
             desk.tray.put(entry);
         }
         self.desk.nudge(&mut desk.tray);
@@ -473,7 +485,7 @@ impl Held {
     /// Settles it; what was booked.
     pub fn settle(mut self, outcome: &Outcome) -> Option<Settled> {
         self.open = false;
-        self.keeper.settle(self.grant.hold, outcome, scribe::unix_ms())
+        self.keeper.settle(self.grant.hold, outcome)
     }
 
     fn gone(mut self, why: NoHold) -> NoHold {
@@ -490,7 +502,7 @@ impl Drop for Held {
             } else {
                 Outcome::Nothing { reason: Reason::NotSent }
             };
-            self.keeper.settle(self.grant.hold, &outcome, scribe::unix_ms());
+            self.keeper.settle(self.grant.hold, &outcome);
         }
     }
 }

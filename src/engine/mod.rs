@@ -5,6 +5,7 @@
 
 pub mod bookkeeper;
 pub mod caller;
+pub mod clock;
 pub mod console;
 pub mod live;
 pub mod outbox;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -15,6 +15,7 @@ use crate::base::limit::{
     LEDGER_LINGER_MS, LEDGER_RETRY_MS, LEDGER_WATCH_MS, SESSIONS_IN_MEMORY_MAX,
 };
 use crate::engine::bookkeeper::{Bell, Errand, Tray, Waiting};
+use crate::engine::clock::Clock;
 use crate::engine::watch::{self, Watch};
 use crate::ledger::account::AccountId;
 use crate::ledger::book::Book;
@@ -33,6 +34,7 @@ pub struct Desk {
     pub(super) metrics: Arc<Metrics>,
     /// Who looks at the totals.
     pub(super) watch: Watch,
+    clock: Arc<dyn Clock>,
 }
 
 /// The book and what is not durable of it yet.
@@ -42,20 +44,20 @@ pub struct OnDesk {
 }
 
 impl Desk {
-    pub(super) fn new(book: Book, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(book: Book, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         let state = Mutex::new(OnDesk { book, tray: Tray::default() });
-        Self { state, work: Bell::new(), done: Bell::new(), metrics, watch: Watch::default() }
+        let watch = Watch::default();
+        Self { state, work: Bell::new(), done: Bell::new(), metrics, watch, clock }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, OnDesk> {
         self.state.lock()
     }
-}
 
-/// Milliseconds since the Unix epoch.
-pub(super) fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    /// Milliseconds since the Unix epoch.
+    pub(super) fn unix_ms(&self) -> i64 {
+        self.clock.unix_ms()
+    }
 }
 
 /// Writes until the desk is closed and empty.
@@ -277,7 +279,7 @@ impl Scribe {
         let pending: Vec<&Entry> = tray.in_hand.iter().chain(tray.entries()).collect();
         book.rebase(&balances, &pending);
         book.adopt(&holds);
-        for entry in book.recover(unix_ms()) {
+        for entry in book.recover(self.desk.unix_ms()) {
             tray.put(entry);
         }
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::base::limit::ALERTS_WAITING_MAX;
 use crate::config::budgets::{Fleet, Webhook};
-use crate::engine::scribe::{Desk, OnDesk, unix_ms};
+use crate::engine::scribe::{Desk, OnDesk};
 use crate::ledger::account::{AccountId, AccountKey, Node};
 use crate::ledger::entry::Reason;
 use crate::ledger::level::{Alarm, Level, Levels, Thresholds};
@@ -93,7 +93,7 @@ impl Watch {
 
 /// Looks at the fleet, and at the soft budgets that a transaction has moved.
 pub(super) fn look(desk: &Desk, moved: &BTreeSet<AccountId>) {
-    let at_ms = unix_ms();
+    let at_ms = desk.unix_ms();
     let mut on_desk = desk.lock();
     let OnDesk { book, tray } = &mut *on_desk;
     let mut state = desk.watch.state.lock();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -72,8 +72,8 @@ impl Shared {
 
     /// The clocks.
     pub fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { us: self.live.now_us(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        let unix_ms = u64::try_from(self.keeper.unix_ms()).unwrap_or_default();
+        Now { us: self.live.now_us(), unix_ms }
     }
 }
 

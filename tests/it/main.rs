@@ -11,6 +11,7 @@
 mod bad_input;
 mod bad_upstream;
 mod budget;
+mod budget_clock;
 mod budget_control;
 mod budget_crash;
 mod budget_ends;
