@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use crate::base::limit::{H2_STREAMS_MAX, HEAD_MS_MAX};
 use crate::proxy::service::Weir;
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Shared, Ticket};
 
 tokio::task_local! {
     /// What the doorman and the request behind it tell each other.
@@ -40,6 +41,43 @@ pub fn head_is_read() {
 /// Whether more connections are open than allowed, so that this request must be refused.
 pub fn is_crowded() -> bool {
     DOOR.try_with(|door| door.crowded).unwrap_or(false)
+}
+
+/// The way to the door: connections are counted here, whatever is spoken on them.
+pub struct Porch {
+    doorman: Arc<Doorman>,
+}
+
+impl Porch {
+    /// Puts the porch before that doorman.
+    pub fn new(doorman: Doorman) -> Self {
+        Self { doorman: Arc::new(doorman) }
+    }
+
+    /// A place for one more connection. A few more than allowed are let in to be told so; beyond that, and
+    /// over HTTP/2, where nobody could tell them, there is only the way back.
+    fn enter(&self, http2: bool) -> Option<Ticket> {
+        let shared = &self.doorman.shared;
+        let max = shared.live.load().snapshot.server.connections_max;
+        let more = if http2 { 0 } else { max / 8 + 16 };
+        shared.load.connections.enter(max.saturating_add(more))
+    }
+}
+
+#[async_trait]
+impl ServerApp for Porch {
+    async fn process_new(
+        self: &Arc<Self>,
+        connection: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _ticket = self.enter(connection.selected_alpn_proto() == Some(ALPN::H2))?;
+        self.doorman.process_new(connection, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.doorman.cleanup().await;
+    }
 }
 
 /// The proxy behind its door.
@@ -92,16 +130,9 @@ impl HttpServerApp for Doorman {
             return work;
         }
         let max = self.shared.live.load().snapshot.server.connections_max;
-        let connections = &self.shared.load.connections;
-        // A few more than allowed are let in to be told so; beyond that there is only the door.
-        let Some(ticket) = connections.enter(max.saturating_add(max / 8 + 16)) else {
-            return Box::pin(std::future::ready(None));
-        };
-        let door = Door { head_read: Cell::new(false), crowded: connections.count() > max };
-        Box::pin(DOOR.scope(door, async move {
-            let _ticket = ticket;
-            head_in_time(work).await
-        }))
+        let crowded = self.shared.load.connections.count() > max;
+        let door = Door { head_read: Cell::new(false), crowded };
+        Box::pin(DOOR.scope(door, head_in_time(work)))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

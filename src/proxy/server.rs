@@ -16,7 +16,7 @@ use crate::base::limit::{
 };
 use crate::config::snapshot::Server as Settings;
 use crate::proxy::background::{Admin, Leave, Leaving, Reloading, Signals};
-use crate::proxy::doorman::Doorman;
+use crate::proxy::doorman::{Doorman, Porch};
 use crate::proxy::service::Weir;
 use crate::proxy::shared::Shared;
 
@@ -76,11 +76,11 @@ fn conf(settings: &Settings) -> ServerConf {
     }
 }
 
-fn data_plane(settings: &Settings, shared: &Arc<Shared>) -> Result<Service<Doorman>, String> {
+fn data_plane(settings: &Settings, shared: &Arc<Shared>) -> Result<Service<Porch>, String> {
     let mut proxy = HttpProxy::new(Weir::new(Arc::clone(shared)), Arc::new(conf(settings)));
     proxy.handle_init_modules();
     let doorman = Doorman::new(proxy, Arc::clone(shared), settings.h2c);
-    let mut service = Service::new("data plane".to_owned(), doorman);
+    let mut service = Service::new("data plane".to_owned(), Porch::new(doorman));
     for address in &settings.listen {
         // Pingora's 64 KiB read buffer would be most of an idle stream's memory. Heads and bodies are
         // read into buffers of their own, so without TLS (whose reads are small) none is needed.

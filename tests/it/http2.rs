@@ -196,3 +196,28 @@ async fn without_h2c_clear_text_is_http_1_only() {
     assert_eq!(answer.status, 200);
     assert_eq!(up.requests()[0].header("upgrade"), None);
 }
+
+#[tokio::test]
+async fn connections_count_whatever_is_spoken_on_them() {
+    let authority = Authority::new();
+    let server = format!("{}, connections_max: 2", authority.tls_of(HOST));
+    let (gateway, _up) = start(&server).await;
+    let connect = async || {
+        let stream = authority.connect(gateway.data, &["h2"]).await?;
+        let wire = Wire::over(stream).await?;
+        let answer = wire.ask(&Ask::new("GET", "/livez")).await?;
+        std::io::Result::Ok((wire, answer.status))
+    };
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let (wire, status) = connect().await.unwrap();
+        assert_eq!(status, 200);
+        open.push(wire);
+    }
+    assert!(connect().await.is_err(), "a third connection");
+    open.pop();
+    wait_until("a place is free again", || async {
+        connect().await.is_ok_and(|(_, status)| status == 200)
+    })
+    .await;
+}
