@@ -282,7 +282,8 @@ fn limbo_json(hold: &OpenHold, agent: &str) -> String {
         .end()
 }
 
-/// `POST /api/limbo/{hold}`: what a hold in limbo really cost; the rest comes back.
+/// `POST /api/limbo/{hold}`: what a hold in limbo really cost; the rest comes back, and what it cost
+/// beyond its hold is charged.
 ///
 /// # Errors
 /// A bad body, no such hold, a ledger that cannot be written.
@@ -299,7 +300,8 @@ pub async fn settle_limbo(parts: &Parts, name: &str, body: &[u8]) -> Result<Stri
         Some(entry) => Ok(Object::default()
             .text("status", "settled")
             .text("hold", name)
-            .usd("refunded", Some(NanoUsd(-entry.spent)))
+            .usd("refunded", Some(NanoUsd(entry.spent.saturating_neg().max(0))))
+            .usd("charged", Some(NanoUsd(entry.spent.max(0))))
             .end()),
     }
 }

@@ -121,7 +121,10 @@ fn schemas() -> Value {
             &[("count", number()), ("total", usd()), ("holds", json!({"type": "array"}))],
             &[],
         ),
-        "Refunded": object(&[("status", text()), ("hold", text()), ("refunded", usd())], &[]),
+        "Refunded": object(
+            &[("status", text()), ("hold", text()), ("refunded", usd()), ("charged", usd())],
+            &[],
+        ),
         "Error": object(&[("error", error_schema())], &[]),
     })
 }

@@ -350,7 +350,8 @@ impl Bookkeeper {
         self.ask(move |store, _| store.limbo(max)).await
     }
 
-    /// Gives back what a hold in limbo turned out not to have cost. `None` if there is no such hold.
+    /// Gives back what a hold in limbo turned out not to have cost, or books what it cost beyond, as
+    /// `settle` does. `None` if there is no such hold.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -367,6 +368,8 @@ impl Bookkeeper {
             let refunded = desk.book.refund(&open, actual, reason, self.unix_ms());
             let Some(entry) = refunded else { return Ok(None) };
             let told = desk.tray.put_urgent(entry.clone());
+            let frozen = self.froze_after(&entry, &mut desk.book);
+            frozen.into_iter().for_each(|entry| desk.tray.put(entry));
             self.desk.wake(&mut desk.tray);
             (entry, told)
         };
@@ -376,6 +379,20 @@ impl Bookkeeper {
             Ok(Err(why)) => Err(why),
             Err(_) => Err("the ledger is closed".to_owned()),
         }
+    }
+
+    /// A hold of long ago that turned out to have cost more than was held: the bound was none, and the
+    /// next request could break it too.
+    fn froze_after(&self, refund: &Entry, book: &mut Book) -> Option<Entry> {
+        if refund.spent <= 0 {
+            return None;
+        }
+        self.desk.metrics.money.bound_violated();
+        let hold = refund.hold.map(|hold| hold.0);
+        tracing::error!(hold, "an attempt in limbo cost more than the worst case that was held");
+        let leaf = refund.path.first()?.account;
+        refund.path.iter().any(|step| step.cap.is_some()).then_some(())?;
+        book.set_frozen(leaf, true, Reason::Breaker, scribe::unix_ms())
     }
 
     async fn ask<T: Send + 'static>(

@@ -95,6 +95,8 @@ pub struct Relay {
     first_event_seen: bool,
     /// Its first event was an error.
     failed_by_error: bool,
+    /// Bytes that have come.
+    bytes_seen: u64,
 }
 
 impl Relay {
@@ -111,6 +113,7 @@ impl Relay {
             outcome: None,
             first_event_seen: false,
             failed_by_error: false,
+            bytes_seen: 0,
             orders,
         }
     }
@@ -139,6 +142,11 @@ impl Relay {
         self.failed_by_error
     }
 
+    /// Bytes of the answer that have come so far.
+    pub const fn bytes_seen(&self) -> u64 {
+        self.bytes_seen
+    }
+
     /// How the stream ended; `None` while it runs and for anything but streams.
     pub fn stream_end(&self) -> Option<StreamEnd> {
         self.outcome.as_ref().map(|outcome| outcome.end)
@@ -156,6 +164,7 @@ impl Relay {
 
     /// Takes the next piece of the answer; `end` when it is the last one.
     pub fn feed(&mut self, chunk: Bytes, end: bool, now_ms: u64) -> Step {
+        self.bytes_seen += chunk.len() as u64;
         match self.orders.kind {
             Kind::Stream => self.feed_stream(chunk, end, now_ms),
             Kind::Json => self.feed_json(&chunk, end, now_ms),

@@ -362,6 +362,11 @@ impl Exchange {
         self.record_attempt(outcome, now, 502);
     }
 
+    /// Whether the provider called the current attempt a success.
+    fn is_success(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| (200..300).contains(&current.status))
+    }
+
     fn final_bill(&mut self) -> Bill {
         if let Some(bill) = self.bill.take() {
             return bill;
@@ -374,7 +379,9 @@ impl Exchange {
                 outcome.filter(|_| shown).map_or(Bill::NONE, |outcome| of_stream(self, &outcome))
             }
             // A document that never became whole, or was too large to be read.
-            Kind::Json | Kind::Unread => self.estimate(None, 0, 0),
+            Kind::Json | Kind::Unread => self.estimate(None, relay.bytes_seen(), 0),
+            // A success in a form that nobody reads: the provider has worked all the same.
+            Kind::Opaque if self.is_success() => self.estimate(None, relay.bytes_seen(), 0),
             Kind::Opaque | Kind::Failed => Bill::NONE,
         }
     }

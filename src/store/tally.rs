@@ -153,7 +153,8 @@ impl Tally {
             return Some("leads to another entry or path than its hold".to_owned());
         }
         let fits = match entry.kind {
-            Kind::Refund => entry.held == 0 && (-open.held..=0).contains(&entry.spent),
+            // It may also have cost more than was held.
+            Kind::Refund => entry.held == 0 && entry.spent >= -open.held,
             Kind::Void => entry.held == -open.held && entry.spent == 0,
             Kind::Limbo => entry.held == -open.held && entry.spent == open.held,
             _ => entry.held == -open.held && entry.spent >= 0,

@@ -193,6 +193,28 @@ async fn whoever_says_what_is_spent_vouches_for_the_whole_budget() {
 }
 
 #[tokio::test]
+async fn a_hold_in_limbo_that_cost_more_is_charged_and_freezes_its_agent() {
+    let (gateway, _up) = start().await;
+    assert_eq!(gateway.ask(Ask::chat("m", false).bearer(OWN_KEY)).await.status, 502);
+    let listed = || admin(&gateway, Ask::get("/api/limbo"));
+    wait_until("the hold is in limbo", || async { listed().await.json()["count"] == 1 }).await;
+    let all = listed().await;
+    let held = nano(&all.text(), "held");
+    let path = format!("/api/limbo/{}", all.json()["holds"][0]["hold"].as_str().unwrap());
+    let charged = admin(&gateway, Ask::post(&path, r#"{"cost":2.5}"#)).await;
+    assert_eq!(charged.status, 200, "{}", charged.text());
+    assert_eq!(nano(&charged.text(), "charged"), 2_500_000_000 - held);
+    assert_eq!(charged.json()["refunded"], 0);
+    let standing = spend(&gateway, "own").await;
+    assert_eq!((&standing["budget_spent"], &standing["frozen"]), (&json!(2.5), &json!(true)));
+    assert_eq!(spend(&gateway, "team:t").await["budget_spent"], 2.5);
+    assert_eq!(gateway.metric("weir_budget_bound_violation_total", &[]).await, 1);
+    assert_eq!(gateway.ask(Ask::chat("m", false).bearer(OWN_KEY)).await.status, 402);
+    let gateway = gateway.killed_and_started().await;
+    assert_eq!(spend(&gateway, "own").await, standing, "it is durable");
+}
+
+#[tokio::test]
 async fn a_hold_in_limbo_is_settled_once_and_by_its_number() {
     let (gateway, _up) = start().await;
     let answer = gateway.ask(Ask::chat("m", false).bearer(OWN_KEY)).await;

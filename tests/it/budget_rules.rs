@@ -228,6 +228,32 @@ async fn what_has_no_price_is_booked_as_its_whole_hold_under_a_hard_cap() {
 }
 
 #[tokio::test]
+async fn a_success_that_cannot_be_read_is_booked_by_what_was_seen_or_held() {
+    let body = "x".repeat(10_000);
+    let text = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 10000\r\n\r\n{body}"
+    );
+    let provider = Canned::start(text).await;
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: m, provider: up, price: {{input: 0, output: 1}}, context_tokens: 9000}}\n\
+         agents:\n  default: {{}}\n  hard: {{budget: {{limit_usd: 1}}}}\n  soft: {{budget: {{limit_usd: 1, hard_cap: \
+         false}}}}\n  free: {{}}\n",
+        openai("up", provider.address, "")
+    );
+    let gateway = Setup::new(yaml).start().await;
+    // What is held: 9,000 tokens. What is seen: 10,000 bytes, which are 4,000 tokens at most.
+    for (at, (agent, booked)) in
+        [("hard", 9_000_000), ("soft", 4_000_000), ("free", 4_000_000)].iter().enumerate()
+    {
+        let answer = gateway.ask(ask(agent, "m", "")).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 10_000));
+        let spent = || async { spent_nano(&gateway, agent).await == *booked };
+        wait_until(agent, spent).await;
+        assert_eq!(gateway.metric("weir_usage_unknown_total", &[]).await, at as u64 + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_cap_below_what_is_spent_lets_a_stream_finish_and_nothing_after_it() {
     let models = model("m", "up", "chunks=30-interval=20", "1");
     let (gateway, up) =

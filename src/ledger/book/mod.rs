@@ -231,7 +231,8 @@ impl Book {
         Some(Settled { entries, cost: NanoUsd(cost), bound_violated, remaining })
     }
 
-    /// Gives back what a hold in limbo did not cost. `None` if it is not in limbo, or was refunded.
+    /// Gives back what a hold in limbo did not cost, or books what it cost beyond. `None` if it is not in
+    /// limbo, or was refunded.
     ///
     /// An account that was reset since, or has less spent than comes back, gets nothing: its spend was
     /// forgiven already, and a credit would let it pass its limit.
@@ -249,14 +250,15 @@ impl Book {
             self.refunded.pop_first();
         }
         self.tick(at_ms);
-        let back = (open.made.held - actual.0.max(0)).max(0);
+        let back = open.made.held.saturating_sub(actual.0.max(0));
         // All or none: a part of the path that was reset owes nothing any more, and every entry moves all
         // of its path alike.
         let owed = open.path.iter().all(|step| self.owes(step, back, open.made.at_ms));
-        let back = if owed { back } else { 0 };
+        let spent = if owed { -back } else { 0 };
         let path = Arc::clone(&open.path);
-        self.tree.shift(&path, 0, -back);
-        let about = About { kind: Kind::Refund, reason, held: 0, spent: -back, path: &path };
+        let spent = self.bookable(&path, spent, 0);
+        self.tree.shift(&path, 0, spent);
+        let about = About { kind: Kind::Refund, reason, held: 0, spent, path: &path };
         Some(self.entry_of(open.hold, &Held::from(&open.made), &about))
     }
 

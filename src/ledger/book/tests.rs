@@ -110,6 +110,22 @@ fn nothing_costs_nothing_and_the_unknown_costs_all() {
 }
 
 #[test]
+fn what_lay_in_limbo_may_have_cost_more_than_was_held() {
+    let mut book = book(&two(None, Some(500)));
+    let leaf = agent(&book);
+    let (grant, made) = book.hold(&order(leaf, 300), TODAY).unwrap();
+    book.settle(grant.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
+    let open = OpenHold { hold: grant.hold, path: Arc::clone(&made.path), made, limbo: true };
+    let entry = book.refund(&open, NanoUsd(420), Reason::Lookup, TODAY).unwrap();
+    assert_eq!((entry.kind, entry.spent), (Kind::Refund, 120));
+    assert_eq!(book.refund(&open, NanoUsd(900), Reason::Admin, TODAY), None, "once");
+    for account in [leaf, fleet(&book)] {
+        assert_eq!(sums(&book, account, TODAY), (420, 0));
+    }
+    book.check().unwrap();
+}
+
+#[test]
 fn the_output_cap_is_lowered_to_what_the_narrowest_limit_leaves() {
     let mut book = book(&two(Some(1_000_000), Some(2_000_000)));
     let leaf = agent(&book);
