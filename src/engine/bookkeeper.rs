@@ -369,7 +369,9 @@ impl Bookkeeper {
             let Some(entry) = refunded else { return Ok(None) };
             let told = desk.tray.put_urgent(entry.clone());
             let frozen = self.froze_after(&entry, &mut desk.book);
-            frozen.into_iter().for_each(|entry| desk.tray.put(entry));
+            if let Some(frozen) = frozen {
+                desk.tray.put(frozen);
+            }
             self.desk.wake(&mut desk.tray);
             (entry, told)
         };

@@ -18,6 +18,7 @@ use crate::exchange::{Exchange, Now};
 use crate::record::{AttemptRecord, Outcome};
 use crate::upstream::retry::{Reply, Verdict};
 use crate::usage::answer;
+use crate::usage::count::Report;
 use crate::wire::json::quote_into;
 
 /// The answer of a candidate that failed, kept to be returned as it came.
@@ -186,6 +187,27 @@ impl Exchange {
             && self.current.as_ref().is_some_and(|current| current.length_announced)
     }
 
+    /// Whether the usage chunk of a stream tells what it cost: the client has asked for that chunk, and
+    /// somebody limits what it spends. All other streams stay as they are.
+    pub(super) fn tells_cost(&self) -> bool {
+        matches!(self.asked.surface, Surface::Chat | Surface::Completions)
+            && self.asked.wish.usage
+            && self.purse.as_ref().is_some_and(|purse| purse.limited)
+            && !self.around.snapshot.stream.metadata_field.is_empty()
+    }
+
+    /// The same bytes with our own object in their usage chunk, whose last brace is at that offset.
+    pub(super) fn with_cost(&self, step: Step, at: usize, report: &Report) -> Step {
+        let members = self.metadata(&settle::of_report(self, report));
+        match step {
+            Step::Pass(bytes) => Step::Pass(insert(&bytes, at, false, &members)),
+            Step::Open { bytes, content_length } => {
+                Step::Open { bytes: insert(&bytes, at, false, &members), content_length }
+            }
+            step => step,
+        }
+    }
+
     /// What the gateway adds to a JSON answer, as members without braces.
     fn own_members(&self, bill: &settle::Bill) -> Vec<u8> {
         let mut members = Vec::new();
@@ -195,17 +217,23 @@ impl Exchange {
             members.extend_from_slice(b"\"gateway_notice\":");
             members.extend_from_slice(&notice::object(&facts));
         }
-        let field = &self.around.snapshot.stream.metadata_field;
         let metered = !matches!(self.asked.surface, Surface::Other(_) | Surface::CountTokens);
-        if metered && !field.is_empty() {
+        if metered && !self.around.snapshot.stream.metadata_field.is_empty() {
             if !members.is_empty() {
                 members.push(b',');
             }
-            quote_into(field, &mut members);
-            members.push(b':');
-            self.push_metadata(&mut members, bill);
+            members.extend_from_slice(&self.metadata(bill));
         }
         members
+    }
+
+    /// The object of S0-11 as a member, under the name that the configuration gives it.
+    fn metadata(&self, bill: &settle::Bill) -> Vec<u8> {
+        let mut member = Vec::new();
+        quote_into(&self.around.snapshot.stream.metadata_field, &mut member);
+        member.push(b':');
+        self.push_metadata(&mut member, bill);
+        member
     }
 
     /// The object of S0-11.

@@ -297,7 +297,12 @@ impl Exchange {
     /// Takes a piece of the current answer's body.
     pub fn on_body(&mut self, chunk: Bytes, end: bool, now: Now) -> Step {
         let Some(relay) = &mut self.relay else { return Step::Pass(chunk) };
-        match relay.feed(chunk, end, now.ms()) {
+        let step = relay.feed(chunk, end, now.ms());
+        let step = match relay.take_usage_mark() {
+            Some((at, report)) => self.with_cost(step, at, &report),
+            None => step,
+        };
+        match step {
             Step::Retry => self.give_up_answer(now),
             Step::Whole(body) => self.complete_json(body, now),
             Step::Open { bytes, content_length } => {
@@ -457,6 +462,7 @@ impl Exchange {
             kind,
             may_retry: self.has_next(),
             strip_usage: asks_usage,
+            mark_usage: self.tells_cost(),
             prefix,
             header_at_ms: now.ms(),
         }));

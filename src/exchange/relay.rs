@@ -2,15 +2,16 @@
 //!
 //! Hot path: `benches/exchange.rs`, per answer and per stream chunk.
 //!
-//! Bytes of a same-dialect stream pass untouched but for three things: a notice before the first
-//! event, the usage chunk that the client did not ask for, and an error event where the upstream
-//! broke off. Whole chunks pass as the very buffers they came in. It holds bytes back only until the
+//! Bytes of a same-dialect stream pass untouched but for four things: a notice before the first
+//! event, the usage chunk that the client did not ask for, our own object in one that it did ask for,
+//! and an error event where the upstream broke off. Whole chunks pass as the very buffers they came in. It holds bytes back only until the
 //! first event is seen (so that another candidate can still be tried) and until an event is complete.
 //! It knows nothing of sockets; times are parameters.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memrchr2;
 
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::{
@@ -18,6 +19,7 @@ use crate::base::limit::{
 };
 use crate::base::surface::Surface;
 use crate::dialect::error_body;
+use crate::usage::count::Report;
 use crate::usage::meter::{EventFact, EventKind, Meter, MeterOutcome, StreamEnd};
 
 /// What the client gets of a piece of an answer.
@@ -67,6 +69,8 @@ pub struct Orders {
     pub may_retry: bool,
     /// Cut the usage chunk out of the stream: we asked for it, the client did not.
     pub strip_usage: bool,
+    /// Find the place in the usage chunk where our own object belongs: the client asked for the chunk.
+    pub mark_usage: bool,
     /// Bytes to put before the first event of a stream: the notice, or nothing.
     pub prefix: Vec<u8>,
     /// When the answer's header arrived, in milliseconds of any monotonic clock.
@@ -97,6 +101,8 @@ pub struct Relay {
     failed_by_error: bool,
     /// Bytes that have come.
     bytes_seen: u64,
+    /// Where the usage chunk ends in the bytes that were just given out: the offset of its last brace.
+    usage_mark: Option<usize>,
 }
 
 impl Relay {
@@ -114,6 +120,7 @@ impl Relay {
             first_event_seen: false,
             failed_by_error: false,
             bytes_seen: 0,
+            usage_mark: None,
             orders,
         }
     }
@@ -145,6 +152,15 @@ impl Relay {
     /// Bytes of the answer that have come so far.
     pub const fn bytes_seen(&self) -> u64 {
         self.bytes_seen
+    }
+
+    /// The offset of the last brace of a usage chunk in the bytes that `feed` has just given out, and what
+    /// the stream has reported by then; at most once for each of them.
+    pub fn take_usage_mark(&mut self) -> Option<(usize, Report)> {
+        let at = self.usage_mark.take()?;
+        let told = self.outcome.as_ref().map(MeterOutcome::report);
+        let report = told.unwrap_or_else(|| self.meter.as_ref().and_then(|meter| meter.report()));
+        Some((at, report?))
     }
 
     /// How the stream ended; `None` while it runs and for anything but streams.
@@ -306,6 +322,7 @@ impl Relay {
         if prefix.is_empty() {
             return self.pass(bytes);
         }
+        self.usage_mark = self.usage_mark.map(|at| at + prefix.len());
         let mut joined = BytesMut::with_capacity(prefix.len() + bytes.len());
         joined.extend_from_slice(&prefix);
         joined.extend_from_slice(&bytes);
@@ -318,13 +335,33 @@ impl Relay {
         let chunk_end = chunk_at + chunk.len() as u64;
         let safe_end = self.safe_end(chunk_end, end);
         let cuts = self.cuts();
-        if self.held.is_empty() && safe_end == chunk_end && cuts.is_empty() {
+        let begin = self.held_at;
+        let out = if self.held.is_empty() && safe_end == chunk_end && cuts.is_empty() {
             self.held_at = chunk_end;
-            return self.completed(chunk, end);
+            chunk
+        } else {
+            self.held.extend_from_slice(&chunk);
+            self.take_until(safe_end, &cuts)
+        };
+        if self.orders.mark_usage {
+            // What was cut lay before the first event.
+            let cut: u64 = cuts.iter().map(|cut| cut.end - cut.start).sum();
+            self.usage_mark = self.mark_usage(&out, begin + cut);
         }
-        self.held.extend_from_slice(&chunk);
-        let out = self.take_until(safe_end, &cuts);
         self.completed(out, end)
+    }
+
+    /// Where the last usage chunk of these bytes ends, which begin at that offset of the stream. Only a
+    /// chunk whose last line is data is one that something can be put into.
+    fn mark_usage(&self, out: &[u8], begin: u64) -> Option<usize> {
+        let is_usage = |fact: &&EventFact| fact.kind == EventKind::UsageOnly;
+        let range = &self.facts.iter().rev().find(is_usage)?.range;
+        let event =
+            out.get(offset(range.start, begin, out.len())..offset(range.end, begin, out.len()))?;
+        let text = event.trim_ascii_end();
+        let line = memrchr2(b'\n', b'\r', text).map_or(0, |at| at + 1);
+        let is_data = text.ends_with(b"}") && text.get(line..)?.starts_with(b"data:");
+        is_data.then(|| offset(range.start, begin, out.len()) + text.len() - 1)
     }
 
     /// Up to where bytes may be passed on: the end of the last whole event, unless the unfinished one
@@ -410,6 +447,7 @@ mod tests {
             kind,
             may_retry: true,
             strip_usage: false,
+            mark_usage: false,
             prefix: Vec::new(),
             header_at_ms: 0,
         }
@@ -573,6 +611,56 @@ mod tests {
         assert_eq!(relay.feed(Bytes::from_static(b"{"), false, 9_000), Step::Pass(Bytes::new()));
         let whole = relay.feed(Bytes::from_static(b"}"), true, 9_000);
         assert_eq!(whole, Step::Whole(Bytes::from_static(b"{}")));
+    }
+
+    #[test]
+    fn the_end_of_the_usage_chunk_is_found_however_the_stream_is_cut() {
+        let usage =
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}";
+        let text = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}";
+        for (stream, found) in [
+            (format!("{text}\n\n{usage}\n\ndata: [DONE]\n\n"), true),
+            (format!("\u{feff}{text}\r\n\r\n{usage} \r\n\r\n"), true),
+            (usage.to_owned(), true),
+            (format!("{text}\n\n{usage}\nid: 7}}\n\n"), false),
+            (format!("{text}\n\ndata: [DONE]\n\n"), false),
+        ] {
+            for prefix in ["", ": hello\n\n"] {
+                for size in 1..=stream.len() {
+                    let orders =
+                        Orders { mark_usage: true, prefix: prefix.into(), ..orders(Kind::Stream) };
+                    let out = marked(orders, stream.as_bytes(), size);
+                    let whole = format!("{prefix}{}", stream.trim_start_matches('\u{feff}'));
+                    let wanted = whole.replacen("4}}", "4}<3,4>}", usize::from(found));
+                    assert_eq!(out.trim_end(), wanted.trim_end(), "{size}");
+                }
+            }
+        }
+    }
+
+    /// What comes out of pieces of that size, with the usage in the marked place.
+    fn marked(orders: Orders, stream: &[u8], size: usize) -> String {
+        let mut relay = Relay::new(orders);
+        let mut out = Vec::new();
+        let count = stream.chunks(size).count();
+        for (at, piece) in stream.chunks(size).enumerate() {
+            let step = relay.feed(Bytes::copy_from_slice(piece), at + 1 == count, 0);
+            let mark = relay.take_usage_mark();
+            let (Step::Open { bytes, .. } | Step::Pass(bytes)) = step else {
+                assert!((step, mark) == (Step::Hold, None));
+                continue;
+            };
+            let Some((at, report)) = mark else {
+                out.extend_from_slice(&bytes);
+                continue;
+            };
+            out.extend_from_slice(&bytes[..at]);
+            out.extend_from_slice(
+                format!("<{},{}>", report.usage.input, report.usage.output).as_bytes(),
+            );
+            out.extend_from_slice(&bytes[at..]);
+        }
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

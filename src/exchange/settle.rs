@@ -17,7 +17,7 @@ use crate::ledger::entry::{Reason, Tokens};
 use crate::ledger::hold::{Outcome as Settlement, SpendOrder};
 use crate::record::{End, Outcome, Record, UsageSource};
 use crate::usage::answer::AnswerFacts;
-use crate::usage::count::{Iteration, Usage};
+use crate::usage::count::{Iteration, Report, Usage};
 use crate::usage::estimate;
 use crate::usage::meter::MeterOutcome;
 use crate::usage::price::Price;
@@ -71,6 +71,16 @@ pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
         }),
         None => exchange.estimate(None, facts.output_bytes, 0),
     }
+}
+
+/// The price of what a stream has reported so far.
+pub fn of_report(exchange: &Exchange, report: &Report) -> Bill {
+    exchange.bill_for(&Told {
+        usage: &report.usage,
+        iterations: &report.iterations,
+        tool_requests: report.server_tool_requests,
+        unpriced: report.unpriced,
+    })
 }
 
 /// The price of a stream that has ended, one way or another.

@@ -43,6 +43,7 @@ pub(crate) fn record() -> Record {
         usage_source: UsageSource::Exact,
         cost: NanoUsd(570_000),
         table_cost: NanoUsd(570_000),
+        unpriced: false,
         request_bytes: 1_234,
         response_bytes: 5_678,
     }

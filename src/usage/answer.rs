@@ -15,6 +15,7 @@ use crate::usage::top::Top;
 
 /// The facts of one JSON answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one answer")]
 pub struct AnswerFacts {
     /// The provider's report, where it made one.
     pub usage: Option<Usage>,

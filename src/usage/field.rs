@@ -54,6 +54,7 @@ const FIELDS: usize = Field::TimedPredicted as usize + 1;
 
 /// The counts of one report.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one report")]
 pub(crate) struct Counts {
     /// One bit per field that was there.
     seen: u32,

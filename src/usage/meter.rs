@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::base::surface::Surface;
 use crate::usage::code;
-use crate::usage::count::{Iteration, Usage};
+use crate::usage::count::{Iteration, Report, Usage};
 use crate::usage::envelope::Envelope;
 use crate::usage::field::{self, Counts};
 use crate::usage::finish::Finish;
@@ -97,6 +97,19 @@ pub struct MeterOutcome {
     pub oversized_events: u64,
 }
 
+impl MeterOutcome {
+    /// The last report, where there was one.
+    pub fn report(&self) -> Option<Report> {
+        Some(Report {
+            usage: self.usage?,
+            iterations: self.iterations.clone(),
+            inconsistent: self.inconsistent,
+            server_tool_requests: self.server_tool_requests,
+            unpriced: self.unpriced,
+        })
+    }
+}
+
 /// Meters one stream, fed with its bytes as they pass.
 #[derive(Debug)]
 pub struct Meter {
@@ -127,6 +140,11 @@ impl Meter {
         let tally = &mut self.tally;
         self.decoder.finish(|event| on_event(tally.event(&event)));
         self.tally.outcome()
+    }
+
+    /// The last report that has been read so far, in the normal form.
+    pub fn report(&self) -> Option<Report> {
+        self.tally.counts.clone().and_then(Counts::into_report)
     }
 
     /// Bytes fed so far.

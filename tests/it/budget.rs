@@ -114,6 +114,40 @@ async fn the_walk_through_of_the_seed() {
 }
 
 #[tokio::test]
+async fn a_usage_chunk_that_was_asked_for_tells_what_the_stream_cost() {
+    let agents = "agents:\n  default: {}\n  limited: {budget: {limit_usd: 50}}\n";
+    let (gateway, up) = start(agents).await;
+    let ask = |agent: &str, options: &str| {
+        let body = format!(
+            r#"{{"model":"good","stream":true{options},"messages":[{{"role":"user","content":"hi"}}]}}"#
+        );
+        Ask::post("/v1/chat/completions", body).header("x-agent-id", agent)
+    };
+    let wished = r#","stream_options":{"include_usage":true}"#;
+    let answer = gateway.ask(ask("limited", wished)).await;
+    let chunks: Vec<Value> = answer
+        .text()
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: ").filter(|data| *data != "[DONE]"))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let (last, others) = chunks.split_last().unwrap();
+    assert!(others.iter().all(|chunk| chunk.get("_weir").is_none()), "{}", answer.text());
+    assert!(last["usage"].is_object() && last["choices"] == json!([]), "{last}");
+    let own = &last["_weir"];
+    assert_eq!((&own["agent_id"], &own["model"]), (&json!("limited"), &json!("good")));
+    let told = answer.text();
+    let (cost, left) = (nano(&told, "cost"), nano(&told, "budget_remaining"));
+    assert_eq!((cost, left), (up.bill_total(), 50_000_000_000 - cost));
+    wait_until("just that is booked", || async { spent_nano(&gateway, "limited").await == cost })
+        .await;
+    // Who did not ask for it, and who has no limit, gets the provider's own bytes.
+    assert!(!gateway.ask(ask("limited", "")).await.text().contains("_weir"));
+    let free = gateway.ask(ask("default", wished)).await.text();
+    assert!(free.contains("\"usage\":{") && !free.contains("_weir"), "{free}");
+}
+
+#[tokio::test]
 async fn parallel_requests_fit_exactly_as_often_as_there_is_room() {
     // A request that asks for exactly 1,000 tokens at 1 USD a token-million and whose input is free is held
     // at 0.001 USD: 37 of them fit.
