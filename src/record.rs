@@ -53,6 +53,8 @@ pub struct Record {
     pub streaming: bool,
     /// How the exchange ended.
     pub end: End,
+    /// How far the bound that was held for the last attempt can be trusted: `hard`, `counted`, `soft`.
+    pub bound: Option<&'static str>,
     /// What the answer consumed, where any of it is known.
     pub usage: Option<Usage>,
     /// Whether that is a report or a guess.

@@ -246,6 +246,18 @@ pub const CLOCK_BACK_MS_MAX: u64 = 60_000;
 /// a few hundred bytes each this is some 20 MiB.
 pub const SESSIONS_IN_MEMORY_MAX: usize = 40_000;
 
+/// Bytes of a body whose tokens are counted near the end of a budget; of a longer one the bytes count. 256
+/// KiB take 7 to 10 ms, whatever the text, on a thread that carries no streams.
+pub const COUNTED_BYTES_MAX: usize = 256 * 1024;
+
+/// Bodies whose tokens are counted at the same time; the bytes of others count. An agent that keeps asking
+/// with the last of its budget must not take the machine from the rest.
+pub const COUNTS_AT_ONCE_MAX: usize = 2;
+
+/// Bytes of text that one token stands for at the very most where it is worth counting: prose has 4 to 5,
+/// code and JSON 3.
+pub const BYTES_PER_TOKEN_MAX: u64 = 8;
+
 /// Milliseconds that a request waits for its hold to be durable. A healthy disk takes some; one that takes
 /// this long stands still.
 pub const LEDGER_HOLD_MS_MAX: u64 = 5_000;

@@ -23,6 +23,7 @@ use crate::identity::principal::Gate;
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::{RetryPolicy, StatusSet};
 use crate::upstream::target::BaseUrl;
+use crate::usage::vocabulary::Vocabulary;
 
 /// Headers that carry a credential at one provider or another.
 pub const CREDENTIAL_HEADERS: [&str; 4] =
@@ -143,6 +144,10 @@ fn model(raw: RawModel, provider: &Arc<Provider>, image_tokens_max: u64) -> Mode
         WILDCARD => Bytes::new(),
         _ => Bytes::from(serde_json::Value::from(&*upstream_id).to_string()),
     };
+    // Others may serve whatever they like under these names.
+    let has_own = matches!(provider.host(), "api.openai.com") || provider.is_openrouter();
+    let by_name = || Vocabulary::of_model(&upstream_id).filter(|_| has_own);
+    let vocabulary = raw.vocabulary.unwrap_or_else(by_name);
     Model {
         id,
         upstream_id,
@@ -157,6 +162,7 @@ fn model(raw: RawModel, provider: &Arc<Provider>, image_tokens_max: u64) -> Mode
         vision: raw.vision,
         tools: raw.tools,
         thinking: raw.thinking,
+        vocabulary,
         enabled: raw.enabled && provider.enabled,
     }
 }

@@ -13,6 +13,7 @@ use crate::base::surface::Dialect;
 use crate::config::price_table;
 use crate::upstream::provider::Provider;
 use crate::usage::price::{Price, Rates};
+use crate::usage::vocabulary::Vocabulary;
 
 /// The id of a model that takes every unknown name of its dialect.
 pub const WILDCARD: &str = "*";
@@ -72,6 +73,8 @@ pub struct Model {
     pub output_tokens_max: Option<u64>,
     /// Most tokens that one image of a request can count for.
     pub image_tokens_max: u64,
+    /// The vocabulary by which its input can be counted; `None` = by its bytes only.
+    pub vocabulary: Option<Vocabulary>,
     /// Takes images.
     pub vision: bool,
     /// Takes tools.

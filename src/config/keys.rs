@@ -106,6 +106,7 @@ pub const MODEL: Table = Table {
         "vision",
         "tools",
         "thinking",
+        "tokenizer",
         "enabled",
     ],
     later: &[],

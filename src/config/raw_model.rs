@@ -10,6 +10,14 @@ use crate::config::raw::check_name;
 use crate::config::section::{Section, shown};
 use crate::config::yaml::{Node, Text};
 use crate::usage::price::{LongContext, Price, QuotedRates, Rates};
+use crate::usage::vocabulary::Vocabulary;
+
+/// What `tokenizer` may say.
+const VOCABULARIES: [(&str, Option<Vocabulary>); 3] = [
+    ("none", None),
+    (Vocabulary::Cl100k.name(), Some(Vocabulary::Cl100k)),
+    (Vocabulary::O200k.name(), Some(Vocabulary::O200k)),
+];
 
 /// `models[]`.
 #[expect(clippy::struct_excessive_bools, reason = "four independent facts of one model")]
@@ -36,6 +44,8 @@ pub struct RawModel {
     pub tools: bool,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// Its vocabulary, if said: `Some(None)` = none.
+    pub vocabulary: Option<Option<Vocabulary>>,
     /// Whether it is used.
     pub enabled: bool,
 }
@@ -62,6 +72,7 @@ pub fn read(node: &Node, place: Place, problems: &Problems) -> Option<RawModel> 
         vision: section.flag_or("vision", false),
         tools: section.flag_or("tools", true),
         thinking: section.flag_or("thinking", false),
+        vocabulary: section.choice("tokenizer", &VOCABULARIES, &[]),
         enabled: section.flag_or("enabled", true),
     })
 }

@@ -46,6 +46,8 @@ use crate::ledger::hold::Grant;
 use crate::record::{AttemptRecord, Outcome};
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::{self, Reply, Verdict};
+use crate::usage::bound::Class;
+use crate::usage::vocabulary::Vocabulary;
 use crate::wire::weigh::Weight;
 
 /// A reading of the clocks.
@@ -105,6 +107,10 @@ pub struct Exchange {
     weight: Option<Weight>,
     /// The factor on all rates that the current attempt can meet, in percent.
     rate_percent: u64,
+    /// Tokens of the input, once they were counted.
+    counted: Option<(Vocabulary, u64)>,
+    /// How far the bound of the current attempt can be trusted.
+    bound_class: Option<Class>,
     /// What is held for the current attempt.
     grant: Option<Grant>,
     /// Why the first candidate that was passed over could not be asked.
@@ -146,6 +152,8 @@ impl Exchange {
             purse: None,
             weight: None,
             rate_percent: 100,
+            counted: None,
+            bound_class: None,
             grant: None,
             refusal: None,
             failed_bill: None,
@@ -206,6 +214,7 @@ impl Exchange {
             self.tried += 1;
             self.relay = None;
             self.grant = None;
+            self.bound_class = None;
             self.failed_bill = None;
             let provider = match (&candidate, self.model_of(&candidate)) {
                 (Candidate::Provider(provider), _) => Arc::clone(provider),

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::fault::{Code, Fault};
+use crate::base::limit::{BYTES_PER_TOKEN_MAX, COUNTED_BYTES_MAX};
 use crate::base::money::NanoUsd;
 use crate::base::surface::Surface;
 use crate::config::budgets::UnknownPrice;
@@ -20,7 +23,8 @@ use crate::ledger::level::Level;
 use crate::ledger::standing::Room;
 use crate::usage::bound::{self, Ask, Bound};
 use crate::usage::searching;
-use crate::wire::weigh::{self, Weight};
+use crate::usage::vocabulary::Vocabulary;
+use crate::wire::weigh::{self, ServerTools, Weight};
 
 /// What one run of a provider's own tool costs beside its tokens: the dearest web search has 25 USD per
 /// thousand.
@@ -87,11 +91,12 @@ impl Exchange {
         let around = Arc::clone(&self.around);
         let Some(model) = around.snapshot.catalog.get(index) else { return Ok(None) };
         self.rate_percent = self.weight.as_ref().map_or(100, |weight| rate_percent(model, weight));
-        let bound = match self.bound(model, strict) {
+        let bound = match self.bound(model, strict, self.counted_at(model)) {
             Ok(bound) => bound,
             Err(_) if !strict => return Ok(None),
             Err(fault) => return Err(fault),
         };
+        self.bound_class = Some(bound.class);
         let policy = &around.snapshot.budgets.policy;
         // Messages refuses a cap that leaves nothing beyond the thinking that was asked for.
         let thinking = self.weight.as_ref().and_then(|weight| weight.thinking_tokens);
@@ -119,7 +124,12 @@ impl Exchange {
     }
 
     /// The worst case at that model.
-    fn bound(&self, model: &Model, strict: bool) -> Result<Bound, Fault> {
+    fn bound(
+        &self,
+        model: &Model,
+        strict: bool,
+        counted_input: Option<u64>,
+    ) -> Result<Bound, Fault> {
         let snapshot = &self.around.snapshot;
         // A client names what it likes under a wildcard, and one price for all of that is a guess.
         let priced = model.priced && !(strict && model.is_wildcard());
@@ -139,7 +149,7 @@ impl Exchange {
             surface: self.asked.surface,
             // Some providers take 0 for no limit at all.
             output_cap: envelope.meant_output_cap().filter(|cap| *cap > 0),
-            counted_input: None,
+            counted_input,
             rate_percent: self.rate_percent,
         };
         let facts = bound::Model {
@@ -158,6 +168,39 @@ impl Exchange {
             let message = format!("model `{}`: {why}; this agent has a hard budget", model.id);
             Fault::new(Code::BudgetExhausted, message)
         })
+    }
+
+    /// The tokens of the input by that model's vocabulary, if they were counted.
+    fn counted_at(&self, model: &Model) -> Option<u64> {
+        let (vocabulary, tokens) = self.counted?;
+        (model.vocabulary == Some(vocabulary)).then_some(tokens)
+    }
+
+    /// What can be counted so that the current candidate's worst case may become one that fits into
+    /// `room`: the bytes of it do not fit, and its tokens might.
+    pub fn countable(&self, order: &HoldOrder, room: NanoUsd) -> Option<(Vocabulary, Bytes)> {
+        let model = self.current_model()?;
+        let vocabulary = model.vocabulary.filter(|_| self.counted_at(model).is_none())?;
+        let weight = self.weight.as_ref()?;
+        let is_text = weight.unbounded.is_none()
+            && weight.images == 0
+            && weight.audio == 0
+            && weight.server_tools == ServerTools::None;
+        let fits = order.amount(order.output_cap).is_some_and(|amount| amount <= room.0);
+        if fits || !is_text || self.asked.body.len() > COUNTED_BYTES_MAX {
+            return None;
+        }
+        let strict = self.purse.as_ref().is_some_and(|purse| purse.strict);
+        let few = weight.text_bytes / BYTES_PER_TOKEN_MAX;
+        let best = self.bound(model, strict, Some(few)).ok()?;
+        let is_worth_it = best.at(order.least_cap()) <= room;
+        is_worth_it.then(|| (vocabulary, self.asked.body.clone()))
+    }
+
+    /// What must be held for the current candidate, now that its input was counted.
+    pub fn recounted(&mut self, vocabulary: Vocabulary, tokens: u64) -> Option<HoldOrder> {
+        self.counted = Some((vocabulary, tokens));
+        self.order().ok().flatten()
     }
 
     /// The candidate's worst case does not fit the budget: it is passed over.

@@ -17,6 +17,7 @@ use crate::ledger::entry::{Reason, Tokens};
 use crate::ledger::hold::{Outcome as Settlement, SpendOrder};
 use crate::record::{End, Outcome, Record, UsageSource};
 use crate::usage::answer::AnswerFacts;
+use crate::usage::bound::Class;
 use crate::usage::count::{Iteration, Report, Usage};
 use crate::usage::estimate;
 use crate::usage::meter::MeterOutcome;
@@ -233,6 +234,7 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
         let readable = matches!(kind, Some(Kind::Stream | Kind::Json));
         record.notice = record.switched && shown && readable;
     }
+    record.bound = exchange.grant.and(exchange.bound_class).map(Class::name);
     record.usage = bill.usage;
     record.usage_source = bill.source;
     record.cost = bill.cost;

@@ -391,6 +391,7 @@ impl Ctx {
             notice: false,
             streaming: false,
             end,
+            bound: None,
             usage: None,
             usage_source: crate::record::UsageSource::None,
             cost: Bill::NONE.cost,

@@ -5,22 +5,29 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use tokio::sync::Semaphore;
+
 use crate::base::fault::{Code, Fault};
+use crate::base::limit::COUNTS_AT_ONCE_MAX;
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{AgentBudget, Opening, RunawayAction};
 use crate::config::current::Current;
 use crate::engine::bookkeeper::NoHold;
 use crate::engine::runaways::Alarm;
+use crate::exchange::Exchange;
 use crate::exchange::asked::Asked;
 use crate::exchange::exhausted::{self, Offer};
 use crate::exchange::purse::Purse;
 use crate::exchange::rewrite::Attempt;
 use crate::ledger::account::{AccountId, AccountKey};
 use crate::ledger::entry::Reason;
-use crate::ledger::hold::{Outcome, SpendOrder};
+use crate::ledger::hold::{HoldOrder, Outcome, SpendOrder};
 use crate::proxy::ctx::Ctx;
 use crate::routing::runaway::Facts;
 use crate::wire::gist;
+
+/// Who may count at present.
+static COUNTING: Semaphore = Semaphore::const_new(COUNTS_AT_ONCE_MAX);
 
 /// Finds out who pays for a request.
 ///
@@ -114,12 +121,17 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
             return Err(Fault::new(Code::Internal, "no exchange"));
         };
         // A limit that was set since the request came in binds what follows.
-        if let Some(view) = view {
+        if let Some(view) = &view {
             exchange.set_limits(view.limited, view.strict);
         }
         let Some(next) = exchange.next_candidate(now)? else { return Ok(None) };
-        let Some(order) = next.hold else { return exchange.attempt(None).map(Some) };
+        let Some(mut order) = next.hold else { return exchange.attempt(None).map(Some) };
         let strict = exchange.purse().is_some_and(|purse| purse.strict);
+        if let Some(room) = view.and_then(|view| view.room)
+            && let Some(counted) = counted(exchange, &order, room.tightest).await
+        {
+            order = counted;
+        }
         match ctx.shared.keeper.hold(&order, at_ms).await {
             Ok(held) => {
                 let grant = *held.grant();
@@ -136,6 +148,15 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
             Err(NoHold::NotDurable(_)) => return exchange.attempt(None).map(Some),
         }
     }
+}
+
+/// The same order with its input counted in tokens, where its bytes do not fit into what is left and the
+/// tokens might. Off the threads that carry streams, and for a few requests at a time.
+async fn counted(exchange: &mut Exchange, order: &HoldOrder, room: NanoUsd) -> Option<HoldOrder> {
+    let (vocabulary, body) = exchange.countable(order, room)?;
+    let _turn = COUNTING.try_acquire().ok()?;
+    let count = tokio::task::spawn_blocking(move || vocabulary.count(&body));
+    exchange.recounted(vocabulary, count.await.ok()??)
 }
 
 /// Settles the attempt before, which has been given up.

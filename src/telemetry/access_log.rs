@@ -193,6 +193,7 @@ fn usage(line: &mut Object<'_>, record: &Record) {
         line.number("reasoning_tokens", usage.reasoning);
     }
     line.display("cost_usd", record.cost);
+    line.word("bound", record.bound);
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub(crate) fn record() -> Record {
         notice: true,
         streaming: true,
         end: End::Complete,
+        bound: Some("hard"),
         usage: Some(Usage {
             input: 100,
             cache_read: 20,

@@ -218,7 +218,10 @@ impl Ask<'_> {
     fn seen_tokens(&self, model: &Model<'_>) -> u64 {
         let weight = self.weight;
         let text = match self.counted_input {
-            Some(tokens) => tokens.saturating_add(weight.messages.saturating_mul(MESSAGE_TOKENS)),
+            // Many short messages may be worse by their frames than by their bytes.
+            Some(tokens) => tokens
+                .saturating_add(weight.messages.saturating_mul(MESSAGE_TOKENS))
+                .min(weight.text_bytes),
             None => weight.text_bytes,
         };
         text.saturating_add(TEMPLATE_TOKENS)

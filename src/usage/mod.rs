@@ -14,6 +14,7 @@ mod scan;
 pub mod searching;
 mod text;
 mod top;
+pub mod vocabulary;
 
 #[cfg(test)]
 mod fixture_tests;

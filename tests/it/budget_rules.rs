@@ -254,6 +254,38 @@ async fn a_success_that_cannot_be_read_is_booked_by_what_was_seen_or_held() {
 }
 
 #[tokio::test]
+async fn near_its_end_a_budget_counts_tokens_where_bytes_do_not_fit() {
+    let one = |id: &str, more: &str| {
+        format!(
+            "  - {{id: {id}, provider: up, upstream_id: 'mock-price=1:0-chunks=3', price: {{input: 1, output: 0}}, \
+             context_tokens: 1000000, output_tokens_max: 4096{more}}}\n"
+        )
+    };
+    let models = one("bytes", "") + &one("tokens", ", tokenizer: o200k");
+    let agents = "agents:\n  default: {}\n  a: {budget: {limit_usd: 0.04}}\n  b: {budget: {limit_usd: 0.04}}\n";
+    let (gateway, up) = start(&models, agents).await;
+    // 90,000 bytes of prose are some 20,000 tokens: at a dollar a million 0.02 USD.
+    let prose = "The quick brown fox jumps over the lazy dog. ".repeat(2_000);
+    let ask = |agent: &str, model: &str, text: &str| {
+        let body =
+            format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+        Ask::post("/v1/chat/completions", body).header("x-agent-id", agent)
+    };
+    budget_exhausted(&gateway.ask(ask("a", "bytes", &prose)).await, "agent:a");
+    assert_eq!(up.requests().len(), 0);
+    let answer = gateway.ask(ask("a", "tokens", &prose)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(gateway.line_of(&answer).await["bound"], "soft", "nothing is proved of a mock");
+    all_settled(&gateway, "a").await;
+    assert_eq!(spent_nano(&gateway, "a").await, up.bill_total());
+    assert_eq!(gateway.metric("weir_budget_bound_violation_total", &[]).await, 0);
+    // Digits are a token for three of them at most: counted, and still too much.
+    let digits = "1 ".repeat(50_000);
+    budget_exhausted(&gateway.ask(ask("b", "tokens", &digits)).await, "agent:b");
+    assert_eq!(up.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_cap_below_what_is_spent_lets_a_stream_finish_and_nothing_after_it() {
     let models = model("m", "up", "chunks=30-interval=20", "1");
     let (gateway, up) =
