@@ -8,7 +8,7 @@ OUT=${OUT:-$(mktemp)}
 export OUT
 trap '[ -n "$kept" ] || rm -f "$OUT"' EXIT
 built=${CARGO_TARGET_DIR:-$here/../../target}/release
-for scenario in unary_1k rate_1000 latency_c1 sse_200 body_1m idle_streams fallback_storm budget_holds budget_c1; do
+for scenario in unary_1k rate_1000 latency_c1 sse_200 body_1m idle_streams fallback_storm budget_holds budget_c1 budget_refusals; do
   echo "== $scenario" >&2
   "$here/$scenario.sh" >/dev/null || echo "$scenario failed" >&2
 done

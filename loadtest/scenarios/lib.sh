@@ -1,7 +1,7 @@
 # Common parts of the scenarios: starts mock and proxies, runs rounds, ends what it started.
 #
-# Sourced, not run. A scenario sets SCENARIO, UNITS (CPU units per request) and ALIAS (which
-# request), then calls `start_all` and `rounds <function>`; the function gets a proxy's name.
+# Sourced, not run. A scenario sets SCENARIO, UNITS (CPU units per request), STATUS (of a good answer) and ALIAS
+# (which request), then calls `start_all` and `rounds <function>`; the function gets a proxy's name.
 #
 # Environment: ROUNDS (3), RUN_SECONDS (2), PROXIES ("pingora weir nginx", whichever exist),
 # WEIR, LOADTEST, PASSTHROUGH, NGINX, OHA (programs), OUT (file that gets the measured lines),
@@ -21,6 +21,7 @@ RUN_SECONDS=${RUN_SECONDS:-2}
 INTERVAL=${INTERVAL:-0}
 STREAM_SECONDS=${STREAM_SECONDS:-10}
 UNITS=1
+STATUS=200
 KEY=loadtest-agent-key-0123456789abcdef
 
 TMP=$(mktemp -d)
@@ -225,7 +226,8 @@ measure() { # proxy command...
   local proxy=$1 pid=()
   shift
   [ "$proxy" = direct ] || pid=(--pid "${PID[$proxy]}")
-  "$LOADTEST" measure --scenario "$SCENARIO" --proxy "$proxy" --units "$UNITS" "${pid[@]}" -- \
+  "$LOADTEST" measure --scenario "$SCENARIO" --proxy "$proxy" --units "$UNITS" --status "$STATUS" \
+    "${pid[@]}" -- \
     "${ON_LOAD[@]}" "$@" | tee -a "$OUT"
 }
 

@@ -131,9 +131,10 @@ impl Round {
     }
 }
 
-/// Reads what a load tool printed: oha's JSON or ours. Returns the round without CPU and memory,
-/// and the events counted (0 if the tool counts none).
-pub fn read_tool(output: &Value) -> (Round, u64) {
+/// Reads what a load tool printed: oha's JSON, in which answers of that status are good ones, or ours. Returns
+/// the round without CPU and memory, and the events counted (0 if the tool counts none).
+pub fn read_tool(output: &Value, status: u16) -> (Round, u64) {
+    let status = status.to_string();
     if output.get("summary").is_none() {
         return (Round::from_json(output), output["events"].as_u64().unwrap_or_default());
     }
@@ -143,14 +144,14 @@ pub fn read_tool(output: &Value) -> (Round, u64) {
     };
     let statuses = &output["statusCodeDistribution"];
     let errors = sum(&output["errorDistribution"], &|key| !key.contains("deadline"));
-    let requests = sum(statuses, &|key| key == "200");
+    let requests = sum(statuses, &|key| key == status);
     let micros = |value: &Value| -> u64 {
         let time = Duration::try_from_secs_f64(value.as_f64().unwrap_or_default());
         time.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
     };
     let round = Round {
         requests,
-        failed: errors + sum(statuses, &|key| key != "200"),
+        failed: errors + sum(statuses, &|key| key != status),
         req_per_s: (requests * 1_000_000)
             .checked_div(micros(&output["summary"]["total"]))
             .unwrap_or(0),
@@ -258,12 +259,14 @@ mod tests {
             "statusCodeDistribution": {"200": 1000, "503": 3},
             "errorDistribution": {"aborted due to deadline": 5, "connection closed": 2},
         });
-        let (round, events) = read_tool(&oha);
+        let (round, events) = read_tool(&oha, 200);
         assert_eq!((round.requests, round.failed, round.req_per_s), (1000, 5, 500));
         assert_eq!((round.p50_us, round.p99_us, events), (250, 1000, 0));
+        let (refused, _) = read_tool(&oha, 503);
+        assert_eq!((refused.requests, refused.failed), (3, 1002));
         let mut tally = Tally { elapsed: Duration::from_secs(1), ..Tally::default() };
         tally.hit(Duration::from_micros(70), Duration::from_micros(50), 3);
-        let (round, events) = read_tool(&tally.to_json());
+        let (round, events) = read_tool(&tally.to_json(), 200);
         assert_eq!((round.requests, round.p50_us, events), (1, 70, 3));
     }
 }

@@ -127,6 +127,9 @@ struct MeasureArgs {
     /// CPU units per request, for load tools that count no events.
     #[arg(long, default_value_t = 1)]
     units: u64,
+    /// The status of a good answer, for oha.
+    #[arg(long, default_value_t = 200)]
+    status: u16,
     /// The load command.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -272,7 +275,7 @@ fn measured(args: &MeasureArgs) -> io::Result<bool> {
     let output = Command::new(program).args(rest).stderr(Stdio::inherit()).output()?;
     let spent = cpu_ns()?.saturating_sub(before);
     let printed: Value = serde_json::from_slice(&output.stdout).map_err(io::Error::other)?;
-    let (mut round, events) = read_tool(&printed);
+    let (mut round, events) = read_tool(&printed, args.status);
     let units = if events > 0 { events } else { round.requests * args.units };
     round.scenario.clone_from(&args.scenario);
     round.proxy.clone_from(&args.proxy);
