@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod client;
+pub mod faults;
 pub mod fetch;
 pub mod idle;
 pub mod process;

@@ -1,6 +1,6 @@
 //! The load tool: mock upstream, small load client, measuring of a proxy, the table.
 //!
-//! `scenarios/*.sh` are made of these commands and oha. It starts no proxy.
+//! `scenarios/*.sh` are made of these commands and oha. It starts no proxy, `faults` apart.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use hyper::header::{HeaderName, HeaderValue};
 use loadtest::budget::{self, Burst};
 use loadtest::client::{self, Kind, Shot};
+use loadtest::faults::{self, Plan};
 use loadtest::report::{Round, Tally, read_tool, table};
 use loadtest::upstream::fault::Fault;
 use loadtest::upstream::server::{self, MockConfig};
@@ -61,6 +62,8 @@ enum Order {
         #[arg(long)]
         mock: SocketAddr,
     },
+    /// Kills, reloads and hands over a gateway under load for so long, and compares its ledger with the bills.
+    Faults(FaultArgs),
     /// Opens --connections slow streams and measures the memory of --pid per stream.
     IdleStreams {
         #[command(flatten)]
@@ -102,6 +105,20 @@ struct LoadArgs {
     headers: Vec<String>,
     #[command(flatten)]
     body: BodyArgs,
+}
+
+#[derive(Args)]
+struct FaultArgs {
+    /// The gateway's program.
+    #[arg(long)]
+    weir: PathBuf,
+    /// An empty folder for configuration, log and ledger, which are left there.
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
 }
 
 #[derive(Args)]
@@ -171,6 +188,7 @@ fn run(order: Order) -> io::Result<bool> {
         Order::Sse(load) => closed_loop(&load, Kind::Sse, UNARY_BYTES),
         Order::Body(load) => closed_loop(&load, Kind::Unary, LARGE_BYTES),
         Order::Budget { load, mock } => budget(&load, mock),
+        Order::Faults(args) => faulted(args),
         Order::IdleStreams { load, pid } => idle_streams(&load, pid),
         Order::Cpu { pid } => {
             let (cpu_ns, rss_kib) = (process::cpu_ns(pid)?, process::rss_kib(pid)?);
@@ -250,6 +268,17 @@ fn budget(load: &LoadArgs, mock: SocketAddr) -> io::Result<bool> {
     line["billed_requests"] = bill["count"].clone();
     say(&line.to_string())?;
     Ok(outcome.broken == 0)
+}
+
+fn faulted(args: FaultArgs) -> io::Result<bool> {
+    let weir = fs::canonicalize(args.weir)?;
+    let folder = fs::canonicalize(args.folder)?;
+    let FaultArgs { seed, seconds, .. } = args;
+    let plan = Plan { weir, folder, seed, seconds };
+    // Mocks and clients share it; one thread more for them would be one less for the gateway.
+    let report = runtime()?.block_on(faults::run(plan))?;
+    say(&report.text())?;
+    Ok(report.is_good())
 }
 
 fn is_good(tally: &Tally) -> bool {
