@@ -64,6 +64,7 @@ fn request(epoch: u32, number: u64, path: &Arc<[Step]>) -> [Entry; 2] {
         tokens: None,
         reason: Reason::Admitted,
         account: None,
+        was: None,
     };
     let settle = Entry {
         kind: Kind::Settle,

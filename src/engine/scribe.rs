@@ -19,8 +19,8 @@ use crate::engine::clock::Clock;
 use crate::engine::watch::{self, Watch};
 use crate::ledger::account::AccountId;
 use crate::ledger::book::Book;
-use crate::ledger::entry::{Entry, Kind, Reason};
-use crate::ledger::saved::Kept;
+use crate::ledger::entry::{Entry, HoldId, Kind, Reason};
+use crate::ledger::saved::{Kept, News};
 use crate::store::{Orphans, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -156,15 +156,39 @@ impl Scribe {
     }
 
     /// Keeps a batch and tells those who wait for it.
-    fn keep(&mut self, batch: Vec<Waiting>) {
-        let entries: Vec<Entry> = self.desk.lock().tray.in_hand.clone();
+    fn keep(&mut self, mut batch: Vec<Waiting>) {
         let started = std::time::Instant::now();
-        match self.store.commit(&entries) {
+        let mut done = self.commit();
+        // Each account of the batch can clash once, and then has a number that is free.
+        for _ in 0..batch.len() {
+            let Err(StoreError::Clash { wanted, same, free, .. }) = done else { break };
+            self.adopt(&mut batch, wanted, same.ok_or(free));
+            done = self.commit();
+        }
+        match done {
             Ok(kept) => {
                 self.desk.metrics.money.flushed(started.elapsed());
                 self.kept(batch, &kept);
             }
             Err(error) => self.failed(batch, &error),
+        }
+    }
+
+    fn commit(&mut self) -> Result<Vec<Kept>, StoreError> {
+        let entries: Vec<Entry> = self.desk.lock().tray.in_hand.clone();
+        self.store.commit(&entries)
+    }
+
+    /// Another process has opened an account first: ours becomes that one, or takes a number that is free.
+    fn adopt(&self, batch: &mut [Waiting], ours: AccountId, there: Result<AccountId, AccountId>) {
+        let mut desk = self.desk.lock();
+        let OnDesk { book, tray } = &mut *desk;
+        let batch = batch.iter_mut().map(|waiting| &mut waiting.entry);
+        let later = tray.waiting.iter_mut().map(|waiting| &mut waiting.entry);
+        let mut all: Vec<&mut Entry> = batch.chain(&mut tray.in_hand).chain(later).collect();
+        match there {
+            Ok(same) => book.renumber((ours, same), &mut all),
+            Err(free) => book.renumber_anew(ours, free, &mut all),
         }
     }
 
@@ -191,8 +215,7 @@ impl Scribe {
     /// Nothing was kept. Holds are given back; the rest waits.
     fn failed(&self, batch: Vec<Waiting>, error: &StoreError) {
         let why = &*error.to_string();
-        // Two processes have opened the same account. The other one's stays; ours must not stop all that
-        // comes after it. The configuration is compared with the store again at the next start.
+        // An account that clashes however often it is renumbered must not stop all that comes after it.
         let clash = matches!(error, StoreError::Clash { .. });
         let mut desk = self.desk.lock();
         if desk.tray.broken.is_none() {
@@ -246,14 +269,44 @@ impl Scribe {
     fn refresh(&mut self) {
         match self.store.refresh() {
             Ok(None) => {}
-            Ok(Some(balances)) => {
-                let mut desk = self.desk.lock();
-                let OnDesk { book, tray } = &mut *desk;
-                let pending: Vec<&Entry> = tray.entries().collect();
-                book.rebase(&balances, &pending);
-            }
+            Ok(Some(news)) => self.take_in(&news),
             Err(error) => tracing::error!(%error, "the ledger cannot be read"),
         }
+    }
+
+    fn take_in(&mut self, news: &News) {
+        let unheld = self.unheld();
+        let mut desk = self.desk.lock();
+        let OnDesk { book, tray } = &mut *desk;
+        let counts = |entry: &Entry| entry.hold.is_none_or(|hold| !unheld.contains(&hold));
+        let all = tray.in_hand.iter_mut().chain(tray.waiting.iter_mut().map(|one| &mut one.entry));
+        let mut pending: Vec<&mut Entry> = all.filter(|entry| counts(entry)).collect();
+        book.rebase(news, &mut pending);
+    }
+
+    /// The holds that entries on the desk would resolve, though the store has not kept them: they were
+    /// refused there, or nobody knows. What such an entry frees was never held.
+    fn unheld(&mut self) -> BTreeSet<HoldId> {
+        let mut resolved: BTreeSet<HoldId> = {
+            let desk = self.desk.lock();
+            let mut resolved = BTreeSet::new();
+            for entry in desk.tray.in_hand.iter().chain(desk.tray.entries()) {
+                match (entry.kind, entry.hold) {
+                    (Kind::Settle | Kind::Void | Kind::Limbo, Some(hold)) => resolved.insert(hold),
+                    _ => false,
+                };
+            }
+            // A hold that waits for the store comes before what resolves it.
+            for made in desk.tray.in_hand.iter().chain(desk.tray.entries()) {
+                if let (Kind::Hold, Some(hold)) = (made.kind, made.hold) {
+                    resolved.remove(&hold);
+                }
+            }
+            resolved
+        };
+        // What cannot be asked is taken for held, as it mostly is.
+        resolved.retain(|hold| matches!(self.store.hold(*hold), Ok(None)));
+        resolved
     }
 
     /// Settles what processes before this one left open, once they have gone: all of it counts as spent.
@@ -270,14 +323,13 @@ impl Scribe {
         if holds.is_empty() {
             return;
         }
+        self.take_in(&News { balances, ..News::default() });
         tracing::warn!(
             holds = holds.len(),
             "holds that an earlier process left open count as spent; see /api/limbo"
         );
         let mut desk = self.desk.lock();
         let OnDesk { book, tray } = &mut *desk;
-        let pending: Vec<&Entry> = tray.in_hand.iter().chain(tray.entries()).collect();
-        book.rebase(&balances, &pending);
         book.adopt(&holds);
         for entry in book.recover(self.desk.unix_ms()) {
             tray.put(entry);
@@ -302,18 +354,21 @@ mod tests {
     use super::*;
     use crate::base::id::RequestId;
     use crate::base::money::{NanoUsd, PicoUsd};
+    use crate::config::snapshot::Synchronous;
     use crate::engine::bookkeeper::{Bookkeeper, NoHold};
     use crate::ledger::account::{Account, AccountKey, Cadence, Terms};
-    use crate::ledger::entry::HoldId;
     use crate::ledger::hold::HoldOrder;
     use crate::ledger::plan::Planned;
     use crate::ledger::saved::{Balance, OpenHold, Saved};
+    use crate::store::sqlite::{Opening, SqliteStore};
 
     /// A store whose next transactions fail as they are told to.
     #[derive(Default)]
     struct Sick {
         failures: Arc<Mutex<Vec<StoreError>>>,
         kept: Arc<Mutex<Vec<Entry>>>,
+        /// What it says of other processes, once.
+        news: Option<News>,
     }
 
     impl Store for Sick {
@@ -333,8 +388,8 @@ mod tests {
             Ok(vec![Kept::Done; entries.len()])
         }
 
-        fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError> {
-            Ok(None)
+        fn refresh(&mut self) -> Result<Option<News>, StoreError> {
+            Ok(self.news.take())
         }
 
         fn account(
@@ -365,7 +420,10 @@ mod tests {
 
     /// An agent with 100 nano-dollars, and a request that may cost 60.
     fn stand(failures: Vec<StoreError>) -> Stand {
-        let mut store = Sick { failures: Arc::new(Mutex::new(failures)), kept: Arc::default() };
+        stand_with(Sick { failures: Arc::new(Mutex::new(failures)), ..Sick::default() })
+    }
+
+    fn stand_with(mut store: Sick) -> Stand {
         let mut book = Book::restore(store.open_epoch().unwrap());
         let terms = Terms {
             limit: Some(NanoUsd(100)),
@@ -401,7 +459,8 @@ mod tests {
     }
 
     fn clash() -> StoreError {
-        StoreError::Clash { path: "l".into(), wanted: "1".into(), there: "2".into() }
+        let (wanted, same, free) = (AccountId(0), Some(AccountId(8)), AccountId(9));
+        StoreError::Clash { path: "l".into(), wanted, same, free }
     }
 
     #[tokio::test]
@@ -428,7 +487,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clash_of_accounts_leaves_the_ledger_open() {
+    async fn what_was_never_held_frees_nothing_when_another_process_has_written() {
+        let (start_ms, end_ms) = (0, i64::MAX);
+        let balance = Balance { account: AccountId(0), start_ms, end_ms, spent: 7, held: 0 };
+        let news = Some(News { balances: vec![balance], ..News::default() });
+        let failures = Arc::new(Mutex::new(vec![unusable()]));
+        let Stand { keeper, order, .. } = stand_with(Sick { failures, news, ..Sick::default() });
+        let before = keeper.look(|book, _| book.standing(AccountId(0), 1)).unwrap();
+        assert_eq!((before.start_ms, before.end_ms), (start_ms, end_ms), "the period of the news");
+        assert!(keeper.hold(&order, 1).await.is_err());
+        let seen = async {
+            while keeper.standing(&AccountKey::agent("a")).unwrap().spent.0 != 7 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+        // The entry that undoes the hold still waits; the store has never had it.
+        assert_eq!(held_nano(&keeper), 0);
+        keeper.look(|book, _| book.check()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_account_that_clashes_takes_the_number_that_the_store_has_for_it() {
         let Stand { keeper, order, kept } = stand(vec![clash()]);
         let changed = keeper.change(|book, at_ms| {
             let leaf = book.id(&AccountKey::agent("a")).unwrap();
@@ -437,10 +517,83 @@ mod tests {
                 book.set_limit(leaf, Some(NanoUsd(90)), Reason::Admin, at_ms).into_iter().collect(),
             )
         });
-        assert!(changed.await.unwrap_err().contains("cannot be stored"));
+        changed.await.unwrap();
+        // Whoever knows the account by its first number still finds it.
         assert!(keeper.hold(&order, 1).await.is_ok());
         keeper.stop();
-        assert!(kept.lock().iter().all(|entry| entry.kind != Kind::Account));
+        let kept = kept.lock();
+        let account = kept[0].account.as_ref().unwrap();
+        assert_eq!((account.id, account.limit_set), (AccountId(8), Some(NanoUsd(90))));
+        assert_eq!(kept[1].path[0].account, AccountId(8));
+    }
+
+    /// A process that shares the ledger in `folder`.
+    fn sharer(folder: &std::path::Path, opening: Opening) -> Arc<Bookkeeper> {
+        let file = folder.join("weir.db");
+        let mut store = SqliteStore::open(&file, Synchronous::Normal, opening).unwrap();
+        let mut saved = store.open_epoch().unwrap();
+        saved.next_account.0 += if opening == Opening::TakeOver { 1_000 } else { 0 };
+        let metrics = Arc::new(Metrics::new("0").unwrap());
+        let keeper = Arc::new(Bookkeeper::new(Book::restore(saved), metrics));
+        keeper.start(Box::new(store)).unwrap();
+        keeper
+    }
+
+    /// Opens an agent that may spend 100.
+    async fn open(keeper: &Bookkeeper, name: &str) -> AccountId {
+        let terms = Terms {
+            limit: Some(NanoUsd(100)),
+            cadence: Cadence::None,
+            zone: Arc::from("UTC"),
+            hard: true,
+        };
+        let plan = [Planned { key: AccountKey::agent(name), parent: None, terms }];
+        let opened = keeper.change(|book, at_ms| ((), book.configure(&plan, at_ms).unwrap()));
+        opened.await.unwrap();
+        keeper.look(|book, _| book.id(&AccountKey::agent(name)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_one_process_sets_the_other_one_obeys_before_its_next_request_is_sent() {
+        let folder = std::env::temp_dir().join(format!("weir-sharers-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let old = sharer(&folder, Opening::Own);
+        let leaf = open(&old, "a").await;
+        let new = sharer(&folder, Opening::TakeOver);
+        // Both open the same account: it gets one number.
+        let first = open(&old, "b").await;
+        assert_eq!(open(&new, "b").await, first);
+        let frozen = |keeper: &Bookkeeper| keeper.view(leaf, 0).frozen.is_some();
+        let order = stand(Vec::new()).order;
+        let order = HoldOrder { leaf, ..order };
+        let freeze = new.change(|book, at_ms| {
+            ((), book.set_frozen(leaf, true, Reason::Admin, at_ms).into_iter().collect())
+        });
+        freeze.await.unwrap();
+        assert!(!frozen(&old), "it has not looked");
+        assert!(matches!(old.hold(&order, 1).await, Err(NoHold::NoRoom)));
+        // It has looked by then; its own change leaves the freeze alone.
+        let limit = old.change(|book, at_ms| {
+            (
+                (),
+                book.set_limit(leaf, Some(NanoUsd(70)), Reason::Admin, at_ms).into_iter().collect(),
+            )
+        });
+        limit.await.unwrap();
+        assert!(matches!(old.hold(&order, 1).await, Err(NoHold::Refused(_))));
+        // The new one looks by itself.
+        let seen = async {
+            while new.standing(&AccountKey::agent("a")).unwrap().limit != Some(NanoUsd(70)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+        assert!(frozen(&new) && frozen(&old));
+        old.stop();
+        new.stop();
+        let verified = crate::store::verify::verify(&folder.join("weir.db")).unwrap();
+        assert_eq!(verified.broken, []);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[tokio::test]

@@ -184,6 +184,42 @@ impl Account {
         self.limit_set.or(self.terms.limit)
     }
 
+    /// This account, as the store has it, with all that led from `was` to `now`: what another process has
+    /// changed meanwhile stays. Without `was` both processes have opened it, and the later one's
+    /// configuration counts.
+    #[must_use]
+    pub fn with_change(&self, was: Option<&Self>, now: &Self) -> Self {
+        let mut merged = self.clone();
+        let Some(was) = was else {
+            (merged.parent, merged.terms) = (now.parent, now.terms.clone());
+            return merged;
+        };
+        let (before, terms) = (&was.terms, &now.terms);
+        if was.parent != now.parent {
+            merged.parent = now.parent;
+        }
+        if before.limit != terms.limit {
+            merged.terms.limit = terms.limit;
+        }
+        // A calendar is one thing: a cadence of one and a zone of the other is nobody's wish.
+        if (before.cadence, &before.zone) != (terms.cadence, &terms.zone) {
+            (merged.terms.cadence, merged.terms.zone) = (terms.cadence, Arc::clone(&terms.zone));
+        }
+        if before.hard != terms.hard {
+            merged.terms.hard = terms.hard;
+        }
+        if was.limit_set != now.limit_set {
+            merged.limit_set = now.limit_set;
+        }
+        if was.frozen != now.frozen {
+            merged.frozen = now.frozen;
+        }
+        if was.reset_at_ms != now.reset_at_ms {
+            merged.reset_at_ms = now.reset_at_ms.max(merged.reset_at_ms);
+        }
+        merged
+    }
+
     /// Where that limit comes from.
     pub const fn source(&self) -> Source {
         if self.limit_set.is_some() { Source::Console } else { Source::Local }

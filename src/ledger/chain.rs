@@ -127,6 +127,7 @@ mod tests {
             tokens: Some(Tokens::default()),
             reason: Reason::Admitted,
             account: Some(Arc::new(an_account())),
+            was: None,
         }
     }
 

@@ -244,4 +244,39 @@ pub struct Entry {
     pub reason: Reason,
     /// The account as it is from now on, for `Account`.
     pub account: Option<Arc<Account>>,
+    /// The account as it was known before, for `Account`; `None` if it is new. Not kept: by it the store
+    /// sees what has changed, so that it leaves alone what another process has changed meanwhile.
+    pub was: Option<Arc<Account>>,
+}
+
+impl Entry {
+    /// Names an account by another number, wherever the entry does.
+    pub fn renumber(&mut self, from: AccountId, to: AccountId) {
+        if let Some(path) = renumbered(&self.path, from, to) {
+            self.path = path;
+        }
+        for account in [&mut self.account, &mut self.was].into_iter().flatten() {
+            if account.id != from && account.parent != Some(from) {
+                continue;
+            }
+            let own = Arc::make_mut(account);
+            if own.id == from {
+                own.id = to;
+            }
+            if own.parent == Some(from) {
+                own.parent = Some(to);
+            }
+        }
+    }
+}
+
+/// A path in which an account has another number; `None` if it does not stand in it.
+pub fn renumbered(path: &Arc<[Step]>, from: AccountId, to: AccountId) -> Option<Arc<[Step]>> {
+    path.iter().any(|step| step.account == from).then(|| {
+        let change = |step: &Step| {
+            let account = if step.account == from { to } else { step.account };
+            Step { account, ..*step }
+        };
+        path.iter().map(change).collect()
+    })
 }

@@ -9,7 +9,7 @@ pub mod balance;
 pub mod book;
 pub mod chain;
 #[cfg(test)]
-mod dice;
+pub(crate) mod dice;
 pub mod directive;
 pub mod entry;
 pub mod hold;

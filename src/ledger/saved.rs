@@ -51,6 +51,15 @@ pub struct Saved {
     pub open: Vec<OpenHold>,
 }
 
+/// What other processes have written to a shared store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The accounts that have changed or come to be, as they are now.
+    pub accounts: Vec<Account>,
+    /// The balances that have moved, as they are now.
+    pub balances: Vec<Balance>,
+}
+
 /// What became of one entry that was to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {

@@ -64,12 +64,14 @@ struct Cached {
 }
 
 /// What following a plan has come to for one account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// The account.
     pub id: AccountId,
     /// Whether it is new, or different from before.
     pub is_new: bool,
+    /// How it was before, if it is different.
+    pub was: Option<Arc<Account>>,
     /// With another calendar: what is known to be spent in the period that has begun by it.
     pub carried: Option<NanoUsd>,
 }
@@ -80,6 +82,9 @@ pub struct Tree {
     // Boxed, and not in a `Vec` by number: numbers of sessions of long ago leave wide gaps.
     holders: HashMap<AccountId, Box<Holder>>,
     keys: HashMap<AccountKey, AccountId>,
+    /// Numbers that accounts had here before another process turned out to have named them first:
+    /// requests that are under way still know them by these.
+    aliases: HashMap<AccountId, AccountId>,
     next: u32,
     version: u64,
 }
@@ -115,6 +120,16 @@ impl Holder {
     /// The limit, if it may not be exceeded.
     pub fn cap(&self) -> Option<NanoUsd> {
         self.account.limit().filter(|_| self.account.terms.hard)
+    }
+
+    /// Takes over how the account stands in the store. The period goes on, also under another calendar:
+    /// whoever has changed it has begun the new one, and the store's balance of that comes with it.
+    fn learn(&mut self, stored: Account) {
+        let (cadence, zone) = (self.account.terms.cadence, &self.account.terms.zone);
+        if (cadence, zone) != (stored.terms.cadence, &stored.terms.zone) {
+            self.zone = zone_of(&stored.terms);
+        }
+        self.account = stored;
     }
 
     /// Takes other terms. With another calendar, a period of it begins now, if money has moved already:
@@ -157,6 +172,78 @@ impl Tree {
         self.holders.insert(account.id, Box::new(Holder::new(account)));
     }
 
+    /// Takes an account over as another process has left it. A session's terms are the word of each
+    /// process's own configuration, which is asked for with every request; one that is not in memory is
+    /// looked up when it is needed.
+    pub fn learn(&mut self, mut stored: Account) {
+        self.version += 1;
+        let is_session = stored.key.node() == Node::Session;
+        match self.holders.get_mut(&stored.id) {
+            Some(holder) if holder.account.key == stored.key => {
+                if is_session {
+                    stored.terms = holder.account.terms.clone();
+                    stored.parent = holder.account.parent;
+                }
+                holder.learn(stored);
+            }
+            // The numbers of the other process are not ours to go on from.
+            None if !is_session => {
+                self.keys.insert(stored.key.clone(), stored.id);
+                self.holders.insert(stored.id, Box::new(Holder::new(stored)));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Makes a change again that is not in the store yet.
+    pub fn relearn(&mut self, was: Option<&Account>, now: &Account) {
+        self.version += 1;
+        if let Some(holder) = self.holders.get_mut(&now.id) {
+            let merged = holder.account.with_change(was, now);
+            holder.learn(merged);
+        }
+    }
+
+    /// Gives an account another number. `to` must be free.
+    pub fn renumber(&mut self, from: AccountId, to: AccountId) {
+        let Some(mut holder) = self.holders.remove(&from) else { return };
+        self.version += 1;
+        holder.account.id = to;
+        self.keys.insert(holder.account.key.clone(), to);
+        self.holders.insert(to, holder);
+        for holder in self.holders.values_mut() {
+            if holder.account.parent == Some(from) {
+                holder.account.parent = Some(to);
+            }
+        }
+        self.aliases.values_mut().filter(|there| **there == from).for_each(|there| *there = to);
+        self.aliases.insert(from, to);
+    }
+
+    /// A number that no account has, here or up to `stored`; `None` if numbers have run out.
+    pub fn fresh(&mut self, stored: AccountId) -> Option<AccountId> {
+        self.next = self.next.max(stored.0);
+        while self.holders.contains_key(&AccountId(self.next)) {
+            self.next = self.next.checked_add(1)?;
+        }
+        let id = AccountId(self.next);
+        self.next = self.next.checked_add(1)?;
+        Some(id)
+    }
+
+    /// Whether an account has that number.
+    pub fn holds_number(&self, id: AccountId) -> bool {
+        self.holders.contains_key(&id)
+    }
+
+    /// The number that an account has now.
+    fn now(&self, id: AccountId) -> AccountId {
+        if self.aliases.is_empty() || self.holders.contains_key(&id) {
+            return id;
+        }
+        self.aliases.get(&id).copied().unwrap_or(id)
+    }
+
     /// Takes a stored balance in. One of an unknown account is none of ours.
     pub fn put(&mut self, balance: &Balance) {
         let Some(holder) = self.holders.get_mut(&balance.account) else { return };
@@ -173,12 +260,12 @@ impl Tree {
 
     /// That account.
     pub fn get(&self, id: AccountId) -> Option<&Holder> {
-        self.holders.get(&id).map(|holder| &**holder)
+        self.holders.get(&self.now(id)).map(|holder| &**holder)
     }
 
     /// That account, to change its balances or marks; `touch` afterwards if a limit changes.
     pub fn get_mut(&mut self, id: AccountId) -> Option<&mut Holder> {
-        self.holders.get_mut(&id).map(|holder| &mut **holder)
+        self.holders.get_mut(&self.now(id)).map(|holder| &mut **holder)
     }
 
     /// All of them, by number.
@@ -229,8 +316,7 @@ impl Tree {
     pub fn place(&mut self, planned: &Planned, now_ms: i64) -> Option<Placed> {
         let parent = planned.parent.as_ref().and_then(|key| self.id(key));
         let Some(id) = self.id(&planned.key) else {
-            let id = AccountId(self.next);
-            self.next = self.next.checked_add(1)?;
+            let id = self.fresh(AccountId(0))?;
             let Planned { key, terms, .. } = planned.clone();
             self.insert(Account {
                 id,
@@ -241,16 +327,17 @@ impl Tree {
                 frozen: false,
                 reset_at_ms: None,
             });
-            return Some(Placed { id, is_new: true, carried: None });
+            return Some(Placed { id, is_new: true, was: None, carried: None });
         };
         let holder = self.holders.get_mut(&id)?;
         if holder.account.parent == parent && holder.account.terms == planned.terms {
-            return Some(Placed { id, is_new: false, carried: None });
+            return Some(Placed { id, is_new: false, was: None, carried: None });
         }
+        let was = Some(Arc::new(holder.account.clone()));
         holder.account.parent = parent;
         let carried = holder.take_terms(planned.terms.clone(), now_ms);
         self.version += 1;
-        Some(Placed { id, is_new: true, carried })
+        Some(Placed { id, is_new: true, was, carried })
     }
 
     /// The accounts that pay for `leaf`, itself first. Ends early where a parent is not in memory, or
@@ -265,6 +352,7 @@ impl Tree {
     ///
     /// Hot path: one look-up, as long as no period ends and no terms change.
     pub fn path(&mut self, leaf: AccountId, now_ms: i64) -> Option<Arc<[Step]>> {
+        let leaf = self.now(leaf);
         let holder = self.holders.get(&leaf)?;
         match &holder.path {
             Some(cached) if cached.version == self.version && now_ms < cached.until_ms => {
@@ -329,6 +417,8 @@ impl Tree {
                 self.keys.remove(&holder.account.key);
             }
         }
+        let holders = &self.holders;
+        self.aliases.retain(|_, there| holders.contains_key(there));
         idle.len()
     }
 

@@ -14,9 +14,9 @@ pub mod tally;
 mod tests;
 pub mod verify;
 
-use crate::ledger::account::{Account, AccountKey};
+use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
-use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
+use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved};
 
 /// A durable ledger. All calls block and come from one thread.
 pub trait Store: Send {
@@ -28,12 +28,13 @@ pub trait Store: Send {
     fn orphans(&mut self) -> Result<Option<Orphans>, StoreError>;
 
     /// Keeps all of `entries`, in order, in one durable transaction, and says what became of each.
+    /// Of an account what has changed is kept: what another process has changed meanwhile stays.
     /// After an error none of them is kept, as far as the store knows; the same batch may be tried again.
     fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Kept>, StoreError>;
 
-    /// The present balances of the periods that entries of another process have moved since the start
-    /// or the last call of `refresh`, with those moved by our own meanwhile; `None` if there are none.
-    fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError>;
+    /// How the accounts and balances are now that entries of another process have changed since the start
+    /// or the last call of `refresh`, with those changed by our own meanwhile; `None` if there are none.
+    fn refresh(&mut self) -> Result<Option<News>, StoreError>;
 
     /// An account that was not given at the start (a session of long ago), with its latest balance.
     fn account(
@@ -81,15 +82,17 @@ pub enum StoreError {
         /// Ours.
         known: i64,
     },
-    /// An account would take the number or the key of another one.
-    #[error("{path}: account {wanted} cannot be stored beside {there}")]
+    /// Another process has opened an account of the same name, or under the same number.
+    #[error("{path}: account {} cannot be stored beside the one that is there", wanted.0)]
     Clash {
         /// Where the ledger lies.
         path: String,
-        /// Number and key of the new one.
-        wanted: String,
-        /// Number and key of the one that is there.
-        there: String,
+        /// The number of the new one.
+        wanted: AccountId,
+        /// The number under which the store has that name; `None` if it has the number for another one.
+        same: Option<AccountId>,
+        /// A number larger than that of every stored account.
+        free: AccountId,
     },
     /// It is damaged, or not a ledger at all.
     #[error("{path} is not a ledger that can be used: {detail}")]

@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior};
 
 use crate::config::snapshot::Synchronous;
-use crate::ledger::account::Account;
 use crate::store::StoreError;
 use crate::store::lock::{self, Lock};
 use crate::store::sqlite::opening::{self, corrupt, said};
 use crate::store::sqlite::reading::Reading;
+use crate::store::sqlite::{accounts, sums};
 use crate::store::tally::Tables;
 use crate::store::verify::Walk;
 
@@ -60,40 +60,13 @@ fn write(mut conn: Connection, follows: &Tables) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     tx.execute_batch("DELETE FROM account; DELETE FROM period; DELETE FROM open")?;
     for account in follows.accounts.values() {
-        write_account(&tx, account)?;
+        accounts::write(&tx, account)?;
     }
-    for ((account, start_ms), row) in &follows.periods {
-        tx.prepare_cached(
-            "INSERT INTO period (account, start_ms, end_ms, cap, spent, held)
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![account, start_ms, row.end_ms, row.cap, row.spent, row.held])?;
+    for (key, row) in &follows.periods {
+        sums::write_period(&tx, *key, row)?;
     }
     for (hold, row) in &follows.open {
-        tx.prepare_cached(
-            "INSERT INTO open (hold, limbo, made, path, held) VALUES (?, ?, ?, ?, ?)",
-        )?
-        .execute(params![hold, row.limbo, row.made, row.path, row.held])?;
+        sums::write_open(&tx, *hold, row)?;
     }
     tx.commit()
-}
-
-fn write_account(conn: &Connection, account: &Account) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO account (id, key, parent, limit_nano, cadence, zone, hard, limit_set_nano,
-             frozen, reset_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        account.id.0,
-        account.key.as_str(),
-        account.parent.map(|parent| parent.0),
-        account.terms.limit.map(|limit| limit.0),
-        account.terms.cadence.name(),
-        account.terms.zone,
-        account.terms.hard,
-        account.limit_set.map(|limit| limit.0),
-        account.frozen,
-        account.reset_at_ms,
-    ])?;
-    Ok(())
 }

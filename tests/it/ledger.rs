@@ -60,6 +60,7 @@ fn spend(store: &mut SqliteStore) {
         tokens: None,
         reason: Reason::Config,
         account: Some(Arc::new(account)),
+        was: None,
     };
     let cap = Some(NanoUsd(1_000_000_000));
     let step = Step { account: AccountId(1), start_ms: 0, end_ms: i64::MAX, cap };

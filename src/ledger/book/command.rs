@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{About, Book};
 use crate::base::money::NanoUsd;
-use crate::ledger::account::AccountId;
+use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::{Entry, Kind, Reason, Step};
 
 impl Book {
@@ -29,10 +29,8 @@ impl Book {
         let now_ms = self.tick(at_ms);
         let mut entries: Vec<Entry> =
             self.level(account, 0, Kind::Reset, reason).into_iter().collect();
-        if let Some(holder) = self.tree.get_mut(account) {
-            holder.account.reset_at_ms = Some(now_ms);
-        }
-        entries.extend(self.account_entry(account, reason));
+        let changed = self.change(account, reason, |account| account.reset_at_ms = Some(now_ms));
+        entries.extend(changed);
         entries
     }
 
@@ -46,9 +44,7 @@ impl Book {
         at_ms: i64,
     ) -> Option<Entry> {
         self.tick(at_ms);
-        self.tree.get_mut(account)?.account.limit_set = limit;
-        self.tree.touch();
-        self.account_entry(account, reason)
+        self.change(account, reason, |account| account.limit_set = limit)
     }
 
     /// Freezes or thaws an account. `None` if it is so already, or if there is no such account.
@@ -60,8 +56,24 @@ impl Book {
         at_ms: i64,
     ) -> Option<Entry> {
         self.tick(at_ms);
-        let was = std::mem::replace(&mut self.tree.get_mut(account)?.account.frozen, frozen);
-        if was == frozen { None } else { self.account_entry(account, reason) }
+        if self.tree.get(account)?.account.frozen == frozen {
+            return None;
+        }
+        self.change(account, reason, |account| account.frozen = frozen)
+    }
+
+    /// Changes an account, and says how it was before.
+    fn change(
+        &mut self,
+        id: AccountId,
+        reason: Reason,
+        change: impl FnOnce(&mut Account),
+    ) -> Option<Entry> {
+        let account = &mut self.tree.get_mut(id)?.account;
+        let was = Arc::new(account.clone());
+        change(account);
+        self.tree.touch();
+        self.account_entry(was.id, Some(was), reason)
     }
 
     /// Brings `spent` of one account's present period to a value.

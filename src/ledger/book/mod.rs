@@ -367,21 +367,25 @@ impl Book {
     /// What a plan has changed. The period that a new calendar begins is written down at once, so that
     /// a restart does not go on with the old one.
     fn placed_entries(&mut self, placed: Placed) -> Vec<Entry> {
-        if !placed.is_new {
+        let Placed { id, is_new, was, carried } = placed;
+        if !is_new {
             return Vec::new();
         }
-        let carried = placed.carried;
-        let carry =
-            carried.and_then(|spent| self.level(placed.id, spent.0, Kind::Adjust, Reason::Config));
-        self.account_entry(placed.id, Reason::Config).into_iter().chain(carry).collect()
+        let carry = carried.and_then(|spent| self.level(id, spent.0, Kind::Adjust, Reason::Config));
+        self.account_entry(id, was, Reason::Config).into_iter().chain(carry).collect()
     }
 
     /// The entry that says how an account is from now on.
-    fn account_entry(&self, id: AccountId, reason: Reason) -> Option<Entry> {
+    fn account_entry(
+        &self,
+        id: AccountId,
+        was: Option<Arc<Account>>,
+        reason: Reason,
+    ) -> Option<Entry> {
         let account = Arc::new(self.tree.get(id)?.account.clone());
         let path: Arc<[Step]> = Arc::new([]);
         let about = About { kind: Kind::Account, reason, held: 0, spent: 0, path: &path };
-        Some(Entry { account: Some(account), ..self.entry(&about) })
+        Some(Entry { account: Some(account), was, ..self.entry(&about) })
     }
 
     fn entry_of(&self, hold: HoldId, taken: &Held, about: &About<'_>) -> Entry {
@@ -410,6 +414,7 @@ impl Book {
             tokens: None,
             reason: about.reason,
             account: None,
+            was: None,
         }
     }
 }

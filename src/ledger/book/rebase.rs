@@ -1,13 +1,67 @@
 //! What another process has written to a shared store.
 
 use super::Book;
-use crate::ledger::entry::{Entry, Step};
-use crate::ledger::saved::Balance;
+use crate::ledger::account::AccountId;
+use crate::ledger::entry::{self, Entry, Step};
+use crate::ledger::saved::{Balance, News};
 
 impl Book {
-    /// Takes over what the store holds after another process has written to it. `pending` are our own
-    /// entries that are not in the store yet: they come on top.
-    pub fn rebase(&mut self, balances: &[Balance], pending: &[&Entry]) {
+    /// Takes over what the store holds after another process has written to it: limits, freezes, resets,
+    /// new accounts and balances. `pending` are our own entries that are not in the store yet: they come
+    /// on top, and name accounts by the numbers that the store has for them. Of an entry that resolves a
+    /// hold, the hold must be in the store, or pending too.
+    pub fn rebase(&mut self, news: &News, pending: &mut [&mut Entry]) {
+        for account in &news.accounts {
+            let ours = self.tree.id(&account.key).filter(|ours| *ours != account.id);
+            if let Some(ours) = ours {
+                self.renumber((ours, account.id), pending);
+            }
+            self.tree.learn(account.clone());
+        }
+        for entry in pending.iter() {
+            if let Some(now) = &entry.account {
+                self.tree.relearn(entry.was.as_deref(), now);
+            }
+        }
+        self.rebase_sums(&news.balances, pending);
+    }
+
+    /// Names an account by the number that another process has given it first, here and in what is not in
+    /// the store yet.
+    pub fn renumber(&mut self, (from, to): (AccountId, AccountId), pending: &mut [&mut Entry]) {
+        if from == to {
+            return;
+        }
+        // One that has the number here is not in the store either, or it would have clashed there.
+        if self.tree.holds_number(to)
+            && let Some(fresh) = self.tree.fresh(to)
+        {
+            self.renumber((to, fresh), pending);
+        }
+        self.tree.renumber(from, to);
+        for held in self.holds.values_mut() {
+            if let Some(path) = entry::renumbered(&held.path, from, to) {
+                held.path = path;
+            }
+        }
+        for entry in pending.iter_mut() {
+            entry.renumber(from, to);
+        }
+    }
+
+    /// Gives an account a number that is free here and in a store whose numbers end before `stored`.
+    pub fn renumber_anew(
+        &mut self,
+        from: AccountId,
+        stored: AccountId,
+        pending: &mut [&mut Entry],
+    ) {
+        if let Some(fresh) = self.tree.fresh(stored) {
+            self.renumber((from, fresh), pending);
+        }
+    }
+
+    fn rebase_sums(&mut self, balances: &[Balance], pending: &[&mut Entry]) {
         for balance in balances {
             self.now_ms = self.now_ms.max(balance.start_ms);
             self.tree.put(balance);

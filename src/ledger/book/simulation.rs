@@ -11,7 +11,7 @@ use crate::base::id::RequestId;
 use crate::base::money::PicoUsd;
 use crate::ledger::account::{Cadence, Node};
 use crate::ledger::dice::Dice;
-use crate::ledger::saved::Kept;
+use crate::ledger::saved::{Kept, News};
 use crate::ledger::tree::Holder;
 
 const ZONES: [&str; 5] =
@@ -122,6 +122,11 @@ impl Ledger {
             held: sums.held,
         })
         .collect()
+    }
+
+    fn news(&self) -> News {
+        let accounts = self.accounts.values().cloned().collect();
+        News { accounts, balances: self.balances() }
     }
 
     fn open_epoch(&mut self) -> Saved {
@@ -332,8 +337,9 @@ impl World {
                 (Kept::Done, None) => {}
                 (Kept::NoRoom, Some(hold)) if self.scene.neighbour => {
                     self.take_back(hold, entry);
-                    let rest: Vec<&Entry> = batch[at + 1..].iter().collect();
-                    self.book.rebase(&self.store.balances(), &rest);
+                    let mut rest: Vec<Entry> = batch[at + 1..].to_vec();
+                    let mut rest: Vec<&mut Entry> = rest.iter_mut().collect();
+                    self.book.rebase(&self.store.news(), &mut rest);
                 }
                 refused => panic!("{refused:?}: {entry:?}"),
             }
@@ -510,8 +516,8 @@ impl World {
         let entry = Entry { at_ms: self.store.last_ms, ..self.book.entry(&about) };
         assert_eq!(self.store.keep(&entry), Kept::Done);
         self.expected.count(&entry, 1);
-        let pending: Vec<&Entry> = self.pending.iter().collect();
-        self.book.rebase(&self.store.balances(), &pending);
+        let mut pending: Vec<&mut Entry> = self.pending.iter_mut().collect();
+        self.book.rebase(&self.store.news(), &mut pending);
     }
 
     /// Entries that the store does not know yet.

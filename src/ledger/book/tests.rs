@@ -4,6 +4,7 @@ use super::*;
 use crate::base::id::RequestId;
 use crate::base::money::PicoUsd;
 use crate::ledger::account::{Cadence, Source};
+use crate::ledger::saved::News;
 
 const DAY: i64 = 86_400_000;
 /// 2026-11-21T00:00Z.
@@ -389,13 +390,70 @@ fn a_correction_sets_what_was_spent_whatever_was_known() {
 }
 
 #[test]
+fn what_another_process_says_of_accounts_counts_and_our_own_words_come_on_top() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let mut limit = book.set_limit(leaf, Some(NanoUsd(300)), Reason::Admin, TODAY).unwrap();
+    // The other one has frozen and reset it, and has another configuration.
+    let mut stored = Account::clone(limit.was.as_ref().unwrap());
+    (stored.frozen, stored.reset_at_ms) = (true, Some(7));
+    stored.terms.limit = Some(NanoUsd(400));
+    let news = News { accounts: vec![stored.clone()], ..News::default() };
+    book.rebase(&news, &mut [&mut limit]);
+    let known = book.frozen(leaf).unwrap();
+    assert_eq!((known.limit(), known.reset_at_ms), (Some(NanoUsd(300)), Some(7)));
+    assert_eq!(known.terms.limit, Some(NanoUsd(400)));
+    assert!(matches!(book.hold(&order(leaf, 1), TODAY), Err(Refusal::Frozen { .. })));
+    // When ours is kept, the store says both.
+    let merged = stored.with_change(limit.was.as_deref(), limit.account.as_ref().unwrap());
+    assert_eq!(book.accounts().find(|account| account.id == leaf), Some(&merged));
+    book.check().unwrap();
+}
+
+#[test]
+fn an_account_that_another_process_has_named_first_gets_its_number_everywhere() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let (leaf, session) = (agent(&book), AccountKey::session("a", "1"));
+    let (ours, mut opened) =
+        book.open_session(leaf, session.clone(), terms(Some(90), Cadence::Daily, true), TODAY);
+    let (grant, mut held) = book.hold(&order(ours, 60), TODAY).unwrap();
+    let theirs =
+        Account { id: AccountId(77), ..Account::clone(opened[0].account.as_ref().unwrap()) };
+    let step = Step { account: theirs.id, ..held.path[0] };
+    let balance = Balance {
+        account: theirs.id,
+        start_ms: step.start_ms,
+        end_ms: step.end_ms,
+        spent: 20,
+        held: 0,
+    };
+    let news = News { accounts: vec![theirs], balances: vec![balance] };
+    book.rebase(&news, &mut [&mut opened[0], &mut held]);
+    book.check().unwrap();
+    assert_eq!(book.id(&session), Some(AccountId(77)));
+    assert_eq!(opened[0].account.as_ref().unwrap().id, AccountId(77));
+    assert_eq!(held.path[0], step);
+    // Whoever knows it by its first number still pays there.
+    assert_eq!(sums(&book, ours, TODAY), (20, 60));
+    assert!(book.hold(&order(ours, 11), TODAY).is_err());
+    let settled = book.settle(grant.hold, &cost(50), TODAY).unwrap();
+    assert_eq!(settled.entries[0].path[0], step);
+    assert_eq!(sums(&book, AccountId(77), TODAY), (70, 0));
+    // One whose number another account has there gets a fresh one.
+    let mut none: [&mut Entry; 0] = [];
+    book.renumber_anew(AccountId(77), AccountId(500), &mut none);
+    assert_eq!(book.id(&session), Some(AccountId(500)));
+    assert_eq!(sums(&book, ours, TODAY), (70, 0));
+}
+
+#[test]
 fn another_process_counts_and_our_own_entries_come_on_top() {
     let mut book = book(&two(Some(1_000), Some(500)));
     let leaf = agent(&book);
     let (kept, entry) = book.hold(&order(leaf, 100), TODAY).unwrap();
     let step = entry.path[0];
-    let (_, waiting) = book.hold(&order(leaf, 50), TODAY).unwrap();
-    let settle = book.settle(kept.hold, &cost(30), TODAY).unwrap().entries.remove(0);
+    let (_, mut waiting) = book.hold(&order(leaf, 50), TODAY).unwrap();
+    let mut settle = book.settle(kept.hold, &cost(30), TODAY).unwrap().entries.remove(0);
     // The store knows our first hold, and that the other one has spent 200 and holds 70.
     let balance = |account| Balance {
         account,
@@ -404,12 +462,14 @@ fn another_process_counts_and_our_own_entries_come_on_top() {
         spent: 200,
         held: 170,
     };
-    book.rebase(&[balance(leaf), balance(fleet(&book))], &[&waiting, &settle]);
+    let balances = vec![balance(leaf), balance(fleet(&book))];
+    let news = News { balances, ..News::default() };
+    book.rebase(&news, &mut [&mut waiting, &mut settle]);
     book.check().unwrap();
     assert_eq!(sums(&book, leaf, TODAY), (230, 120));
     assert_eq!(book.room(leaf, TODAY).unwrap().tightest, NanoUsd(150));
     let tomorrow = Balance { start_ms: step.end_ms, end_ms: step.end_ms + DAY, ..balance(leaf) };
-    book.rebase(&[tomorrow], &[]);
+    book.rebase(&News { balances: vec![tomorrow], ..News::default() }, &mut []);
     assert_eq!(book.now_ms(), step.end_ms, "its clock has seen the next period");
     assert_eq!(sums(&book, leaf, TODAY), (200, 170));
     let (_, next) = book.hold(&order(leaf, 50), TODAY).unwrap();

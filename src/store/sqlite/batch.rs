@@ -13,11 +13,14 @@ use sha2::{Digest, Sha256};
 
 use crate::base::id::RequestId;
 use crate::base::limit::STORE_INTERNED_MAX;
-use crate::ledger::account::Account;
+use crate::ledger::account::{Account, AccountId};
 use crate::ledger::chain;
 use crate::ledger::entry::{Entry, HoldId, Kind, Step};
 use crate::ledger::saved::Kept;
+use crate::store::sqlite::accounts;
 use crate::store::sqlite::rows::{self, Head, Paths};
+use crate::store::sqlite::sums;
+use crate::store::tally::{OpenRow, PeriodRow};
 
 /// What is remembered of interned names and paths. Only true for what has been committed.
 #[derive(Debug, Default)]
@@ -112,20 +115,19 @@ fn store_path(conn: &Connection, steps: &Arc<[Step]>) -> Result<i64> {
 
 /// A period's row while the batch is under way.
 struct Period {
-    end_ms: i64,
-    cap: Option<i64>,
-    spent: i64,
-    held: i64,
+    row: PeriodRow,
     changed: bool,
 }
 
-/// Two accounts that cannot both be: the number or the key is already another's.
-#[derive(Debug, PartialEq, Eq)]
+/// An account that cannot be stored under its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clash {
-    /// What was to be stored.
-    pub wanted: String,
-    /// What is there.
-    pub there: String,
+    /// That number.
+    pub wanted: AccountId,
+    /// The number under which its key is stored; `None` if the number is that of another key.
+    pub same: Option<AccountId>,
+    /// A number larger than that of every stored account.
+    pub free: AccountId,
 }
 
 /// The hold that an entry resolves.
@@ -149,24 +151,27 @@ pub struct Batch<'a> {
     pub head: Head,
     /// The first account that could not be stored. The batch must not be committed then.
     pub clash: Option<Clash>,
+    /// Others have written since we looked last: limits may be others than those that a hold knows.
+    stale: bool,
     periods: HashMap<(u32, i64), Period>,
 }
 
 impl<'a> Batch<'a> {
-    /// Begins; the transaction must be open and have the write lock.
-    pub fn new(conn: &'a Connection, interned: &'a mut Interned) -> Result<Self> {
+    /// Begins; the transaction must be open and have the write lock. All entries up to `seen` are known to
+    /// whoever made the batch.
+    pub fn new(conn: &'a Connection, interned: &'a mut Interned, seen: i64) -> Result<Self> {
         let head = rows::head(conn)?;
-        Ok(Self { conn, interned, head, clash: None, periods: HashMap::new() })
+        let stale = head.seq != seen;
+        Ok(Self { conn, interned, head, clash: None, stale, periods: HashMap::new() })
     }
 
     /// Writes one entry, unless it cannot be kept. An entry without what its kind needs is not.
     pub fn keep(&mut self, entry: &Entry) -> Result<Kept> {
         match (entry.kind, entry.hold, &entry.account) {
             (Kind::Account, _, Some(account)) => {
-                self.account(account)?;
-                self.append(entry, &Place { path: None, made: None })?;
-                self.change(account)?;
-                Ok(Kept::Done)
+                // Its row moves nothing, and holds no path.
+                let own = Entry { path: Arc::from([]), ..entry.clone() };
+                self.account(&own, account)
             }
             (Kind::Hold, Some(hold), _) => self.hold(entry, hold),
             (Kind::Settle | Kind::Void | Kind::Limbo | Kind::Refund, Some(hold), _) => {
@@ -184,15 +189,8 @@ impl<'a> Batch<'a> {
 
     /// Writes the balances that changed.
     pub fn write_periods(&mut self) -> Result<()> {
-        let mut upsert = self.conn.prepare_cached(
-            "INSERT INTO period (account, start_ms, end_ms, cap, spent, held)
-             VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET end_ms = excluded.end_ms, cap = excluded.cap,
-                 spent = excluded.spent, held = excluded.held",
-        )?;
-        for ((account, start_ms), period) in self.periods.iter().filter(|(_, row)| row.changed) {
-            let Period { end_ms, cap, spent, held, .. } = period;
-            upsert.execute(params![account, start_ms, end_ms, cap, spent, held])?;
+        for (key, period) in self.periods.iter().filter(|(_, period)| period.changed) {
+            sums::write_period(self.conn, *key, &period.row)?;
         }
         Ok(())
     }
@@ -207,20 +205,20 @@ impl<'a> Batch<'a> {
             return Ok(Kept::Done);
         }
         for step in entry.path.iter() {
-            let period = self.period(step)?;
+            let period = &self.period(step)?.row;
             let sum = i128::from(period.spent) + i128::from(period.held) + i128::from(entry.held);
             if step.cap.is_some_and(|cap| sum > i128::from(cap.0)) {
+                return Ok(Kept::NoRoom);
+            }
+            if self.stale && self.refuses(step, sum)? {
                 return Ok(Kept::NoRoom);
             }
         }
         let path = self.interned.path(self.conn, &entry.path)?;
         self.move_periods(entry)?;
         self.append(entry, &Place { path: Some(path), made: None })?;
-        self.conn
-            .prepare_cached(
-                "INSERT INTO open (hold, limbo, made, path, held) VALUES (?, 0, ?, ?, ?)",
-            )?
-            .execute(params![hold.0.cast_signed(), self.head.seq, path, entry.held])?;
+        let row = OpenRow { limbo: false, made: self.head.seq, path, held: entry.held };
+        sums::write_open(self.conn, hold.0.cast_signed(), &row)?;
         Ok(Kept::Done)
     }
 
@@ -264,9 +262,10 @@ impl<'a> Batch<'a> {
         let resolves = resolves(entry.kind);
         for step in entry.path.iter() {
             let period = self.period(step)?;
+            period.changed = true;
+            let period = &mut period.row;
             period.spent = period.spent.saturating_add(entry.spent);
             period.held = period.held.saturating_add(entry.held);
-            period.changed = true;
             if !resolves {
                 period.end_ms = step.end_ms;
                 period.cap = step.cap.map(|cap| cap.0);
@@ -278,84 +277,49 @@ impl<'a> Batch<'a> {
     fn period(&mut self, step: &Step) -> Result<&mut Period> {
         let key = (step.account.0, step.start_ms);
         if !self.periods.contains_key(&key) {
-            let found = self
-                .conn
-                .prepare_cached(
-                    "SELECT end_ms, cap, spent, held FROM period WHERE account = ? AND start_ms = ?",
-                )?
-                .query_row(key, |row| {
-                    Ok(Period {
-                        end_ms: row.get(0)?,
-                        cap: row.get(1)?,
-                        spent: row.get(2)?,
-                        held: row.get(3)?,
-                        changed: false,
-                    })
-                })
-                .optional()?;
+            let found = sums::period(self.conn, key)?;
             let cap = step.cap.map(|cap| cap.0);
-            let new = Period { end_ms: step.end_ms, cap, spent: 0, held: 0, changed: false };
-            self.periods.insert(key, found.unwrap_or(new));
+            let new = PeriodRow { end_ms: step.end_ms, cap, spent: 0, held: 0 };
+            let row = found.unwrap_or(new);
+            self.periods.insert(key, Period { row, changed: false });
         }
         self.periods.get_mut(&key).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
-    /// Stores an account as it is now, unless its number or its key is another's.
-    fn account(&mut self, account: &Account) -> Result<()> {
-        let there: Option<String> = self
-            .conn
-            .prepare_cached(
-                "SELECT id || ' ' || key FROM account WHERE (id = ?1 OR key = ?2)
-                 AND NOT (id = ?1 AND key = ?2)",
-            )?
-            .query_row(params![account.id.0, account.key.as_str()], |row| row.get(0))
-            .optional()?;
-        if let Some(there) = there {
-            let wanted = format!("{} {}", account.id.0, account.key);
-            self.clash.get_or_insert(Clash { wanted, there });
-            return Ok(());
+    /// Stores what has changed of an account, unless its number or its key is another's. An account that
+    /// both of two processes have opened is left as the later configuration wants it.
+    fn account(&mut self, entry: &Entry, now: &Account) -> Result<Kept> {
+        let there = accounts::by_number(self.conn, now.id)?;
+        let merged = match &there {
+            Some(there) if there.key != now.key => return self.clash(now),
+            Some(there) => there.with_change(entry.was.as_deref(), now),
+            None if accounts::by_key(self.conn, &now.key)?.is_some() => return self.clash(now),
+            None => now.clone(),
+        };
+        if there.as_ref() == Some(&merged) {
+            return Ok(Kept::Done);
         }
-        self.conn
-            .prepare_cached(
-                "INSERT OR REPLACE INTO account (id, key, parent, limit_nano, cadence, zone, hard,
-                     limit_set_nano, frozen, reset_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                account.id.0,
-                account.key.as_str(),
-                account.parent.map(|parent| parent.0),
-                account.terms.limit.map(|limit| limit.0),
-                account.terms.cadence.name(),
-                account.terms.zone,
-                account.terms.hard,
-                account.limit_set.map(|limit| limit.0),
-                account.frozen,
-                account.reset_at_ms,
-            ])?;
-        Ok(())
+        accounts::write(self.conn, &merged)?;
+        let merged = Arc::new(merged);
+        let entry = Entry { account: Some(Arc::clone(&merged)), ..entry.clone() };
+        self.append(&entry, &Place { path: None, made: None })?;
+        accounts::write_change(self.conn, self.head.seq, &merged)?;
+        Ok(Kept::Done)
     }
 
-    /// Keeps the account as it is after the entry just appended.
-    fn change(&self, account: &Account) -> Result<()> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO account_change (seq, id, key, parent, limit_nano, cadence, zone, hard,
-                     limit_set_nano, frozen, reset_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                self.head.seq,
-                account.id.0,
-                account.key.as_str(),
-                account.parent.map(|parent| parent.0),
-                account.terms.limit.map(|limit| limit.0),
-                account.terms.cadence.name(),
-                account.terms.zone,
-                account.terms.hard,
-                account.limit_set.map(|limit| limit.0),
-                account.frozen,
-                account.reset_at_ms,
-            ])?;
-        Ok(())
+    fn clash(&mut self, wanted: &Account) -> Result<Kept> {
+        let same = accounts::by_key(self.conn, &wanted.key)?.map(|there| there.id);
+        let clash = Clash { wanted: wanted.id, same, free: accounts::next(self.conn)? };
+        self.clash.get_or_insert(clash);
+        Ok(Kept::NotOpen)
+    }
+
+    /// Whether an account's limit or its freezing, as another process may have set them since the hold
+    /// was made, refuses it.
+    fn refuses(&self, step: &Step, sum: i128) -> Result<bool> {
+        let Some(account) = accounts::by_number(self.conn, step.account)? else { return Ok(false) };
+        let cap = account.limit().filter(|_| account.terms.hard);
+        Ok(account.frozen || cap.is_some_and(|cap| sum > i128::from(cap.0)))
     }
 
     /// Lengthens the chain by one row.

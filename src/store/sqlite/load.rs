@@ -10,8 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use crate::base::limit::STORE_SESSIONS_MAX;
 use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::HoldId;
-use crate::ledger::saved::{Balance, OpenHold, Saved};
+use crate::ledger::saved::{Balance, News, OpenHold, Saved};
 use crate::store::Orphans;
+use crate::store::sqlite::accounts;
 use crate::store::sqlite::rows::{self, Paths};
 
 /// The periods of an account that had not ended when the last entry was written, and the latest one.
@@ -35,13 +36,12 @@ const LATEST: &str = "
 
 /// Everything that a book of this epoch needs, but for what other epochs left open.
 pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
-    let accounts = accounts(conn)?;
+    let accounts = all(conn)?;
     let mut wanted = BTreeSet::new();
     for account in &accounts {
         wanted.extend(present_periods(conn, account.id)?);
     }
-    let next = "SELECT coalesce(max(id), 0) + 1 FROM account";
-    let next_account = AccountId(conn.query_row(next, [], |row| row.get(0))?);
+    let next_account = accounts::next(conn)?;
     let balances = balances(conn, wanted)?;
     Ok(Saved { epoch, next_account, accounts, balances, open: Vec::new() })
 }
@@ -66,7 +66,7 @@ fn balances(conn: &Connection, wanted: BTreeSet<(u32, i64)>) -> Result<Vec<Balan
 }
 
 /// All accounts but the older sessions.
-fn accounts(conn: &Connection) -> Result<Vec<Account>> {
+fn all(conn: &Connection) -> Result<Vec<Account>> {
     let (few, sessions) = (few_accounts(), sessions());
     let mut found: Vec<Account> =
         conn.prepare(&few)?.query_map([], |row| rows::account(row, 0))?.collect::<Result<_>>()?;
@@ -113,19 +113,27 @@ fn balance(conn: &Connection, account: u32, start_ms: i64) -> Result<Option<Bala
     .optional()
 }
 
-/// The balances that entries after `seq` have moved.
-pub fn moved_since(conn: &Connection, seq: i64) -> Result<Vec<Balance>> {
-    conn.prepare_cached(MOVED)?.query_map([seq], rows::balance)?.collect()
+/// What entries after `seq` have changed. An entry that comes in between is told again the next time.
+pub fn since(conn: &Connection, seq: i64) -> Result<News> {
+    let mut moved = conn.prepare_cached(MOVED)?;
+    let balances = moved.query_map([seq], rows::balance)?.collect::<Result<_>>()?;
+    let mut changed = conn.prepare_cached(&changed())?;
+    let accounts = changed.query_map([seq], |row| rows::account(row, 0))?;
+    Ok(News { accounts: accounts.collect::<Result<_>>()?, balances })
+}
+
+/// The accounts that entries after a certain one have changed.
+fn changed() -> String {
+    format!(
+        "SELECT {} FROM account WHERE id IN (SELECT id FROM account_change WHERE seq > ?)
+         ORDER BY id",
+        rows::ACCOUNT
+    )
 }
 
 /// One account and its latest balance.
 pub fn account(conn: &Connection, key: &AccountKey) -> Result<Option<(Account, Option<Balance>)>> {
-    let sql = format!("SELECT {} FROM account WHERE key = ?", rows::ACCOUNT);
-    let found = conn
-        .prepare_cached(&sql)?
-        .query_row([key.as_str()], |row| rows::account(row, 0))
-        .optional()?;
-    let Some(account) = found else { return Ok(None) };
+    let Some(account) = accounts::by_key(conn, key)? else { return Ok(None) };
     let balance =
         conn.prepare_cached(LATEST)?.query_row([account.id.0], rows::balance).optional()?;
     Ok(Some((account, balance)))
@@ -186,8 +194,8 @@ mod tests {
         let open = open_lines();
         let (all, one) =
             (format!("{open} WHERE 1 ORDER BY o.hold"), format!("{open} WHERE o.hold = ?"));
-        let few = few_accounts();
-        for sql in [PRESENT, MOVED, LATEST, rows::HEAD, &all, &one, &few] {
+        let (few, changed) = (few_accounts(), changed());
+        for sql in [PRESENT, MOVED, LATEST, rows::HEAD, &all, &one, &few, &changed] {
             let steps = plan(sql);
             let scans = steps.iter().filter(|step| {
                 // A subquery's rows, and the holds without an outcome, are few.

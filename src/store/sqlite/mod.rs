@@ -4,11 +4,13 @@
 //! One process owns a file by a lock beside it. During a hand-over two processes write to it: every
 //! commit therefore reads what it builds on inside its own transaction.
 
+pub mod accounts;
 pub mod batch;
 mod load;
 pub mod opening;
 pub mod reading;
 pub mod rows;
+pub mod sums;
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use crate::config::snapshot::Synchronous;
 use crate::ledger::account::{Account, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
-use crate::ledger::saved::{Balance, Kept, OpenHold, Saved};
+use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved};
 use crate::store::lock::{self, Lock};
 use crate::store::sqlite::batch::{Batch, Clash, Interned};
 use crate::store::sqlite::opening::{said, unusable};
@@ -101,7 +103,7 @@ impl SqliteStore {
 
     fn keep(&mut self, entries: &[Entry]) -> rusqlite::Result<Result<Vec<Kept>, Clash>> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut batch = Batch::new(&tx, &mut self.interned)?;
+        let mut batch = Batch::new(&tx, &mut self.interned, self.seen)?;
         let before = batch.head.seq;
         let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -168,22 +170,23 @@ impl Store for SqliteStore {
             // The numbers that the transaction gave out went with it.
             self.interned.forget();
         }
-        done.map_err(said(&self.file))?.map_err(|Clash { wanted, there }| StoreError::Clash {
+        done.map_err(said(&self.file))?.map_err(|Clash { wanted, same, free }| StoreError::Clash {
             path: self.file.display().to_string(),
             wanted,
-            there,
+            same,
+            free,
         })
     }
 
-    fn refresh(&mut self) -> Result<Option<Vec<Balance>>, StoreError> {
+    fn refresh(&mut self) -> Result<Option<News>, StoreError> {
         let said = said(&self.file);
         let head = rows::head(&self.conn).map_err(&said)?;
         if head.seq == self.seen {
             return Ok(None);
         }
-        let moved = load::moved_since(&self.conn, self.seen).map_err(&said)?;
+        let news = load::since(&self.conn, self.seen).map_err(&said)?;
         self.seen = head.seq;
-        Ok(Some(moved))
+        Ok(Some(news))
     }
 
     fn account(

@@ -73,6 +73,7 @@ pub fn line(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<Line>
             Some(_) => Some(Arc::new(account(row, 21)?)),
             None => None,
         },
+        was: None,
     };
     Ok(Line {
         seq: row.get(0)?,

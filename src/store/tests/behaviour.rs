@@ -7,11 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use crate::base::money::NanoUsd;
-use crate::ledger::account::{AccountId, AccountKey};
+use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
 use crate::ledger::saved::{Balance, Kept};
+use crate::store::replay::replay;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Orphans, Store};
+use crate::store::verify::verify;
+use crate::store::{Orphans, Store, StoreError};
 
 fn balance(account: u32, spent: i64, held: i64) -> Balance {
     Balance { account: AccountId(account), start_ms: 0, end_ms: i64::MAX, spent, held }
@@ -152,7 +154,9 @@ fn a_late_settlement_by_the_old_process_counts() {
     assert_eq!(new.orphans().unwrap(), None);
     assert_eq!(new.refresh().unwrap(), None);
     assert_eq!(old.commit(&[settle(&made, 4)]).unwrap(), [Kept::Done]);
-    assert_eq!(new.refresh().unwrap(), Some(vec![balance(FLEET, 4, 0), balance(AGENT, 4, 0)]));
+    let news = new.refresh().unwrap().unwrap();
+    assert_eq!(news.balances, [balance(FLEET, 4, 0), balance(AGENT, 4, 0)]);
+    assert_eq!(news.accounts, []);
     assert_eq!(new.refresh().unwrap(), None);
     assert_eq!(new.commit(&[limbo(&made)]).unwrap(), [Kept::NotOpen]);
     old.close_epoch().unwrap();
@@ -171,7 +175,7 @@ fn own_changes_are_no_news_but_those_of_others_are() {
     // The news is not lost by a commit of our own in between.
     new.commit(&[hold(HoldId::new(second, 2), 4, 100)]).unwrap();
     let news = new.refresh().unwrap().expect("news");
-    assert_eq!(news, [balance(FLEET, 0, 7), balance(AGENT, 0, 7)]);
+    assert_eq!(news.balances, [balance(FLEET, 0, 7), balance(AGENT, 0, 7)]);
 }
 
 #[test]
@@ -202,10 +206,64 @@ fn an_account_changes_and_keeps_its_number() {
     let mut agent = account(AGENT, AccountKey::agent("builder"), Some(FLEET));
     (agent.limit_set, agent.frozen, agent.reset_at_ms) = (Some(NanoUsd(-1)), true, Some(5));
     agent.terms.zone = Arc::from("Europe/Berlin");
-    store.commit(&[about(agent.clone())]).unwrap();
+    let change = Entry { was: founding()[1].account.clone(), ..about(agent.clone()) };
+    store.commit(&[change]).unwrap();
     let found = store.account(&agent.key).unwrap();
     assert_eq!(found, Some((agent, None)));
     assert_eq!(store.account(&AccountKey::agent("nobody")).unwrap(), None);
+}
+
+/// The account, changed.
+fn changed(of: &Account, change: impl FnOnce(&mut Account)) -> Entry {
+    let mut now = of.clone();
+    change(&mut now);
+    Entry { was: Some(Arc::new(of.clone())), ..about(now) }
+}
+
+#[test]
+fn two_processes_change_different_things_of_one_account() {
+    let folder = Folder::new();
+    let (mut old, mut new) = (folder.own(), folder.take_over());
+    old.open_epoch().unwrap();
+    old.commit(&founding()).unwrap();
+    new.open_epoch().unwrap();
+    let agent = account(AGENT, AccountKey::agent("builder"), Some(FLEET));
+    old.commit(&[changed(&agent, |agent| agent.frozen = true)]).unwrap();
+    // It does not know of the freeze.
+    new.commit(&[changed(&agent, |agent| agent.limit_set = Some(NanoUsd(70)))]).unwrap();
+    let both = Account { frozen: true, limit_set: Some(NanoUsd(70)), ..agent.clone() };
+    for store in [&mut old, &mut new] {
+        assert_eq!(store.refresh().unwrap().unwrap().accounts, std::slice::from_ref(&both));
+        assert_eq!(store.refresh().unwrap(), None);
+    }
+    // What is the case already is no entry, and an account that is opened again is left as it is.
+    let again = [changed(&agent, |agent| agent.frozen = true), about(agent)];
+    assert_eq!(old.commit(&again).unwrap(), [Kept::Done; 2]);
+    assert_eq!(new.refresh().unwrap(), None);
+    drop((old, new));
+    let found = verify(&folder.file()).unwrap();
+    assert_eq!((found.entries, found.broken), (4, Vec::new()));
+    assert_eq!(replay(&folder.file()).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_hold_meets_the_limits_and_freezes_that_another_process_has_set_meanwhile() {
+    let folder = Folder::new();
+    let (mut old, mut new) = (folder.own(), folder.take_over());
+    old.open_epoch().unwrap();
+    old.commit(&founding()).unwrap();
+    let epoch = new.open_epoch().unwrap().epoch;
+    let agent = account(AGENT, AccountKey::agent("builder"), Some(FLEET));
+    let lowered = changed(&agent, |agent| agent.limit_set = Some(NanoUsd(50)));
+    old.commit(std::slice::from_ref(&lowered)).unwrap();
+    // Both were made under the limit of 100.
+    let holds = [51, 50].map(|amount| hold(HoldId::new(epoch, amount), amount.cast_signed(), 100));
+    assert_eq!(new.commit(&holds).unwrap(), [Kept::NoRoom, Kept::Done]);
+    new.refresh().unwrap();
+    let fleet = account(FLEET, AccountKey::fleet(), None);
+    old.commit(&[changed(&fleet, |fleet| fleet.frozen = true)]).unwrap();
+    let late = hold(HoldId::new(epoch, 1), 0, 100);
+    assert_eq!(new.commit(&[late]).unwrap(), [Kept::NoRoom]);
 }
 
 #[test]
@@ -214,11 +272,12 @@ fn accounts_that_clash_stop_the_batch() {
     let mut store = folder.own();
     store.open_epoch().unwrap();
     store.commit(&founding()).unwrap();
-    for (id, key) in [(AGENT, "other"), (9, "builder")] {
+    for (id, key, same) in [(AGENT, "other", None), (9, "builder", Some(AccountId(AGENT)))] {
         let clash = about(account(id, AccountKey::agent(key), Some(FLEET)));
         let spend = Entry { path: path(1), spent: 5, ..blank(Kind::Spend, Reason::Exact) };
         let error = store.commit(&[spend, clash]).expect_err("two of one number or name");
-        assert!(error.to_string().contains("2 agent:builder"), "{error}");
+        let StoreError::Clash { wanted, same: there, free, .. } = error else { panic!("{error}") };
+        assert_eq!((wanted, there, free), (AccountId(id), same, AccountId(AGENT + 1)));
     }
     let (_, found) = store.account(&AccountKey::fleet()).unwrap().unwrap();
     assert_eq!(found, None);

@@ -4,6 +4,7 @@ mod behaviour;
 mod faults;
 mod random;
 mod reports;
+mod sharing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +97,7 @@ pub fn blank(kind: Kind, reason: Reason) -> Entry {
         tokens: None,
         reason,
         account: None,
+        was: None,
     }
 }
 

@@ -27,7 +27,7 @@ fn lived_in() -> Folder {
     let made: Vec<Entry> =
         (1..=5).map(|number| hold(HoldId::new(epoch, number), 10, 1_000)).collect();
     let mut batch = founding().to_vec();
-    batch.push(about(agent));
+    batch.push(Entry { was: batch[1].account.clone(), ..about(agent) });
     batch.extend(made.clone());
     let void =
         Entry { kind: Kind::Void, reason: Reason::NotSent, tokens: None, ..settle(&made[1], 0) };
