@@ -210,9 +210,6 @@ pub async fn set_frozen(parts: &Parts, name: &str, frozen: bool) -> Result<Strin
     })
     .await?;
     if !frozen {
-        if key.node() == Node::Fleet {
-            parts.keeper.lift();
-        }
         if let Some(standing) = parts.keeper.standing(&key) {
             parts.keeper.runaways.forget(standing.id);
         }

@@ -189,6 +189,10 @@ pub const LEDGER_RETRY_MS: u64 = 500;
 /// over to this one.
 pub const LEDGER_WATCH_MS: u64 = 200;
 
+/// Tries to keep what is told of an account while another process tells something of it too. Each of them
+/// tells a level once.
+pub const TELL_TRIES_MAX: usize = 4;
+
 /// Alerts that wait for a web hook. Levels change a few times a day; more than this means that nobody
 /// takes them.
 pub const ALERTS_WAITING_MAX: usize = 64;

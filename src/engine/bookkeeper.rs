@@ -264,8 +264,10 @@ impl Bookkeeper {
         for entry in entries {
             tray.put(entry);
         }
-        self.desk.nudge(tray);
         self.desk.watch.configure(&budgets.fleet);
+        // The levels may be others: a turn of the scribe looks at them.
+        tray.errands.push(Box::new(|_, _| {}));
+        self.desk.wake(tray);
     }
 
     /// A look at the book, which must be short.
@@ -293,12 +295,6 @@ impl Bookkeeper {
     /// How much the whole fleet has spent.
     pub fn level(&self) -> Level {
         self.desk.watch.level()
-    }
-
-    /// Ends an emergency of the fleet: an administrator has thawed it.
-    pub fn lift(&self) {
-        let fleet = self.standing(&AccountKey::fleet());
-        self.desk.watch.lift(&self.desk.metrics, fleet.as_ref(), self.unix_ms());
     }
 
     /// The account of a session below `agent`, made if there is none yet.
@@ -394,7 +390,7 @@ impl Bookkeeper {
         tracing::error!(hold, "an attempt in limbo cost more than the worst case that was held");
         let leaf = refund.path.first()?.account;
         refund.path.iter().any(|step| step.cap.is_some()).then_some(())?;
-        book.set_frozen(leaf, true, Reason::Breaker, scribe::unix_ms())
+        book.set_frozen(leaf, true, Reason::Breaker, self.unix_ms())
     }
 
     async fn ask<T: Send + 'static>(

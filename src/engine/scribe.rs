@@ -63,10 +63,10 @@ impl Desk {
 /// Writes until the desk is closed and empty.
 pub(super) fn run(desk: &Arc<Desk>, store: Box<dyn Store>) {
     let _ending = Ending(desk);
-    let mut scribe = Scribe { desk: Arc::clone(desk), store, alone: false };
+    let told = watch::Told::default();
+    let mut scribe = Scribe { desk: Arc::clone(desk), store, alone: false, told };
     scribe.take_over();
-    let all: BTreeSet<AccountId> = desk.lock().book.accounts().map(|account| account.id).collect();
-    watch::look(desk, &all);
+    scribe.look(&BTreeSet::new());
     while scribe.turn() {}
     if let Err(error) = scribe.store.close_epoch() {
         tracing::error!(%error, "the ledger could not be closed properly");
@@ -97,6 +97,8 @@ struct Scribe {
     store: Box<dyn Store>,
     /// No other process uses the store.
     alone: bool,
+    /// What was told of the accounts.
+    told: watch::Told,
 }
 
 impl Scribe {
@@ -117,9 +119,13 @@ impl Scribe {
             self.keep(batch);
         }
         self.refresh();
-        watch::look(&self.desk, &moved);
+        self.look(&moved);
         self.forget_sessions();
         true
+    }
+
+    fn look(&mut self, moved: &BTreeSet<AccountId>) {
+        watch::look(&self.desk, &mut *self.store, &mut self.told, moved);
     }
 
     /// Waits for work and takes all of it.
@@ -358,6 +364,7 @@ mod tests {
     use crate::engine::bookkeeper::{Bookkeeper, NoHold};
     use crate::ledger::account::{Account, AccountKey, Cadence, Terms};
     use crate::ledger::hold::HoldOrder;
+    use crate::ledger::level::Told;
     use crate::ledger::plan::Planned;
     use crate::ledger::saved::{Balance, OpenHold, Saved};
     use crate::store::sqlite::{Opening, SqliteStore};
@@ -405,6 +412,14 @@ mod tests {
 
         fn hold(&mut self, _: HoldId) -> Result<Option<OpenHold>, StoreError> {
             Ok(None)
+        }
+
+        fn told(&mut self, _: AccountId) -> Result<Option<Told>, StoreError> {
+            Ok(None)
+        }
+
+        fn tell(&mut self, _: AccountId, _: Option<&Told>, _: &Told) -> Result<bool, StoreError> {
+            Ok(true)
         }
 
         fn close_epoch(&mut self) -> Result<(), StoreError> {

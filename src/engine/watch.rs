@@ -2,7 +2,7 @@
 //! change (S1-23).
 //!
 //! An alert is a line in the log, a count in the metrics and, where one is configured, a call of a web hook,
-//! which `outbox` makes. What a level takes away is `exchange::route`'s business; an emergency freezes the
+//! which `outbox` makes. What was told is kept in the store. What a level takes away is `exchange::route`'s business; an emergency freezes the
 //! fleet's account, so that it outlives the process.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,17 +10,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::base::limit::ALERTS_WAITING_MAX;
+use crate::base::limit::{ALERTS_WAITING_MAX, SESSIONS_IN_MEMORY_MAX, TELL_TRIES_MAX};
 use crate::config::budgets::{Fleet, Webhook};
 use crate::engine::scribe::{Desk, OnDesk};
 use crate::ledger::account::{AccountId, AccountKey, Node};
 use crate::ledger::entry::Reason;
-use crate::ledger::level::{Alarm, Level, Levels, Thresholds};
+use crate::ledger::level::{self, Alarm, Change, Level, Levels};
 use crate::ledger::standing::Standing;
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::money::Delivery;
 
-/// What was told so far.
+/// What the levels are, and what is on its way to the web hook.
 #[derive(Default)]
 pub struct Watch {
     state: Mutex<State>,
@@ -30,11 +31,28 @@ pub struct Watch {
 
 #[derive(Default)]
 struct State {
-    levels: Levels,
+    /// `None` before the first configuration: nothing is looked at before.
+    levels: Option<Levels>,
     hook: Option<Webhook>,
-    alarm: Alarm,
-    shares: HashMap<AccountId, Thresholds>,
     alerts: Vec<Alert>,
+}
+
+/// What was told of each account, as far as it was asked for since the start. Only the scribe has it.
+#[derive(Default)]
+pub(super) struct Told {
+    rows: HashMap<AccountId, Row>,
+    /// All accounts have been looked at once.
+    begun: bool,
+    /// The fleet was frozen when it was looked at last.
+    was_frozen: bool,
+}
+
+/// What was told of one account.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    /// As the store has it.
+    kept: Option<level::Told>,
+    now: level::Told,
 }
 
 /// Something to be told to people.
@@ -65,24 +83,13 @@ impl Watch {
     pub fn configure(&self, fleet: &Fleet) {
         let levels = &fleet.levels;
         let mut state = self.state.lock();
-        state.levels = Levels {
+        state.levels = Some(Levels {
             warning: levels.warning,
             soft: levels.soft,
             hard: levels.hard,
             emergency: levels.emergency,
-        };
+        });
         state.hook.clone_from(&fleet.webhook);
-    }
-
-    /// Ends an emergency.
-    pub fn lift(&self, metrics: &Metrics, fleet: Option<&Standing>, at_ms: i64) {
-        let mut state = self.state.lock();
-        let Some(change) = state.alarm.lift() else { return };
-        tracing::warn!("the fleet's emergency was lifted");
-        self.level.store(change.to as u8, Ordering::Relaxed);
-        if let Some(standing) = fleet {
-            state.tell(metrics, (standing, at_ms), change.to.name());
-        }
     }
 
     /// Alerts that wait to be told over the network.
@@ -91,43 +98,132 @@ impl Watch {
     }
 }
 
-/// Looks at the fleet, and at the soft budgets that a transaction has moved.
-pub(super) fn look(desk: &Desk, moved: &BTreeSet<AccountId>) {
+/// Looks at the fleet, and at the soft budgets that a transaction has moved; at all of them the first time.
+/// What is told is kept before, so that neither a restart nor another process tells it again.
+pub(super) fn look(
+    desk: &Desk,
+    store: &mut dyn Store,
+    told: &mut Told,
+    moved: &BTreeSet<AccountId>,
+) {
+    let Some(levels) = desk.watch.state.lock().levels else { return };
     let at_ms = desk.unix_ms();
-    let mut on_desk = desk.lock();
-    let OnDesk { book, tray } = &mut *on_desk;
+    let is_first = !std::mem::replace(&mut told.begun, true);
+    let (fleet, soft) = {
+        let book = &desk.lock().book;
+        let all = is_first.then(|| book.accounts().map(|account| account.id).collect());
+        let fleet = book.id(&AccountKey::fleet()).and_then(|id| book.standing(id, at_ms));
+        let soft: Vec<Standing> = all
+            .as_ref()
+            .unwrap_or(moved)
+            .iter()
+            .filter_map(|id| book.standing(*id, at_ms))
+            .filter(|standing| !standing.hard && standing.limit.is_some())
+            .collect();
+        (fleet, soft)
+    };
+    let mut news: Vec<(Standing, String)> = Vec::new();
+    if let Some(standing) = fleet {
+        let change = fleet_level(desk, (store, &mut *told), &standing, &levels);
+        news.extend(change.map(|change| (standing, change.to.name().to_owned())));
+    }
+    for standing in soft {
+        let share = told.agree(store, standing.id, |told, _| told.shares.step(&standing));
+        news.extend(share.map(|share| (standing, format!("{}%", share.percent()))));
+    }
     let mut state = desk.watch.state.lock();
-    let fleet = book.id(&AccountKey::fleet());
-    if let Some(standing) = fleet.and_then(|id| book.standing(id, at_ms)) {
-        let levels = state.levels;
-        if standing.frozen && state.alarm.level() != Level::Emergency && levels.emergency.is_some()
-        {
-            // Frozen by the process before this one.
-            state.alarm = Alarm::restored(Level::Emergency, false);
-            desk.watch.level.store(Level::Emergency as u8, Ordering::Relaxed);
+    for (standing, level) in &news {
+        state.tell(&desk.metrics, (standing, at_ms), level);
+    }
+}
+
+/// Which level the fleet has come to. An emergency freezes it, and ends when somebody thaws it.
+fn fleet_level(
+    desk: &Desk,
+    (store, told): (&mut dyn Store, &mut Told),
+    standing: &Standing,
+    levels: &Levels,
+) -> Option<Change> {
+    let is_known = told.rows.contains_key(&standing.id);
+    let mut is_thawed = told.was_frozen && !standing.frozen;
+    let change = told.agree(store, standing.id, |told, kept| {
+        let alarm = &mut told.alarm;
+        if !is_known && kept.is_none() && standing.frozen && levels.emergency.is_some() {
+            // A version that kept no levels has frozen it, and told so.
+            *alarm = Alarm::restored(Level::Emergency, false);
         }
-        if let Some(change) = state.alarm.step(standing.spent, &levels) {
-            desk.watch.level.store(change.to as u8, Ordering::Relaxed);
-            state.tell(&desk.metrics, (&standing, at_ms), change.to.name());
-            if change.to == Level::Emergency {
-                let frozen = book.set_frozen(standing.id, true, Reason::Breaker, at_ms);
-                if let Some(entry) = frozen {
-                    tray.put(entry);
+        // Once: an emergency that another process has just told has not frozen the fleet here yet.
+        if alarm.is_latched() && (std::mem::take(&mut is_thawed) || levels.emergency.is_none()) {
+            return alarm.lift();
+        }
+        alarm.step(standing.spent, levels)
+    });
+    let alarm = told.rows.get(&standing.id)?.now.alarm;
+    desk.watch.level.store(alarm.level() as u8, Ordering::Relaxed);
+    told.was_frozen = standing.frozen || alarm.is_latched();
+    if alarm.is_latched() && !standing.frozen {
+        // It has just come to this, or the process before has ended on its way to here.
+        let mut on_desk = desk.lock();
+        let OnDesk { book, tray } = &mut *on_desk;
+        let frozen = book.set_frozen(standing.id, true, Reason::Breaker, desk.unix_ms());
+        if let Some(entry) = frozen {
+            tray.put(entry);
+        }
+    }
+    change
+}
+
+impl Told {
+    /// Makes `step` with what was told of an account, and keeps what came of it. What another process has
+    /// told meanwhile counts; where the store does not work, what is in memory does.
+    fn agree<T>(
+        &mut self,
+        store: &mut dyn Store,
+        account: AccountId,
+        mut step: impl FnMut(&mut level::Told, Option<&level::Told>) -> Option<T>,
+    ) -> Option<T> {
+        if self.rows.len() > SESSIONS_IN_MEMORY_MAX {
+            // They are asked for again.
+            self.rows.retain(|_, row| row.now.alarm != Alarm::default() || !row.is_kept());
+        }
+        let mut row = match self.rows.get(&account) {
+            Some(row) => *row,
+            None => Row::of(failing(store.told(account)).flatten()),
+        };
+        let mut news = None;
+        for _ in 0..TELL_TRIES_MAX {
+            news = step(&mut row.now, row.kept.as_ref());
+            if row.is_kept() {
+                break;
+            }
+            match failing(store.tell(account, row.kept.as_ref(), &row.now)) {
+                Some(true) => {
+                    row.kept = Some(row.now);
+                    break;
                 }
+                Some(false) => row = Row::of(failing(store.told(account)).flatten()),
+                // It is told all the same, and kept later.
+                None => break,
             }
         }
+        self.rows.insert(account, row);
+        news
     }
-    let standings: Vec<Standing> = moved
-        .iter()
-        .filter_map(|id| book.standing(*id, at_ms))
-        .filter(|standing| !standing.hard && standing.limit.is_some())
-        .collect();
-    drop(on_desk);
-    for standing in standings {
-        if let Some(share) = state.shares.entry(standing.id).or_default().step(&standing) {
-            state.tell(&desk.metrics, (&standing, at_ms), &format!("{}%", share.percent()));
-        }
+}
+
+impl Row {
+    fn of(kept: Option<level::Told>) -> Self {
+        Self { kept, now: kept.unwrap_or_default() }
     }
+
+    /// Whether the store says what it should.
+    fn is_kept(&self) -> bool {
+        self.kept.map_or_else(|| self.now.is_nothing(), |kept| kept == self.now)
+    }
+}
+
+fn failing<T>(answer: Result<T, StoreError>) -> Option<T> {
+    answer.inspect_err(|error| tracing::error!(%error, "what was told cannot be kept")).ok()
 }
 
 impl State {

@@ -170,9 +170,27 @@ impl Share {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Thresholds {
     /// When the period began, and when it was last reset.
-    began: (i64, Option<i64>),
-    limit: Option<NanoUsd>,
-    told: Option<Share>,
+    pub began: (i64, Option<i64>),
+    /// The limit that the share is one of.
+    pub limit: Option<NanoUsd>,
+    /// The largest share that was told.
+    pub told: Option<Share>,
+}
+
+/// All that was told of one account, as it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The level of the fleet; of no meaning for others.
+    pub alarm: Alarm,
+    /// The shares of its budget.
+    pub shares: Thresholds,
+}
+
+impl Told {
+    /// Whether nothing was told, so that there is nothing to be kept.
+    pub fn is_nothing(&self) -> bool {
+        self.alarm == Alarm::default() && self.shares.told.is_none()
+    }
 }
 
 impl Thresholds {

@@ -16,6 +16,7 @@ pub mod verify;
 
 use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
+use crate::ledger::level::Told;
 use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved};
 
 /// A durable ledger. All calls block and come from one thread.
@@ -47,6 +48,18 @@ pub trait Store: Send {
 
     /// One hold that is open or in limbo.
     fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError>;
+
+    /// What was told to people of an account. `None` if nothing was.
+    fn told(&mut self, account: AccountId) -> Result<Option<Told>, StoreError>;
+
+    /// Keeps what is told of an account from now on, if what is kept is still `was`. `false` if it is not:
+    /// another process has told something.
+    fn tell(
+        &mut self,
+        account: AccountId,
+        was: Option<&Told>,
+        now: &Told,
+    ) -> Result<bool, StoreError>;
 
     /// Says that the present epoch has settled everything it held.
     fn close_epoch(&mut self) -> Result<(), StoreError>;

@@ -462,6 +462,49 @@ async fn the_fleet_spends_less_from_level_to_level_until_it_is_thawed() {
 }
 
 #[tokio::test]
+async fn what_was_told_before_a_kill_is_not_told_again() {
+    let models = model("m", "up", "chunks=1", "1");
+    let rest = "fleet: {levels: {warning_usd: 1, soft_usd: 2, hard_usd: 3, emergency_usd: 4}}\nagents:\n  default: {}\n  \
+                a: {budget: {limit_usd: 10, hard_cap: false}}\n";
+    let (gateway, _up) = start(&models, rest).await;
+    let told = async |gateway: &Gateway, account: &str, level: &str| {
+        let level = format!("level=\"{level}\"");
+        gateway.metric("weir_budget_alerts_total", &[account, &level]).await
+    };
+    let push = async |gateway: &Gateway, spent: &str| {
+        let body = format!(r#"{{"budget_spent":{spent}}}"#);
+        let pushed = admin(gateway, Ask::post("/api/budget/a", body)).await;
+        assert_eq!(pushed.status, 200, "{}", pushed.text());
+    };
+    at_level(&gateway, "2.5", 2).await;
+    push(&gateway, "8").await;
+    wait_until("it is told", || async { told(&gateway, "\"agent:a\"", "80%").await == 1 }).await;
+    assert_eq!(told(&gateway, "\"fleet\"", "soft").await, 1);
+    let gateway = gateway.killed_and_started().await;
+    level_is(&gateway, 2).await;
+    push(&gateway, "8.5").await;
+    // What comes next is told, and only that.
+    at_level(&gateway, "3", 3).await;
+    push(&gateway, "10").await;
+    wait_until("it is told", || async { told(&gateway, "\"agent:a\"", "100%").await == 1 }).await;
+    assert_eq!(told(&gateway, "\"fleet\"", "hard").await, 1);
+    for (account, level) in [("\"fleet\"", "soft"), ("\"fleet\"", "normal"), ("\"agent:a\"", "80%")]
+    {
+        assert_eq!(told(&gateway, account, level).await, 0, "{account} {level}");
+    }
+    // Nor is an emergency, which stays.
+    at_level(&gateway, "4", 4).await;
+    let gateway = gateway.killed_and_started().await;
+    level_is(&gateway, 4).await;
+    assert_eq!(admin(&gateway, Ask::post("/api/thaw/fleet", "")).await.status, 200);
+    level_is(&gateway, 3).await;
+    assert_eq!(told(&gateway, "\"fleet\"", "emergency").await, 0);
+    let gateway = gateway.killed_and_started().await;
+    level_is(&gateway, 3).await;
+    assert_eq!(told(&gateway, "\"fleet\"", "hard").await, 0, "it was lifted before");
+}
+
+#[tokio::test]
 async fn a_key_in_hand_of_nobody_pays_from_the_default() {
     let models = model("m", "up", "chunks=10", "1");
     let (gateway, up) = start(&models, "agents:\n  default: {budget: {limit_usd: 0.001}}\n").await;

@@ -179,11 +179,12 @@ fn open_hold(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<Open
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::opening::SCHEMA;
 
     /// How the engine would walk.
     fn plan(sql: &str) -> Vec<String> {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(include_str!("../schema/ledger.sql")).unwrap();
+        crate::store::sqlite::opening::make_tables(&conn, SCHEMA).unwrap();
         let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let unbound = rusqlite::params_from_iter(std::iter::repeat_n(0, explain.parameter_count()));
         explain.query_map(unbound, |row| row.get(3)).unwrap().collect::<Result<_>>().unwrap()

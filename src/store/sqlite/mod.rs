@@ -11,14 +11,16 @@ pub mod opening;
 pub mod reading;
 pub mod rows;
 pub mod sums;
+pub mod told;
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::config::snapshot::Synchronous;
-use crate::ledger::account::{Account, AccountKey};
+use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
+use crate::ledger::level::Told;
 use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved};
 use crate::store::lock::{self, Lock};
 use crate::store::sqlite::batch::{Batch, Clash, Interned};
@@ -202,6 +204,27 @@ impl Store for SqliteStore {
 
     fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError> {
         load::hold(&self.conn, &mut self.interned.paths, hold).map_err(said(&self.file))
+    }
+
+    fn told(&mut self, account: AccountId) -> Result<Option<Told>, StoreError> {
+        told::read(&self.conn, account).map_err(said(&self.file))
+    }
+
+    fn tell(
+        &mut self,
+        account: AccountId,
+        was: Option<&Told>,
+        now: &Told,
+    ) -> Result<bool, StoreError> {
+        let said = said(&self.file);
+        let begin = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
+        let tx = begin.map_err(&said)?;
+        if told::read(&tx, account).map_err(&said)?.as_ref() != was {
+            return Ok(false);
+        }
+        told::write(&tx, account, now).map_err(&said)?;
+        tx.commit().map_err(&said)?;
+        Ok(true)
     }
 
     fn close_epoch(&mut self) -> Result<(), StoreError> {

@@ -21,8 +21,9 @@ use crate::store::sqlite::rows::{self, Line, Paths};
 /// `Weir` in ASCII: whose file it is, in the header that `file` and `SQLite`'s own tools show.
 const APPLICATION: i64 = 0x5765_6972;
 /// The schema that this program writes.
-pub const SCHEMA: i64 = 1;
-const SQL: &str = include_str!("../schema/ledger.sql");
+pub const SCHEMA: i64 = 2;
+/// What leads from each schema to the next one, from an empty file on.
+const STEPS: [&str; 2] = [include_str!("../schema/ledger.sql"), include_str!("../schema/2.sql")];
 /// How every file of the engine begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Prepared statements that are kept; there are fewer.
@@ -44,11 +45,14 @@ pub fn writer(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let said = said(file);
     let conn = Connection::open_with_flags(file, flags).map_err(&said)?;
-    check_kind(&conn, file)?;
+    let found = check_kind(&conn, file)?;
     if conn.is_readonly("main").map_err(&said)? {
         return Err(unusable(file, "is read-only"));
     }
     settle_in(&conn, synchronous).map_err(&said)?;
+    if found < SCHEMA {
+        migrate(&conn).map_err(&said)?;
+    }
     if is_owner {
         check_length(&conn, file)?;
     }
@@ -66,7 +70,14 @@ pub fn reader(file: &Path) -> Result<Connection, StoreError> {
     let conn = Connection::open_with_flags(file, flags).map_err(said(file))?;
     conn.busy_timeout(Duration::from_millis(STORE_BUSY_MS_MAX)).map_err(said(file))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    check_kind(&conn, file)?;
+    let found = check_kind(&conn, file)?;
+    if found < SCHEMA {
+        let detail = format!(
+            "was written by an older version (schema {found}); the next start of the gateway brings \
+             it to schema {SCHEMA}"
+        );
+        return Err(unusable(file, detail));
+    }
     Ok(conn)
 }
 
@@ -161,7 +172,7 @@ fn create(file: &Path) -> Result<(), StoreError> {
 fn fill(new: &Path) -> rusqlite::Result<()> {
     let conn = Connection::open_with_flags(new, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     conn.pragma_update(None, "application_id", APPLICATION)?;
-    conn.execute_batch(SQL)?;
+    make_tables(&conn, SCHEMA)?;
     conn.execute(
         "INSERT INTO meta (key, value) VALUES ('made_by', ?)",
         [concat!("weir ", env!("CARGO_PKG_VERSION"))],
@@ -187,8 +198,34 @@ fn check_magic(file: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the file is a ledger, of a schema that we know.
-fn check_kind(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+/// Makes the tables of a schema in an empty file.
+pub fn make_tables(conn: &Connection, schema: i64) -> rusqlite::Result<()> {
+    (1..=schema).zip(STEPS).try_for_each(|(_, step)| conn.execute_batch(step))
+}
+
+/// Brings an older ledger to our schema, all at once. Columns and tables are only ever added, so that the
+/// older process of a hand-over goes on writing.
+fn migrate(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let done = || {
+        // Another process may have done it meanwhile.
+        let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        (1..=SCHEMA)
+            .zip(STEPS)
+            .filter(|(to, _)| *to > found)
+            .try_for_each(|(_, step)| conn.execute_batch(step))?;
+        conn.pragma_update(None, "user_version", SCHEMA)
+    };
+    let end = done().and_then(|()| conn.execute_batch("COMMIT"));
+    if end.is_err() {
+        // Nothing of it is kept; the error says why.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    end
+}
+
+/// Whether the file is a ledger, of a schema that we know; which one.
+fn check_kind(conn: &Connection, file: &Path) -> Result<i64, StoreError> {
     let said = said(file);
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let found = pragma("application_id").map_err(&said)?;
@@ -201,13 +238,13 @@ fn check_kind(conn: &Connection, file: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Newer { path, found: version, known: SCHEMA });
     }
     let wanted = Connection::open_in_memory().and_then(|empty| {
-        empty.execute_batch(SQL)?;
+        make_tables(&empty, version)?;
         shape(&empty)
     });
-    if version != SCHEMA || shape(conn).map_err(&said)? != wanted.map_err(&said)? {
+    if version < 1 || shape(conn).map_err(&said)? != wanted.map_err(&said)? {
         return Err(corrupt(file, "its tables are not those of a ledger"));
     }
-    Ok(())
+    Ok(version)
 }
 
 fn shape(conn: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {

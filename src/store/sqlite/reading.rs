@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use crate::base::limit::STORE_INTERNED_MAX;
-use crate::ledger::account::AccountKey;
+use crate::ledger::account::{AccountId, AccountKey};
 use crate::store::StoreError;
 use crate::store::sqlite::batch;
 use crate::store::sqlite::opening::{self, said};
 use crate::store::sqlite::rows::{self, Line, Paths};
+use crate::store::sqlite::told;
 use crate::store::tally::{OpenRow, PeriodRow, Tables};
 
 /// A row of the chain, or its place and why it cannot be read.
@@ -140,6 +141,18 @@ impl Reading {
             )?
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        let mut told = self.conn.prepare(
+            "SELECT account, account IN (SELECT id FROM account) FROM told ORDER BY account",
+        )?;
+        for row in told.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+            let (account, is_known): (u32, bool) = row?;
+            if !is_known {
+                found.push(format!("something was told of account {account}, which is not known"));
+            }
+            if let Err(error) = told::read(&self.conn, AccountId(account)) {
+                found.push(format!("what was told of account {account} makes no sense: {error}"));
+            }
+        }
         let mut checks = self.conn.prepare("PRAGMA integrity_check(10)")?;
         for said in checks.query_map([], |row| row.get::<_, String>(0))? {
             found.extend(Some(said?).filter(|said| said != "ok"));

@@ -1,11 +1,14 @@
 //! What a store does when its file, its disk or its neighbour is bad: it says so, and never begins anew.
 
+use crate::base::money::NanoUsd;
+use crate::ledger::account::AccountId;
+use crate::ledger::level::{Alarm, Level, Share, Thresholds, Told};
 use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{Folder, founding, hold, settle};
+use super::{AGENT, FLEET, Folder, founding, hold, settle};
 use crate::config::snapshot::Synchronous;
 use crate::ledger::entry::HoldId;
 use crate::ledger::saved::Kept;
@@ -76,10 +79,67 @@ fn a_missing_folder_and_a_folder_are_named() {
 #[test]
 fn a_newer_schema_is_refused() {
     let folder = used();
-    sql(&folder.file(), "PRAGMA user_version = 2");
+    sql(&folder.file(), "PRAGMA user_version = 3");
     let error = refused(&folder.file());
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
     assert!(matches!(verify(&folder.file()), Err(StoreError::Newer { .. })));
+}
+
+/// A ledger as the version before left it: its own tables, and a freeze.
+fn of_schema_one() -> Folder {
+    let folder = used();
+    sql(&folder.file(), "DROP TABLE told; PRAGMA user_version = 1");
+    folder
+}
+
+#[test]
+fn an_older_schema_is_brought_up_to_date_once() {
+    let folder = of_schema_one();
+    let error = verify(&folder.file()).unwrap_err();
+    assert!(error.to_string().contains("older version (schema 1)"), "{error}");
+    let before = {
+        let mut store = folder.own();
+        // The process before goes on writing beside the one that has done it.
+        let mut next = folder.take_over();
+        next.open_epoch().unwrap();
+        let saved = store.open_epoch().unwrap();
+        assert_eq!(next.told(AccountId(FLEET)).unwrap(), None);
+        saved
+    };
+    assert!(!before.accounts.is_empty());
+    assert_eq!(verify(&folder.file()).unwrap().broken, []);
+    assert_eq!(folder.own().open_epoch().unwrap().accounts, before.accounts);
+    // Half of a migration is nothing that this program can have left.
+    let odd = of_schema_one();
+    sql(&odd.file(), "CREATE TABLE told (account INTEGER PRIMARY KEY) STRICT");
+    assert!(refused(&odd.file()).to_string().contains("tables"));
+}
+
+#[test]
+fn what_was_told_is_kept_and_told_by_one_process_only() {
+    let folder = used();
+    let (mut old, mut new) = (folder.own(), folder.take_over());
+    let agent = AccountId(AGENT);
+    let shares =
+        Thresholds { began: (5, Some(6)), limit: Some(NanoUsd(7)), told: Some(Share::Most) };
+    let first = Told { alarm: Alarm::restored(Level::Soft, true), shares };
+    assert_eq!(old.told(agent).unwrap(), None);
+    assert!(old.tell(agent, None, &first).unwrap());
+    assert!(!new.tell(agent, None, &first).unwrap(), "it was told already");
+    assert_eq!(new.told(agent).unwrap(), Some(first));
+    assert!(new.tell(agent, Some(&first), &Told::default()).unwrap());
+    drop((old, new));
+    assert_eq!(folder.own().told(agent).unwrap(), Some(Told::default()));
+    assert_eq!(verify(&folder.file()).unwrap().broken, []);
+    sql(
+        &folder.file(),
+        "UPDATE told SET share = 51; INSERT INTO told VALUES (9, 7, 0, 0, NULL, NULL, 50)",
+    );
+    let found = verify(&folder.file()).unwrap().broken;
+    let found: Vec<&str> = found.iter().map(|broken| &*broken.what).collect();
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("what was told of account 2 makes no sense"), "{found:?}");
+    assert!(found[1].starts_with("something was told of account 9"), "{found:?}");
 }
 
 #[test]
