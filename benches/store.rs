@@ -62,6 +62,7 @@ fn request(epoch: u32, number: u64, path: &Arc<[Step]>) -> [Entry; 2] {
         model: Some(Arc::from("first")),
         price_version: u64::MAX,
         tokens: None,
+        generation: None,
         reason: Reason::Admitted,
         account: None,
         was: None,

@@ -19,6 +19,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::console;
 use crate::engine::live::Live;
+use crate::engine::lookup;
 use crate::engine::outbox;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
@@ -116,6 +117,7 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
 /// The threads that make calls of our own.
 struct Calls {
     console: Rounds,
+    lookup: Rounds,
     outbox: Rounds,
 }
 
@@ -125,8 +127,10 @@ impl Calls {
         let (live, keeper) = (Arc::clone(&parts.live), Arc::clone(&parts.keeper));
         let console = console::start(live, Arc::clone(&keeper), Arc::clone(&parts.metrics))
             .map_err(failed)?;
+        let (live, asks) = (Arc::clone(&parts.live), Arc::clone(&keeper));
+        let lookup = lookup::start(live, asks).map_err(failed)?;
         let outbox = outbox::start(keeper, Arc::clone(&parts.metrics)).map_err(failed)?;
-        Ok(Self { console, outbox })
+        Ok(Self { console, lookup, outbox })
     }
 }
 
@@ -136,6 +140,7 @@ fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
     Arc::new(move || {
         records.stop();
         calls.console.stop();
+        calls.lookup.stop();
         entries.stop();
         calls.outbox.stop();
         demo::clean_up();

@@ -274,6 +274,7 @@ fn limbo_json(hold: &OpenHold, agent: &str) -> String {
         .text("request_id", &request)
         .raw("attempt", &hold.made.attempt.to_string())
         .text("model", hold.made.model.as_deref().unwrap_or_default())
+        .text("generation_id", hold.generation.as_deref().unwrap_or_default())
         .usd("held", Some(NanoUsd(hold.made.held)))
         .time("at", Some(hold.made.at_ms))
         .end()

@@ -189,6 +189,32 @@ pub const LEDGER_RETRY_MS: u64 = 500;
 /// over to this one.
 pub const LEDGER_WATCH_MS: u64 = 200;
 
+/// Bytes of a provider's name for one attempt that are kept. `OpenRouter`'s have 29, and each request's is
+/// in the ledger for ever; longer ones are not known to anybody.
+pub const GENERATION_BYTES_MAX: usize = 64;
+
+/// Milliseconds between two looks for attempts in limbo whose cost can be asked for.
+pub const LOOKUP_SCAN_MS: u64 = 1_000;
+
+/// Calls about lost attempts in one look, so that a mass of them is no mass of calls.
+pub const LOOKUPS_PER_SCAN: usize = 8;
+
+/// Lost attempts that one look reads from the ledger; the newest, since the oldest may never be answered.
+pub const LOOKUPS_MAX: usize = 256;
+
+/// Calls about one lost attempt. A provider knows the cost seconds after the end; with the waits between
+/// them, this many take an hour.
+pub const LOOKUP_TRIES_MAX: u32 = 12;
+
+/// Milliseconds before the second call about a lost attempt, and the longest wait between two.
+pub const LOOKUP_BACKOFF_MS: (u64, u64) = (1_000, 900_000);
+
+/// Age in milliseconds from which nobody asks about a lost attempt any more; an administrator still can.
+pub const LOOKUP_AGE_MS_MAX: i64 = 24 * 3_600_000;
+
+/// Bytes of a provider's answer about one attempt.
+pub const LOOKUP_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
 /// Tries to keep what is told of an account while another process tells something of it too. Each of them
 /// tells a level once.
 pub const TELL_TRIES_MAX: usize = 4;

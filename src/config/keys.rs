@@ -85,6 +85,7 @@ pub const PROVIDER: Table = Table {
         "exact_url",
         "responses",
         "ask_usage",
+        "generation_lookup",
         "output_cap_field",
         "enabled",
     ],

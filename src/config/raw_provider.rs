@@ -40,6 +40,9 @@ const OWN_HEADERS: [&str; 14] = [
 /// `OpenAI`-like hosts that refuse `stream_options`, and report usage without being asked.
 const HOSTS_WITHOUT_ASKING: [&str; 2] = ["mistral.ai", "groq.com"];
 
+/// The host that names each attempt, and tells later what it has cost.
+const HOST_OF_OPENROUTER: &str = "openrouter.ai";
+
 /// Hosts of `OpenAI` itself, whose newer models refuse `max_tokens`.
 const HOSTS_OF_OPENAI: [&str; 2] = ["api.openai.com", "openai.azure.com"];
 
@@ -212,10 +215,12 @@ fn abilities(section: &Section<'_>, dialect: Option<Dialect>, base: Option<&Base
         on
     };
     let asks = base.is_some_and(|base| !HOSTS_WITHOUT_ASKING.iter().any(|of| ends(&base.host, of)));
+    let names = base.is_some_and(|base| ends(&base.host, HOST_OF_OPENROUTER));
     Abilities {
         native_fallback: ability("native_fallback", false),
         responses: ability("responses", true),
         ask_usage: ability("ask_usage", asks),
+        generation_lookup: ability("generation_lookup", names),
         output_cap_field: output_cap_field(section, dialect, base),
     }
 }

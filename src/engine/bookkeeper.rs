@@ -111,6 +111,8 @@ pub enum NoHold {
 pub struct Held {
     keeper: Arc<Bookkeeper>,
     grant: Grant,
+    /// The provider's name for the attempt.
+    generation: Option<Arc<str>>,
     sent: bool,
     open: bool,
 }
@@ -166,7 +168,8 @@ impl Bookkeeper {
             let told = desk.tray.put_urgent(entry);
             self.desk.wake(&mut desk.tray);
             // Made before the wait: a client that leaves meanwhile must not leave a hold behind.
-            (Held { keeper: Arc::clone(self), grant, sent: false, open: true }, told)
+            let keeper = Arc::clone(self);
+            (Held { keeper, grant, generation: None, sent: false, open: true }, told)
         };
         // Late: whoever drops a hold that was not sent has it voided, whether it is kept in the end or not.
         let Ok(told) = tokio::time::timeout(HOLD_WAIT, told).await else {
@@ -190,10 +193,18 @@ impl Bookkeeper {
         self.desk.nudge(&mut desk.tray);
     }
 
-    fn settle(&self, hold: HoldId, outcome: &Outcome) -> Option<Settled> {
+    fn settle(
+        &self,
+        (hold, generation): (HoldId, Option<Arc<str>>),
+        outcome: &Outcome,
+    ) -> Option<Settled> {
         let at_ms = self.unix_ms();
         let mut desk = self.desk.lock();
-        let settled = desk.book.settle(hold, outcome, at_ms)?;
+        let mut settled = desk.book.settle(hold, outcome, at_ms)?;
+        let first = settled.entries.first_mut();
+        if let Some(entry) = first.filter(|entry| entry.kind != Kind::Void) {
+            entry.generation = generation;
+        }
         for entry in &settled.entries {
             desk.tray.put(entry.clone());
         }
@@ -393,6 +404,36 @@ impl Bookkeeper {
         book.set_frozen(leaf, true, Reason::Breaker, self.unix_ms())
     }
 
+    /// Holds in limbo that their providers have named, made at `since_ms` or later; the newest.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn named(&self, since_ms: i64, max: usize) -> Result<Vec<OpenHold>, String> {
+        self.ask(move |store, _| store.named(since_ms, max)).await
+    }
+
+    /// Books what a provider says afterwards that a hold in limbo has cost. False if there is no such hold.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn look_up(&self, hold: HoldId, actual: NanoUsd) -> Result<bool, String> {
+        let found = self.ask(move |store, _| store.hold(hold)).await?;
+        let Some(open) = found.filter(|open| open.limbo) else { return Ok(false) };
+        if actual.0 > open.made.held {
+            self.desk.metrics.money.bound_violated();
+            tracing::error!(
+                hold = hold.0,
+                cost = actual.0,
+                "a provider charged more than the worst case that was held; the account is frozen"
+            );
+        }
+        let corrected = self.change(|book, at_ms| {
+            let entries = book.look_up(&open, actual, at_ms);
+            (!entries.is_empty(), entries)
+        });
+        corrected.await
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn Store, &Desk) -> Result<T, StoreError> + Send + 'static,
@@ -487,6 +528,11 @@ impl Held {
         &self.grant
     }
 
+    /// The provider has named the attempt: by that its cost can be asked for later.
+    pub fn name(&mut self, generation: Arc<str>) {
+        self.generation = Some(generation);
+    }
+
     /// From now on it has to be assumed that the provider got the request.
     pub const fn mark_sent(&mut self) {
         self.sent = true;
@@ -500,7 +546,8 @@ impl Held {
     /// Settles it; what was booked.
     pub fn settle(mut self, outcome: &Outcome) -> Option<Settled> {
         self.open = false;
-        self.keeper.settle(self.grant.hold, outcome)
+        let what = (self.grant.hold, self.generation.take());
+        self.keeper.settle(what, outcome)
     }
 
     fn gone(mut self, why: NoHold) -> NoHold {
@@ -517,7 +564,8 @@ impl Drop for Held {
             } else {
                 Outcome::Nothing { reason: Reason::NotSent }
             };
-            self.keeper.settle(self.grant.hold, &outcome);
+            let what = (self.grant.hold, self.generation.take());
+            self.keeper.settle(what, &outcome);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod caller;
 pub mod clock;
 pub mod console;
 pub mod live;
+pub mod lookup;
 pub mod outbox;
 pub mod recorder;
 pub mod reloader;

@@ -410,6 +410,10 @@ mod tests {
             Ok(Vec::new())
         }
 
+        fn named(&mut self, _: i64, _: usize) -> Result<Vec<OpenHold>, StoreError> {
+            Ok(Vec::new())
+        }
+
         fn hold(&mut self, _: HoldId) -> Result<Option<OpenHold>, StoreError> {
             Ok(None)
         }

@@ -14,6 +14,8 @@ pub const GENESIS: [u8; 32] = [0; 32];
 
 /// The version of the encoding, hashed with every entry: a later one can never be mistaken for this.
 const VERSION: u8 = 1;
+/// That of an entry with a provider's name for the attempt, which stands behind all else.
+const VERSION_NAMED: u8 = 2;
 
 /// The hash of `entry` after an entry whose hash was `prev`.
 pub fn next(prev: &[u8; 32], entry: &Entry) -> [u8; 32] {
@@ -25,7 +27,8 @@ pub fn next(prev: &[u8; 32], entry: &Entry) -> [u8; 32] {
 
 /// Appends the canonical form of `entry`.
 fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[VERSION, entry.kind.code(), entry.reason.code(), entry.attempt]);
+    let version = if entry.generation.is_some() { VERSION_NAMED } else { VERSION };
+    out.extend_from_slice(&[version, entry.kind.code(), entry.reason.code(), entry.attempt]);
     for number in [entry.at_ms, entry.held, entry.spent] {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -39,6 +42,9 @@ fn encode(entry: &Entry, out: &mut Vec<u8>) {
         self::step(out, step);
     }
     option(out, entry.account.as_deref(), account);
+    if let Some(generation) = entry.generation.as_deref() {
+        text(out, generation);
+    }
 }
 
 fn step(out: &mut Vec<u8>, step: &Step) {
@@ -125,6 +131,7 @@ mod tests {
             model: Some(Arc::from("first")),
             price_version: 8,
             tokens: Some(Tokens::default()),
+            generation: None,
             reason: Reason::Admitted,
             account: Some(Arc::new(an_account())),
             was: None,
@@ -170,6 +177,8 @@ mod tests {
             change(&|entry| entry.price_version = 0),
             change(&|entry| entry.tokens = None),
             change(&|entry| entry.reason = Reason::Exact),
+            change(&|entry| entry.generation = Some(Arc::from("gen-1"))),
+            change(&|entry| entry.generation = Some(Arc::from("gen-"))),
             change(&|entry| entry.account = None),
             with_step(&|step| step.account = AccountId(8)),
             with_step(&|step| step.start_ms = 0),

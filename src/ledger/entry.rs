@@ -240,6 +240,9 @@ pub struct Entry {
     pub price_version: u64,
     /// What was consumed, where it is known.
     pub tokens: Option<Tokens>,
+    /// The provider's own name for the attempt, with its settlement, where the provider gave one: by it
+    /// the cost can be asked for later.
+    pub generation: Option<Arc<str>>,
     /// Why.
     pub reason: Reason,
     /// The account as it is from now on, for `Account`.

@@ -31,6 +31,8 @@ pub struct OpenHold {
     pub path: Arc<[Step]>,
     /// The entry that made it (kind `Hold`), with request, attempt and model.
     pub made: Entry,
+    /// The provider's name for the attempt, where it is in limbo and was given one.
+    pub generation: Option<Arc<str>>,
     /// Whether all of it was spent because nobody knows what became of it; it may be refunded.
     pub limbo: bool,
 }

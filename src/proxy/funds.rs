@@ -4,11 +4,14 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use http::HeaderMap;
 
 use tokio::sync::Semaphore;
 
 use crate::base::fault::{Code, Fault};
-use crate::base::limit::COUNTS_AT_ONCE_MAX;
+use crate::base::limit::{COUNTS_AT_ONCE_MAX, GENERATION_BYTES_MAX};
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{AgentBudget, Opening, RunawayAction};
 use crate::config::current::Current;
@@ -28,6 +31,9 @@ use crate::wire::gist;
 
 /// Who may count at present.
 static COUNTING: Semaphore = Semaphore::const_new(COUNTS_AT_ONCE_MAX);
+
+/// Where `OpenRouter` names an attempt.
+const GENERATION: &str = "x-generation-id";
 
 /// Finds out who pays for a request.
 ///
@@ -157,6 +163,19 @@ async fn counted(exchange: &mut Exchange, order: &HoldOrder, room: NanoUsd) -> O
     let _turn = COUNTING.try_acquire().ok()?;
     let count = tokio::task::spawn_blocking(move || vocabulary.count(&body));
     exchange.recounted(vocabulary, count.await.ok()??)
+}
+
+/// Keeps the provider's name for the attempt with its hold, where the answer's header has one.
+pub fn name(ctx: &mut Ctx, headers: &HeaderMap) {
+    let Some(held) = &mut ctx.held else { return };
+    let named = headers.get(GENERATION).and_then(|value| value.to_str().ok());
+    let fits = |name: &&str| {
+        (1..=GENERATION_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    if let Some(name) = named.filter(fits) {
+        held.name(Arc::from(name));
+    }
 }
 
 /// Settles the attempt before, which has been given up.

@@ -160,6 +160,7 @@ impl ProxyHttp for Weir {
         if header.status.is_informational() {
             return Ok(());
         }
+        funds::name(ctx, &header.headers);
         let now = ctx.now();
         let Some(exchange) = ctx.exchange.as_mut() else { return Err(internal("no exchange")) };
         match exchange.on_header(header.status.as_u16(), &header.headers, now) {

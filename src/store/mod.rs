@@ -46,6 +46,9 @@ pub trait Store: Send {
     /// Holds in limbo, oldest first, at most `max`.
     fn limbo(&mut self, max: usize) -> Result<Vec<OpenHold>, StoreError>;
 
+    /// Holds in limbo that their providers have named, made at `since_ms` or later, at most `max`.
+    fn named(&mut self, since_ms: i64, max: usize) -> Result<Vec<OpenHold>, StoreError>;
+
     /// One hold that is open or in limbo.
     fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError>;
 

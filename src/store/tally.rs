@@ -4,6 +4,7 @@
 //! that keeps the tables up to date: one mistake shall not hide another.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::ledger::account::Account;
 use crate::ledger::entry::{Entry, Kind};
@@ -32,6 +33,8 @@ pub struct OpenRow {
     pub path: i64,
     /// What it held at first, in nano-dollars.
     pub held: i64,
+    /// In limbo, the provider's name for the attempt.
+    pub generation: Option<Arc<str>>,
 }
 
 /// All that the tables say beside the entries.
@@ -87,6 +90,7 @@ impl Tally {
                 let hold = entry.hold.map(|hold| hold.0.cast_signed()).unwrap_or_default();
                 if let Some(open) = self.tables.open.get_mut(&hold) {
                     open.limbo = true;
+                    open.generation.clone_from(&entry.generation);
                 }
             }
             Kind::Settle | Kind::Void | Kind::Refund => {
@@ -101,7 +105,8 @@ impl Tally {
 
     fn open(&mut self, placed: Placed<'_>) {
         let (Some(id), Some(path)) = (placed.entry.hold, placed.path) else { return };
-        let row = OpenRow { limbo: false, made: placed.seq, path, held: placed.entry.held };
+        let (made, held) = (placed.seq, placed.entry.held);
+        let row = OpenRow { limbo: false, made, path, held, generation: None };
         self.tables.open.insert(id.0.cast_signed(), row);
     }
 
@@ -121,6 +126,9 @@ impl Tally {
         let resolves = matches!(entry.kind, Kind::Settle | Kind::Void | Kind::Limbo | Kind::Refund);
         if placed.made.is_some() != resolves {
             return Some("is of another kind than its row".to_owned());
+        }
+        if entry.generation.is_some() && !matches!(entry.kind, Kind::Settle | Kind::Limbo) {
+            return Some("has a provider's name for an attempt that it does not settle".to_owned());
         }
         match entry.kind {
             _ if resolves => self.ill_resolved(placed),

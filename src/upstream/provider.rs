@@ -51,6 +51,8 @@ pub struct Abilities {
     pub responses: bool,
     /// Takes `stream_options.include_usage`.
     pub ask_usage: bool,
+    /// Tells under `/v1/generation?id=` what an attempt has cost that it has named, as `OpenRouter` does.
+    pub generation_lookup: bool,
     /// The one output cap that it honours in chat requests.
     pub output_cap_field: OutputCapField,
 }

@@ -6,7 +6,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use loadtest::upstream::server::Upstream;
+use loadtest::upstream::manner::Manner;
+use loadtest::upstream::server::{MockConfig, Upstream};
 
 use crate::budget::{admin, nano};
 use crate::client::{Answer, Ask, Line, Piece};
@@ -216,6 +217,66 @@ async fn a_stream_that_is_given_up_with_its_client_is_booked_at_its_worst() {
         gateway.line_of(&head).await;
         compare(&gateway, &up, id, (Open, hard)).await;
     }
+}
+
+#[tokio::test]
+async fn a_lost_attempt_is_held_at_its_worst_and_corrected_by_what_the_provider_tells_later() {
+    let config = MockConfig { manner: Manner::OpenRouter, ..MockConfig::default() };
+    let up = Upstream::start(config).await.unwrap();
+    let mut yaml = format!(
+        "providers:\n{}{}models:\n",
+        openai("asked", up.addr, ", generation_lookup: true"),
+        openai("silent", up.addr, "")
+    );
+    let mut agents = String::new();
+    let ends = ["left", "cut"].map(|end| ["asked", "silent"].map(|by| (end, by)));
+    let ends = ends.as_flattened();
+    for (end, by) in ends {
+        let (id, faults) =
+            (format!("{end}-{by}"), if *end == "left" { LONG } else { "chunks=20-cut=5" });
+        yaml += &model(&id, by, &format!("mock-price=1:2-{faults}-key={}", key(&id)));
+        agents += &agent(&id, true);
+    }
+    write!(yaml, "routing: {{cooldown_ms: 0}}\nagents:\n  default: {{}}\n{agents}").unwrap();
+    let gateway = Setup::new(yaml).server("drain_ms: 0").start().await;
+    for (end, by) in ends {
+        let id = format!("{end}-{by}");
+        let head = match *end {
+            "left" => leave_early(&gateway, &id).await,
+            _ => gateway.ask(ask(&id, true)).await,
+        };
+        gateway.line_of(&head).await;
+        if *by == "silent" {
+            compare(&gateway, &up, &id, (Open, true)).await;
+            continue;
+        }
+        // The worst case is far above it, so this is no chance.
+        wait_until("the attempt is looked up", || async {
+            let (spent, bill) = (settled(&gateway, &id).await, bill(&up, &id));
+            assert!(spent >= bill, "{id}: spent {spent}, billed {bill}");
+            spent == bill
+        })
+        .await;
+        compare(&gateway, &up, &id, (Exact, true)).await;
+    }
+    // Nobody has asked about the others.
+    for (end, _) in ends {
+        compare(&gateway, &up, &format!("{end}-silent"), (Open, true)).await;
+    }
+    assert!(verified(&gateway).contains("\"lookup\""));
+}
+
+/// The ledger beside the gateway is true; its entries.
+fn verified(gateway: &Gateway) -> String {
+    let ledger = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.arg("ledger").args(args).current_dir(&gateway.folder);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    ledger(&["verify", "--file", "weir.db"]);
+    ledger(&["export", "--file", "weir.db", "--all"])
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ fn spend(store: &mut SqliteStore) {
         model: None,
         price_version: 0,
         tokens: None,
+        generation: None,
         reason: Reason::Config,
         account: Some(Arc::new(account)),
         was: None,

@@ -51,6 +51,7 @@ fn defaults_of_providers_follow_their_dialect() {
     );
     assert!(p.abilities.responses && p.abilities.ask_usage && !p.abilities.native_fallback);
     assert!(!q.abilities.responses && !q.abilities.ask_usage);
+    assert!(!p.abilities.generation_lookup && !x.abilities.generation_lookup);
     assert!(g.abilities.responses && !g.abilities.ask_usage, "groq.com is not asked for usage");
     assert!(p.auth.is_none() && p.enabled && p.headers.is_empty());
     let auth = |provider: &crate::upstream::provider::Provider| {

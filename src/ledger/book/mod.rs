@@ -262,6 +262,29 @@ impl Book {
         Some(self.entry_of(open.hold, &Held::from(&open.made), &about))
     }
 
+    /// Books what a provider says afterwards that a hold in limbo has cost: gives the rest back, or charges
+    /// what it cost above the hold, and freezes the leaf then where a hard limit relied on the bound. Empty
+    /// if it is not in limbo, or was refunded.
+    pub fn look_up(&mut self, open: &OpenHold, actual: NanoUsd, at_ms: i64) -> Vec<Entry> {
+        let reason = Reason::Lookup;
+        let Some(refund) = self.refund(open, actual, reason, at_ms) else { return Vec::new() };
+        let above = actual.0.saturating_sub(open.made.held);
+        if above <= 0 {
+            return vec![refund];
+        }
+        let path = Arc::clone(&open.path);
+        let cost = self.bookable(&path, above, 0);
+        self.tree.shift(&path, 0, cost);
+        let about = About { kind: Kind::Spend, reason, held: 0, spent: cost, path: &path };
+        let charge =
+            Entry { hold: None, ..self.entry_of(open.hold, &Held::from(&open.made), &about) };
+        let leaf = path.first().filter(|_| path.iter().any(|step| step.cap.is_some()));
+        let frozen =
+            leaf.and_then(|leaf| self.set_frozen(leaf.account, true, Reason::Breaker, at_ms));
+        // The charge first: what is cut off behind it is asked for again, and counts twice at worst.
+        [charge, refund].into_iter().chain(frozen).collect()
+    }
+
     /// Books a cost that was never held. `None` if the leaf, or an account above it, is not in memory: it
     /// has to be opened again first.
     pub fn spend(&mut self, order: &SpendOrder, at_ms: i64) -> Option<Entry> {
@@ -412,6 +435,7 @@ impl Book {
             model: None,
             price_version: 0,
             tokens: None,
+            generation: None,
             reason: about.reason,
             account: None,
             was: None,

@@ -83,7 +83,8 @@ impl Ledger {
         match entry.kind {
             Kind::Hold => {
                 let (path, made) = (Arc::clone(&entry.path), entry.clone());
-                self.open.insert(hold, OpenHold { hold, path, made, limbo: false });
+                self.open
+                    .insert(hold, OpenHold { hold, path, made, generation: None, limbo: false });
             }
             Kind::Limbo => self.open.get_mut(&hold).unwrap().limbo = true,
             _ => drop(self.open.remove(&hold)),

@@ -102,7 +102,13 @@ fn nothing_costs_nothing_and_the_unknown_costs_all() {
     let (second, made) = book.hold(&order(leaf, 300), TODAY).unwrap();
     let limbo = book.settle(second.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
     assert_eq!((limbo.entries[0].kind, limbo.cost), (Kind::Limbo, NanoUsd(300)));
-    let open = OpenHold { hold: second.hold, path: Arc::clone(&made.path), made, limbo: true };
+    let open = OpenHold {
+        hold: second.hold,
+        path: Arc::clone(&made.path),
+        made,
+        generation: None,
+        limbo: true,
+    };
     let refund = book.refund(&open, NanoUsd(100), Reason::Lookup, TODAY).unwrap();
     assert_eq!((refund.kind, refund.spent, refund.hold), (Kind::Refund, -200, Some(second.hold)));
     assert_eq!(sums(&book, leaf, TODAY), (100, 0));
@@ -320,6 +326,7 @@ fn restarted(book: &Book, made: Vec<Entry>) -> Book {
         }
     });
     let open = made.into_iter().map(|made| OpenHold {
+        generation: None,
         hold: made.hold.unwrap(),
         path: Arc::clone(&made.path),
         made,
@@ -356,6 +363,30 @@ fn what_a_dead_process_held_is_spent_until_somebody_knows_better() {
 }
 
 #[test]
+fn what_a_lost_attempt_has_cost_above_its_hold_is_charged_and_freezes() {
+    for (actual, entries, spent, frozen) in [
+        (30, vec![(Kind::Refund, -70)], 30, false),
+        (100, vec![(Kind::Refund, 0)], 100, false),
+        (130, vec![(Kind::Spend, 30), (Kind::Refund, 0), (Kind::Account, 0)], 130, true),
+    ] {
+        let mut book = book(&two(Some(1_000), Some(500)));
+        let leaf = agent(&book);
+        let (open, made) = book.hold(&order(leaf, 100), TODAY).unwrap();
+        book.settle(open.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
+        let path = Arc::clone(&made.path);
+        let lost = OpenHold { hold: open.hold, path, made, generation: None, limbo: true };
+        let found = book.look_up(&lost, NanoUsd(actual), TODAY + 1);
+        let told: Vec<(Kind, i64)> = found.iter().map(|entry| (entry.kind, entry.spent)).collect();
+        assert_eq!(told, entries, "{actual}");
+        assert!(found.iter().take(2).all(|entry| entry.path.len() != 1), "all of the path");
+        assert_eq!(sums(&book, leaf, TODAY + 1), (spent, 0));
+        assert_eq!(sums(&book, fleet(&book), TODAY + 1), (spent, 0));
+        assert_eq!(book.frozen(leaf).is_some(), frozen);
+        assert_eq!(book.look_up(&lost, NanoUsd(actual), TODAY + 2), [], "once");
+    }
+}
+
+#[test]
 fn a_reset_forgives_once() {
     let mut book = book(&two(Some(1_000), Some(500)));
     let leaf = agent(&book);
@@ -369,7 +400,13 @@ fn a_reset_forgives_once() {
     assert_eq!(sums(&book, leaf, TODAY + 5), (0, 100), "what is on its way stays held");
     book.settle(flying.hold, &cost(90), TODAY + 6).unwrap();
     assert_eq!(sums(&book, leaf, TODAY + 6), (90, 0));
-    let lost = OpenHold { hold: open.hold, path: Arc::clone(&made.path), made, limbo: true };
+    let lost = OpenHold {
+        hold: open.hold,
+        path: Arc::clone(&made.path),
+        made,
+        generation: None,
+        limbo: true,
+    };
     let refund = book.refund(&lost, NanoUsd(0), Reason::Lookup, TODAY + 7).unwrap();
     assert_eq!((refund.path.len(), refund.spent), (2, 0), "no credit to who was forgiven already");
     assert_eq!(sums(&book, leaf, TODAY + 7), (90, 0));

@@ -12,3 +12,7 @@ CREATE TABLE told (
   limit_nano INTEGER,
   share INTEGER
 ) STRICT;
+
+-- The provider's own name for an attempt, with its settlement; of a hold in limbo it stands in both.
+ALTER TABLE entry ADD COLUMN generation TEXT;
+ALTER TABLE open ADD COLUMN generation TEXT;

@@ -217,7 +217,8 @@ impl<'a> Batch<'a> {
         let path = self.interned.path(self.conn, &entry.path)?;
         self.move_periods(entry)?;
         self.append(entry, &Place { path: Some(path), made: None })?;
-        let row = OpenRow { limbo: false, made: self.head.seq, path, held: entry.held };
+        let row =
+            OpenRow { limbo: false, made: self.head.seq, path, held: entry.held, generation: None };
         sums::write_open(self.conn, hold.0.cast_signed(), &row)?;
         Ok(Kept::Done)
     }
@@ -235,11 +236,13 @@ impl<'a> Batch<'a> {
             own.path = steps;
             own.request = resolved.request;
         }
-        let change = match entry.kind {
-            Kind::Limbo => "UPDATE open SET limbo = 1 WHERE hold = ?",
-            _ => "DELETE FROM open WHERE hold = ?",
-        };
-        self.conn.prepare_cached(change)?.execute([number])?;
+        if entry.kind == Kind::Limbo {
+            self.conn
+                .prepare_cached("UPDATE open SET limbo = 1, generation = ? WHERE hold = ?")?
+                .execute(params![entry.generation, number])?;
+        } else {
+            self.conn.prepare_cached("DELETE FROM open WHERE hold = ?")?.execute([number])?;
+        }
         self.move_periods(&entry)?;
         self.append(&entry, &Place { path: Some(resolved.path), made: Some(resolved.made) })?;
         Ok(Kept::Done)
@@ -335,8 +338,8 @@ impl<'a> Batch<'a> {
             .prepare_cached(
                 "INSERT INTO entry (seq, at_ms, kind, reason, hold, made, path, held, spent, request,
                      attempt, model, price_version, input, cache_read, cache_write, cache_write_1h,
-                     output, reasoning, hash)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     output, reasoning, hash, generation)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 self.head.seq + 1,
@@ -359,6 +362,7 @@ impl<'a> Batch<'a> {
                 tokens.map(|tokens| tokens.output.cast_signed()),
                 tokens.map(|tokens| tokens.reasoning.cast_signed()),
                 hash,
+                entry.generation,
             ])?;
         self.head = Head { seq: self.head.seq + 1, hash };
         Ok(())

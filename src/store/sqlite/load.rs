@@ -156,6 +156,23 @@ pub fn limbo(conn: &Connection, paths: &mut Paths, max: usize) -> Result<Vec<Ope
     holds(conn, paths, "o.limbo = 1", max)
 }
 
+/// Holds in limbo that their providers have named, made at `since_ms` or later; the newest.
+pub fn named(
+    conn: &Connection,
+    paths: &mut Paths,
+    since_ms: i64,
+    max: usize,
+) -> Result<Vec<OpenHold>> {
+    let sql = format!(
+        "{} WHERE o.limbo = 1 AND o.generation IS NOT NULL AND e.at_ms >= ?
+         ORDER BY o.hold DESC LIMIT ?",
+        open_lines()
+    );
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let mut named = conn.prepare_cached(&sql)?;
+    named.query_map([since_ms, max], |row| open_hold(row, conn, paths))?.collect()
+}
+
 /// One hold that is open or in limbo.
 pub fn hold(conn: &Connection, paths: &mut Paths, hold: HoldId) -> Result<Option<OpenHold>> {
     let sql = format!("{} WHERE o.hold = ?", open_lines());
@@ -166,14 +183,15 @@ pub fn hold(conn: &Connection, paths: &mut Paths, hold: HoldId) -> Result<Option
 
 /// The columns of a line, and whether its hold is in limbo.
 fn open_lines() -> String {
-    let from = ", o.limbo, o.hold FROM open o CROSS JOIN entry e ON e.seq = o.made";
+    let from = ", o.limbo, o.hold, o.generation FROM open o CROSS JOIN entry e ON e.seq = o.made";
     rows::LINES.replacen("FROM entry e", from, 1)
 }
 
 fn open_hold(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<OpenHold> {
     let made = rows::line(row, conn, paths)?.entry;
-    let hold = HoldId(row.get::<_, i64>(32)?.cast_unsigned());
-    Ok(OpenHold { hold, path: made.path.clone(), limbo: row.get(31)?, made })
+    let hold = HoldId(row.get::<_, i64>(33)?.cast_unsigned());
+    let (limbo, generation) = (row.get(32)?, row.get(34)?);
+    Ok(OpenHold { hold, path: made.path.clone(), generation, limbo, made })
 }
 
 #[cfg(test)]

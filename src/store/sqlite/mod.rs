@@ -202,6 +202,10 @@ impl Store for SqliteStore {
         load::limbo(&self.conn, &mut self.interned.paths, max).map_err(said(&self.file))
     }
 
+    fn named(&mut self, since_ms: i64, max: usize) -> Result<Vec<OpenHold>, StoreError> {
+        load::named(&self.conn, &mut self.interned.paths, since_ms, max).map_err(said(&self.file))
+    }
+
     fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError> {
         load::hold(&self.conn, &mut self.interned.paths, hold).map_err(said(&self.file))
     }

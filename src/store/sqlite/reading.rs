@@ -106,11 +106,13 @@ impl Reading {
             let (key, row) = period?;
             tables.periods.insert(key, row);
         }
-        let mut open = self.conn.prepare("SELECT hold, limbo, made, path, held FROM open")?;
+        let mut open =
+            self.conn.prepare("SELECT hold, limbo, made, path, held, generation FROM open")?;
         for hold in open.query_map([], |row| {
             let limbo = rows::flag(row, 1)?;
             let (made, path, held) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            Ok((row.get(0)?, OpenRow { limbo, made, path, held }))
+            let generation = row.get(5)?;
+            Ok((row.get(0)?, OpenRow { limbo, made, path, held, generation }))
         })? {
             let (key, row) = hold?;
             tables.open.insert(key, row);

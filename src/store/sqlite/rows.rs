@@ -25,7 +25,7 @@ pub const LINES: &str = "
            e.reasoning, e.made, e.made IS NOT NULL AND (h.seq IS NULL OR e.hold IS NOT NULL OR e.request IS NOT NULL)
                OR e.model IS NOT NULL AND n.id IS NULL,
            a.id, a.key, a.parent, a.limit_nano, a.cadence, a.zone, a.hard, a.limit_set_nano,
-           a.frozen, a.reset_at_ms
+           a.frozen, a.reset_at_ms, e.generation
     FROM entry e
     LEFT JOIN entry h ON h.seq = e.made
     LEFT JOIN name n ON n.id = e.model
@@ -68,6 +68,7 @@ pub fn line(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<Line>
         model: row.get::<_, Option<Arc<str>>>(11)?,
         price_version: row.get::<_, i64>(12)?.cast_unsigned(),
         tokens: tokens(row)?,
+        generation: row.get::<_, Option<Arc<str>>>(31)?,
         reason: Reason::from_code(row.get(4)?).ok_or_else(|| senseless(4, "a reason"))?,
         account: match row.get::<_, Option<i64>>(21)? {
             Some(_) => Some(Arc::new(account(row, 21)?)),

@@ -37,8 +37,10 @@ pub fn period(conn: &Connection, key: (u32, i64)) -> Result<Option<PeriodRow>> {
 
 /// Writes a hold without an outcome, or in limbo.
 pub fn write_open(conn: &Connection, hold: i64, row: &OpenRow) -> Result<()> {
-    let OpenRow { limbo, made, path, held } = row;
-    conn.prepare_cached("INSERT INTO open (hold, limbo, made, path, held) VALUES (?, ?, ?, ?, ?)")?
-        .execute(params![hold, limbo, made, path, held])?;
+    let OpenRow { limbo, made, path, held, generation } = row;
+    conn.prepare_cached(
+        "INSERT INTO open (hold, limbo, made, path, held, generation) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![hold, limbo, made, path, held, generation])?;
     Ok(())
 }

@@ -88,7 +88,11 @@ fn a_newer_schema_is_refused() {
 /// A ledger as the version before left it: its own tables, and a freeze.
 fn of_schema_one() -> Folder {
     let folder = used();
-    sql(&folder.file(), "DROP TABLE told; PRAGMA user_version = 1");
+    sql(
+        &folder.file(),
+        "DROP TABLE told; ALTER TABLE entry DROP COLUMN generation;
+         ALTER TABLE open DROP COLUMN generation; PRAGMA user_version = 1",
+    );
     folder
 }
 

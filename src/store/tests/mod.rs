@@ -95,6 +95,7 @@ pub fn blank(kind: Kind, reason: Reason) -> Entry {
         model: None,
         price_version: 0,
         tokens: None,
+        generation: None,
         reason,
         account: None,
         was: None,
@@ -149,6 +150,7 @@ pub fn limbo(made: &Entry) -> Entry {
     Entry {
         kind: Kind::Limbo,
         reason: Reason::Cut,
+        generation: Some(Arc::from("gen-1")),
         held: -made.held,
         spent: made.held,
         ..made.clone()
