@@ -209,10 +209,8 @@ pub async fn set_frozen(parts: &Parts, name: &str, frozen: bool) -> Result<Strin
         book.set_frozen(account, frozen, Reason::Admin, at_ms).into_iter().collect()
     })
     .await?;
-    if !frozen {
-        if let Some(standing) = parts.keeper.standing(&key) {
-            parts.keeper.runaways.forget(standing.id);
-        }
+    if !frozen && let Some(standing) = parts.keeper.standing(&key) {
+        parts.keeper.runaways.forget(standing.id);
     }
     changed(parts, &key, if frozen { "frozen" } else { "thawed" })
 }

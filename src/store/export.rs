@@ -48,7 +48,7 @@ pub enum ExportError {
 }
 
 /// The columns, the seed's first. All but these are left out of a JSON line that has nothing for them.
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "timestamp",
     "agent_id",
     "cost",
@@ -73,6 +73,7 @@ const COLUMNS: [&str; 25] = [
     "source",
     "frozen",
     "price_version",
+    "generation_id",
     "seq",
 ];
 /// Columns of a settled attempt that stand in its JSON line even if nothing is known: the seed's.
@@ -200,6 +201,9 @@ fn what(entry: &Entry, cells: &mut Cells) {
         // Hexadecimal and a text: JSON numbers of 64 bits lose digits in many readers.
         let version = format!("{:016x}", entry.price_version);
         cells.insert("price_version", Cell::Text(version));
+    }
+    if let Some(generation) = &entry.generation {
+        put_text(cells, "generation_id", generation);
     }
     let mut plain = |name, value: String| cells.insert(name, Cell::Plain(value));
     if let Some(account) = &entry.account {

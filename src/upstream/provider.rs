@@ -44,6 +44,7 @@ impl OutputCapField {
 
 /// What a provider can do beyond its dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Abilities {
     /// Takes `OpenRouter`'s `models[]` and `route` (S0-04).
     pub native_fallback: bool,
