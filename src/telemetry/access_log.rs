@@ -222,7 +222,7 @@ mod tests {
             "escalation_count": 1, "switched": true, "notice": true, "usage_source": "exact",
             "prompt_tokens": 127, "completion_tokens": 50, "cached_tokens": 20, "input_tokens": 100,
             "cache_write_tokens": 3, "cache_write_1h_tokens": 4, "reasoning_tokens": 7,
-            "cost_usd": "0.00057", "latency_ms": 2500.5, "ttft_ms": 300.0, "overhead_us": 45,
+            "cost_usd": "0.00057", "bound": "hard", "latency_ms": 2500.5, "ttft_ms": 300.0, "overhead_us": 45,
             "request_bytes": 1234, "response_bytes": 5678, "attempts": [
                 {"model": "gpt", "provider": "openrouter", "outcome": "retry_status",
                  "status": 429, "ms": 150.25},

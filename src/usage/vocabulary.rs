@@ -204,7 +204,7 @@ mod tests {
                     let escaped = |c: char| {
                         let mut units = [0; 2];
                         let units = c.encode_utf16(&mut units).iter();
-                        units.map(|unit| format!("\\u{unit:04x}")).collect::<String>()
+                        units.map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat()
                     };
                     body = body.chars().map(|c| if c.is_ascii() { c.to_string() } else { escaped(c) }).collect();
                 }
