@@ -64,7 +64,7 @@ impl Desk {
 pub(super) fn run(desk: &Arc<Desk>, store: Box<dyn Store>) {
     let _ending = Ending(desk);
     let told = watch::Told::default();
-    let mut scribe = Scribe { desk: Arc::clone(desk), store, alone: false, told };
+    let mut scribe = Scribe { desk: Arc::clone(desk), store, alone: false, is_busy: false, told };
     scribe.take_over();
     scribe.look(&BTreeSet::new());
     while scribe.turn() {}
@@ -99,6 +99,9 @@ struct Scribe {
     alone: bool,
     /// What was told of the accounts.
     told: watch::Told,
+    /// There has been work not long ago: the next is waited for by the clock, so that a settlement need not
+    /// wake this thread, only to let it wait for company.
+    is_busy: bool,
 }
 
 impl Scribe {
@@ -129,14 +132,14 @@ impl Scribe {
     }
 
     /// Waits for work and takes all of it.
-    fn collect(&self) -> Option<(Vec<Waiting>, Vec<Errand>)> {
+    fn collect(&mut self) -> Option<(Vec<Waiting>, Vec<Errand>)> {
         let mut desk = self.desk.lock();
         loop {
             let tray = &desk.tray;
             if tray.urgent > 0 || !tray.errands.is_empty() || tray.closed {
                 break;
             }
-            let wait = if !tray.waiting.is_empty() {
+            let wait = if !tray.waiting.is_empty() || self.is_busy {
                 LEDGER_LINGER_MS
             } else if !self.alone {
                 LEDGER_WATCH_MS
@@ -146,7 +149,7 @@ impl Scribe {
                 continue;
             };
             let late = self.desk.work.wait_for(&mut desk, Duration::from_millis(wait)).timed_out();
-            if late {
+            if late && (!std::mem::take(&mut self.is_busy) || !desk.tray.waiting.is_empty()) {
                 break;
             }
         }
@@ -157,6 +160,7 @@ impl Scribe {
         tray.asleep = false;
         tray.urgent = 0;
         let batch = std::mem::take(&mut tray.waiting);
+        self.is_busy = !batch.is_empty();
         tray.in_hand = batch.iter().map(|waiting| waiting.entry.clone()).collect();
         Some((batch, std::mem::take(&mut tray.errands)))
     }

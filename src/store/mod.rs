@@ -34,7 +34,8 @@ pub trait Store: Send {
     fn commit(&mut self, entries: &[Entry]) -> Result<Vec<Kept>, StoreError>;
 
     /// How the accounts and balances are now that entries of another process have changed since the start
-    /// or the last call of `refresh`, with those changed by our own meanwhile; `None` if there are none.
+    /// or the last call of `refresh`, with those changed by our own meanwhile; `None` if there are none. Right
+    /// after a transaction that found nothing new it may be `None` all the same, and told the next time.
     fn refresh(&mut self) -> Result<Option<News>, StoreError>;
 
     /// An account that was not given at the start (a session of long ago), with its latest balance.

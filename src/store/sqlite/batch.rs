@@ -117,6 +117,8 @@ fn store_path(conn: &Connection, steps: &Arc<[Step]>) -> Result<i64> {
 struct Period {
     row: PeriodRow,
     changed: bool,
+    /// The row that is there says the same of its end.
+    is_stored: bool,
 }
 
 /// An account that cannot be stored under its number.
@@ -190,7 +192,11 @@ impl<'a> Batch<'a> {
     /// Writes the balances that changed.
     pub fn write_periods(&mut self) -> Result<()> {
         for (key, period) in self.periods.iter().filter(|(_, period)| period.changed) {
-            sums::write_period(self.conn, *key, &period.row)?;
+            if period.is_stored {
+                sums::write_balance(self.conn, *key, &period.row)?;
+            } else {
+                sums::write_period(self.conn, *key, &period.row)?;
+            }
         }
         Ok(())
     }
@@ -266,12 +272,13 @@ impl<'a> Batch<'a> {
         for step in entry.path.iter() {
             let period = self.period(step)?;
             period.changed = true;
-            let period = &mut period.row;
-            period.spent = period.spent.saturating_add(entry.spent);
-            period.held = period.held.saturating_add(entry.held);
+            let row = &mut period.row;
+            row.spent = row.spent.saturating_add(entry.spent);
+            row.held = row.held.saturating_add(entry.held);
             if !resolves {
-                period.end_ms = step.end_ms;
-                period.cap = step.cap.map(|cap| cap.0);
+                period.is_stored &= row.end_ms == step.end_ms;
+                row.end_ms = step.end_ms;
+                row.cap = step.cap.map(|cap| cap.0);
             }
         }
         Ok(())
@@ -281,10 +288,11 @@ impl<'a> Batch<'a> {
         let key = (step.account.0, step.start_ms);
         if !self.periods.contains_key(&key) {
             let found = sums::period(self.conn, key)?;
+            let is_stored = found.is_some();
             let cap = step.cap.map(|cap| cap.0);
             let new = PeriodRow { end_ms: step.end_ms, cap, spent: 0, held: 0 };
             let row = found.unwrap_or(new);
-            self.periods.insert(key, Period { row, changed: false });
+            self.periods.insert(key, Period { row, changed: false, is_stored });
         }
         self.periods.get_mut(&key).ok_or(rusqlite::Error::QueryReturnedNoRows)
     }

@@ -49,6 +49,8 @@ pub struct SqliteStore {
     epoch: Option<u32>,
     /// The last entry up to which all are our own, or known by `refresh`.
     seen: i64,
+    /// A transaction has just seen that nobody else has written since.
+    is_fresh: bool,
     interned: Interned,
 }
 
@@ -71,7 +73,15 @@ impl SqliteStore {
         }
         let conn = opening::writer(file, synchronous, lock.is_some())?;
         let interned = Interned::default();
-        Ok(Self { conn, file: file.to_owned(), lock, epoch: None, seen: 0, interned })
+        Ok(Self {
+            conn,
+            file: file.to_owned(),
+            lock,
+            epoch: None,
+            seen: 0,
+            is_fresh: false,
+            interned,
+        })
     }
 
     /// Lets the file grow to so many pages only, and says how many it has: a disk that is full.
@@ -117,7 +127,8 @@ impl SqliteStore {
         batch.write_periods()?;
         let after = batch.head.seq;
         tx.commit()?;
-        if self.seen == before {
+        self.is_fresh = self.seen == before;
+        if self.is_fresh {
             self.seen = after;
         }
         Ok(Ok(kept))
@@ -181,6 +192,9 @@ impl Store for SqliteStore {
     }
 
     fn refresh(&mut self) -> Result<Option<News>, StoreError> {
+        if std::mem::take(&mut self.is_fresh) {
+            return Ok(None);
+        }
         let said = said(&self.file);
         let head = rows::head(&self.conn).map_err(&said)?;
         if head.seq == self.seen {

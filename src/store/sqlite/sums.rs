@@ -23,6 +23,21 @@ pub fn write_period(
     Ok(())
 }
 
+/// Writes the balance of a period that is there and ends when it ended before. Its end is in an index: to
+/// set it is to write that too, be it the same as before.
+pub fn write_balance(
+    conn: &Connection,
+    (account, start_ms): (u32, i64),
+    row: &PeriodRow,
+) -> Result<()> {
+    let PeriodRow { cap, spent, held, .. } = row;
+    conn.prepare_cached(
+        "UPDATE period SET cap = ?3, spent = ?4, held = ?5 WHERE account = ?1 AND start_ms = ?2",
+    )?
+    .execute(params![account, start_ms, cap, spent, held])?;
+    Ok(())
+}
+
 /// The balance of an account's period.
 pub fn period(conn: &Connection, key: (u32, i64)) -> Result<Option<PeriodRow>> {
     conn.prepare_cached(
