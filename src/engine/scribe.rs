@@ -367,7 +367,8 @@ mod tests {
     use crate::config::snapshot::Synchronous;
     use crate::engine::bookkeeper::{Bookkeeper, NoHold};
     use crate::ledger::account::{Account, AccountKey, Cadence, Terms};
-    use crate::ledger::hold::HoldOrder;
+    use crate::ledger::entry::HoldId;
+    use crate::ledger::hold::{HoldOrder, Outcome};
     use crate::ledger::level::Told;
     use crate::ledger::plan::Planned;
     use crate::ledger::saved::{Balance, OpenHold, Saved};
@@ -617,6 +618,29 @@ mod tests {
         let verified = crate::store::verify::verify(&folder.join("weir.db")).unwrap();
         assert_eq!(verified.broken, []);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Whether the scribe is asleep or waits for company, a settlement that no hold follows is kept.
+    #[tokio::test]
+    async fn a_settlement_that_nobody_follows_is_kept_all_the_same() {
+        let Stand { keeper, order, kept } = stand(Vec::new());
+        let until = |reached: &dyn Fn() -> bool| {
+            let late = std::time::Instant::now() + Duration::from_secs(20);
+            while !reached() {
+                assert!(std::time::Instant::now() < late);
+                std::thread::yield_now();
+            }
+        };
+        let asleep = || keeper.desk.lock().tray.asleep;
+        for round in 1..=2 {
+            let held = keeper.hold(&order, 1).await.unwrap_or_else(|why| panic!("{why:?}"));
+            if round == 2 {
+                until(&asleep);
+            }
+            held.settle(&Outcome::Nothing { reason: Reason::NotSent });
+            until(&|| kept.lock().len() == 2 * round);
+            until(&asleep);
+        }
     }
 
     #[tokio::test]

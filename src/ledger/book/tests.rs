@@ -122,7 +122,13 @@ fn what_lay_in_limbo_may_have_cost_more_than_was_held() {
     let leaf = agent(&book);
     let (grant, made) = book.hold(&order(leaf, 300), TODAY).unwrap();
     book.settle(grant.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
-    let open = OpenHold { hold: grant.hold, path: Arc::clone(&made.path), made, limbo: true };
+    let open = OpenHold {
+        hold: grant.hold,
+        path: Arc::clone(&made.path),
+        made,
+        limbo: true,
+        generation: None,
+    };
     let entry = book.refund(&open, NanoUsd(420), Reason::Lookup, TODAY).unwrap();
     assert_eq!((entry.kind, entry.spent), (Kind::Refund, 120));
     assert_eq!(book.refund(&open, NanoUsd(900), Reason::Admin, TODAY), None, "once");

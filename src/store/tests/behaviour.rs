@@ -32,6 +32,27 @@ fn a_new_ledger_is_empty_and_private() {
     }
 }
 
+/// A calendar may end a period elsewhere than it did before.
+#[test]
+fn a_period_that_ends_elsewhere_is_stored_so() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    let epoch = store.open_epoch().unwrap().epoch;
+    store.commit(&founding()).unwrap();
+    for (number, end_ms) in [(1, 500), (2, 500), (3, 700), (4, 600)] {
+        let step = Step { end_ms, ..step(AGENT, Some(100)) };
+        let path = Arc::from([step, super::step(FLEET, None)]);
+        let made = Entry { path, ..hold(HoldId::new(epoch, number), 1, 100) };
+        assert_eq!(store.commit(&[made.clone(), settle(&made, 1)]).unwrap(), [Kept::Done; 2]);
+        let conn = rusqlite::Connection::open(folder.file()).unwrap();
+        let sql =
+            "SELECT end_ms FROM period INDEXED BY period_end WHERE account = ? AND end_ms > 0";
+        let stored: i64 = conn.query_row(sql, [AGENT], |row| row.get(0)).unwrap();
+        assert_eq!(stored, end_ms);
+    }
+    assert_eq!(crate::store::verify::verify(&folder.file()).unwrap().broken, []);
+}
+
 #[test]
 fn what_was_kept_comes_back() {
     let folder = Folder::new();
