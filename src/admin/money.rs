@@ -254,7 +254,7 @@ pub async fn limbo(parts: &Parts) -> Result<String, Refusal> {
         let account = accounts.iter().find(|account| Some(account.id) == leaf);
         account.map(|account| shown::name(&account.key).to_owned()).unwrap_or_default()
     };
-    let total: i128 = open.iter().map(|hold| i128::from(hold.made.held)).sum();
+    let total: i128 = open.iter().map(|hold| i128::from(hold.booked())).sum();
     let items: Vec<String> = open.iter().map(|hold| limbo_json(hold, &name(hold))).collect();
     let total = NanoUsd(i64::try_from(total).unwrap_or(i64::MAX));
     Ok(Object::default()
@@ -274,6 +274,7 @@ fn limbo_json(hold: &OpenHold, agent: &str) -> String {
         .text("model", hold.made.model.as_deref().unwrap_or_default())
         .text("generation_id", hold.generation.as_deref().unwrap_or_default())
         .usd("held", Some(NanoUsd(hold.made.held)))
+        .usd("booked", Some(NanoUsd(hold.booked())))
         .time("at", Some(hold.made.at_ms))
         .end()
 }
@@ -290,14 +291,14 @@ pub async fn settle_limbo(parts: &Parts, name: &str, body: &[u8]) -> Result<Stri
     };
     let hold = name.parse().map(HoldId);
     let hold = hold.map_err(|_| Refusal::new(Code::NotFound, "a hold is a whole number"))?;
-    let entry = parts.keeper.refund(hold, cost, Reason::Admin).await;
-    match entry.map_err(|error| not_durable(&error))? {
+    let change = parts.keeper.correct(hold, cost, Reason::Admin).await;
+    match change.map_err(|error| not_durable(&error))? {
         None => Err(Refusal::new(Code::NotFound, "no such hold is in limbo")),
-        Some(entry) => Ok(Object::default()
+        Some(NanoUsd(change)) => Ok(Object::default()
             .text("status", "settled")
             .text("hold", name)
-            .usd("refunded", Some(NanoUsd(entry.spent.saturating_neg().max(0))))
-            .usd("charged", Some(NanoUsd(entry.spent.max(0))))
+            .usd("refunded", Some(NanoUsd(change.saturating_neg().max(0))))
+            .usd("charged", Some(NanoUsd(change.max(0))))
             .end()),
     }
 }

@@ -27,7 +27,7 @@ use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Tokens};
 use crate::ledger::hold::{Grant, HoldOrder, Outcome, Refusal, Settled, SpendOrder};
 use crate::ledger::level::Level;
 use crate::ledger::plan::Planned;
-use crate::ledger::saved::{Kept, OpenHold};
+use crate::ledger::saved::Kept;
 use crate::ledger::shown;
 use crate::ledger::standing::{Room, Standing};
 use crate::store::{Store, StoreError};
@@ -113,6 +113,8 @@ pub struct Held {
     grant: Grant,
     /// The provider's name for the attempt.
     generation: Option<Arc<str>>,
+    /// By that name its cost can be asked for later.
+    can_be_asked: bool,
     sent: bool,
     open: bool,
 }
@@ -169,7 +171,15 @@ impl Bookkeeper {
             self.desk.wake(&mut desk.tray);
             // Made before the wait: a client that leaves meanwhile must not leave a hold behind.
             let keeper = Arc::clone(self);
-            (Held { keeper, grant, generation: None, sent: false, open: true }, told)
+            let held = Held {
+                keeper,
+                grant,
+                generation: None,
+                can_be_asked: false,
+                sent: false,
+                open: true,
+            };
+            (held, told)
         };
         // Late: whoever drops a hold that was not sent has it voided, whether it is kept in the end or not.
         let Ok(told) = tokio::time::timeout(HOLD_WAIT, told).await else {
@@ -195,12 +205,15 @@ impl Bookkeeper {
 
     fn settle(
         &self,
-        (hold, generation): (HoldId, Option<Arc<str>>),
+        (hold, generation, can_be_asked): (HoldId, Option<Arc<str>>, bool),
         outcome: &Outcome,
     ) -> Option<Settled> {
         let at_ms = self.unix_ms();
         let mut desk = self.desk.lock();
-        let mut settled = desk.book.settle(hold, outcome, at_ms)?;
+        let mut settled = match can_be_asked {
+            true => desk.book.settle_for_now(hold, outcome, at_ms)?,
+            false => desk.book.settle(hold, outcome, at_ms)?,
+        };
         let first = settled.entries.first_mut();
         if let Some(entry) = first.filter(|entry| entry.kind != Kind::Void) {
             entry.generation = generation;
@@ -349,92 +362,11 @@ impl Bookkeeper {
         found.await
     }
 
-    /// Holds in limbo, oldest first.
+    /// Has the scribe ask the store.
     ///
     /// # Errors
-    /// The store cannot be read.
-    pub async fn limbo(&self, max: usize) -> Result<Vec<OpenHold>, String> {
-        self.ask(move |store, _| store.limbo(max)).await
-    }
-
-    /// Gives back what a hold in limbo turned out not to have cost, or books what it cost beyond, as
-    /// `settle` does. `None` if there is no such hold.
-    ///
-    /// # Errors
-    /// The store cannot be read or written.
-    pub async fn refund(
-        &self,
-        hold: HoldId,
-        actual: NanoUsd,
-        reason: Reason,
-    ) -> Result<Option<Entry>, String> {
-        let found = self.ask(move |store, _| store.hold(hold)).await?;
-        let Some(open) = found.filter(|open| open.limbo) else { return Ok(None) };
-        let told = {
-            let mut desk = self.desk.lock();
-            let refunded = desk.book.refund(&open, actual, reason, self.unix_ms());
-            let Some(entry) = refunded else { return Ok(None) };
-            let told = desk.tray.put_urgent(entry.clone());
-            let frozen = self.froze_after(&entry, &mut desk.book);
-            if let Some(frozen) = frozen {
-                desk.tray.put(frozen);
-            }
-            self.desk.wake(&mut desk.tray);
-            (entry, told)
-        };
-        match told.1.await {
-            Ok(Ok(Kept::Done)) => Ok(Some(told.0)),
-            Ok(Ok(_)) => Ok(None),
-            Ok(Err(why)) => Err(why),
-            Err(_) => Err("the ledger is closed".to_owned()),
-        }
-    }
-
-    /// A hold of long ago that turned out to have cost more than was held: the bound was none, and the
-    /// next request could break it too.
-    fn froze_after(&self, refund: &Entry, book: &mut Book) -> Option<Entry> {
-        if refund.spent <= 0 {
-            return None;
-        }
-        self.desk.metrics.money.bound_violated();
-        let hold = refund.hold.map(|hold| hold.0);
-        tracing::error!(hold, "an attempt in limbo cost more than the worst case that was held");
-        let leaf = refund.path.first()?.account;
-        refund.path.iter().any(|step| step.cap.is_some()).then_some(())?;
-        book.set_frozen(leaf, true, Reason::Breaker, self.unix_ms())
-    }
-
-    /// Holds in limbo that their providers have named, made at `since_ms` or later; the newest.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn named(&self, since_ms: i64, max: usize) -> Result<Vec<OpenHold>, String> {
-        self.ask(move |store, _| store.named(since_ms, max)).await
-    }
-
-    /// Books what a provider says afterwards that a hold in limbo has cost. False if there is no such hold.
-    ///
-    /// # Errors
-    /// The store cannot be read or written.
-    pub async fn look_up(&self, hold: HoldId, actual: NanoUsd) -> Result<bool, String> {
-        let found = self.ask(move |store, _| store.hold(hold)).await?;
-        let Some(open) = found.filter(|open| open.limbo) else { return Ok(false) };
-        if actual.0 > open.made.held {
-            self.desk.metrics.money.bound_violated();
-            tracing::error!(
-                hold = hold.0,
-                cost = actual.0,
-                "a provider charged more than the worst case that was held; the account is frozen"
-            );
-        }
-        let corrected = self.change(|book, at_ms| {
-            let entries = book.look_up(&open, actual, at_ms);
-            (!entries.is_empty(), entries)
-        });
-        corrected.await
-    }
-
-    async fn ask<T: Send + 'static>(
+    /// What the store says; that nobody is there to ask it.
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn Store, &Desk) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, String> {
@@ -528,9 +460,10 @@ impl Held {
         &self.grant
     }
 
-    /// The provider has named the attempt: by that its cost can be asked for later.
-    pub fn name(&mut self, generation: Arc<str>) {
+    /// The provider has named the attempt, and can be asked by that name for its cost, or cannot.
+    pub fn name(&mut self, generation: Arc<str>, can_be_asked: bool) {
         self.generation = Some(generation);
+        self.can_be_asked = can_be_asked;
     }
 
     /// From now on it has to be assumed that the provider got the request.
@@ -546,7 +479,7 @@ impl Held {
     /// Settles it; what was booked.
     pub fn settle(mut self, outcome: &Outcome) -> Option<Settled> {
         self.open = false;
-        let what = (self.grant.hold, self.generation.take());
+        let what = (self.grant.hold, self.generation.take(), self.can_be_asked);
         self.keeper.settle(what, outcome)
     }
 
@@ -564,7 +497,7 @@ impl Drop for Held {
             } else {
                 Outcome::Nothing { reason: Reason::NotSent }
             };
-            let what = (self.grant.hold, self.generation.take());
+            let what = (self.grant.hold, self.generation.take(), self.can_be_asked);
             self.keeper.settle(what, &outcome);
         }
     }
@@ -607,7 +540,7 @@ impl Tray {
     }
 
     /// Puts an entry down that somebody waits for.
-    fn put_urgent(&mut self, entry: Entry) -> oneshot::Receiver<Told> {
+    pub(super) fn put_urgent(&mut self, entry: Entry) -> oneshot::Receiver<Told> {
         let (tell, told) = oneshot::channel();
         self.waiting.push(Waiting { entry, told: Some(tell) });
         self.urgent += 1;

@@ -2,8 +2,8 @@
 //! thread of its own, a few at a time, each later than the one before, and not for ever.
 //!
 //! `GET {base}/generation?id=`, as `OpenRouter` answers it: `{"data": {"total_cost": 0.0123}}`. Only attempts
-//! in limbo are asked about, which the provider has named and for which a hard cap keeps the worst case as
-//! spent. What nobody answers stays in limbo, for an administrator to decide.
+//! in limbo are asked about that the provider has named: under a hard cap they count as their worst case,
+//! else as an estimate. What nobody answers stays in limbo, for an administrator to decide.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::caller::{Callee, Caller};
 use crate::engine::live::Live;
 use crate::engine::rounds::{Round, Rounds};
-use crate::ledger::entry::HoldId;
+use crate::ledger::entry::{HoldId, Reason};
 use crate::ledger::saved::OpenHold;
 use crate::upstream::provider::Provider;
 use crate::wire::json;
@@ -102,9 +102,14 @@ impl Lookups {
         let url = provider.base.url(&format!("/v1/generation?id={name}"));
         let answer = self.caller.get(&Callee { url, authorization }, LOOKUP_ANSWER_BYTES_MAX)?;
         let cost = cost(&answer)?;
-        if self.waiting.block_on(self.keeper.look_up(open.hold, cost))? {
-            let held = open.made.held;
-            tracing::info!(generation = name, held, cost = cost.0, "a lost attempt was looked up");
+        if self.waiting.block_on(self.keeper.correct(open.hold, cost, Reason::Lookup))?.is_some() {
+            let booked = open.booked();
+            tracing::info!(
+                generation = name,
+                booked,
+                cost = cost.0,
+                "a lost attempt was looked up"
+            );
         }
         Ok(())
     }
@@ -123,17 +128,13 @@ impl Lookups {
             "the cost of a lost attempt is not told"
         );
         if tries + 1 == LOOKUP_TRIES_MAX {
-            tracing::warn!(
-                generation,
-                why,
-                "a lost attempt counts as its worst case; see /api/limbo"
-            );
+            tracing::warn!(generation, why, "a lost attempt stays as it is booked; see /api/limbo");
         }
     }
 }
 
 /// Whether a provider can be asked, with a credential of ours.
-fn asks(provider: &Provider) -> bool {
+pub fn asks(provider: &Provider) -> bool {
     provider.enabled
         && provider.abilities.generation_lookup
         && provider.auth.as_ref().is_some_and(|(name, _)| name == AUTHORIZATION)

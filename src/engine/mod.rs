@@ -7,6 +7,7 @@ pub mod bookkeeper;
 pub mod caller;
 pub mod clock;
 pub mod console;
+pub mod limbo;
 pub mod live;
 pub mod lookup;
 pub mod outbox;

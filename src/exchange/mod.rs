@@ -412,6 +412,11 @@ impl Exchange {
         models
     }
 
+    /// Who answers the current attempt.
+    pub fn current_provider(&self) -> Option<&Provider> {
+        self.current.as_ref().map(|current| &*current.provider)
+    }
+
     fn current_model(&self) -> Option<&Model> {
         self.model_of(&self.current.as_ref()?.candidate)
     }

@@ -33,7 +33,9 @@ pub struct OpenHold {
     pub made: Entry,
     /// The provider's name for the attempt, where it is in limbo and was given one.
     pub generation: Option<Arc<str>>,
-    /// Whether all of it was spent because nobody knows what became of it; it may be refunded.
+    /// What it is booked at in limbo, in nano-dollars, where that is an estimate and not all of it.
+    pub booked: Option<i64>,
+    /// Whether it was spent because nobody knows what became of it; it may be refunded.
     pub limbo: bool,
 }
 
@@ -60,6 +62,13 @@ pub struct News {
     pub accounts: Vec<Account>,
     /// The balances that have moved, as they are now.
     pub balances: Vec<Balance>,
+}
+
+impl OpenHold {
+    /// What it is booked at in limbo, in nano-dollars.
+    pub fn booked(&self) -> i64 {
+        self.booked.unwrap_or(self.made.held)
+    }
 }
 
 /// What became of one entry that was to be kept.

@@ -16,6 +16,7 @@ use crate::base::money::NanoUsd;
 use crate::config::budgets::{AgentBudget, Opening, RunawayAction};
 use crate::config::current::Current;
 use crate::engine::bookkeeper::NoHold;
+use crate::engine::lookup;
 use crate::engine::runaways::Alarm;
 use crate::exchange::Exchange;
 use crate::exchange::asked::Asked;
@@ -167,6 +168,8 @@ async fn counted(exchange: &mut Exchange, order: &HoldOrder, room: NanoUsd) -> O
 
 /// Keeps the provider's name for the attempt with its hold, where the answer's header has one.
 pub fn name(ctx: &mut Ctx, headers: &HeaderMap) {
+    let provider = ctx.exchange.as_ref().and_then(|exchange| exchange.current_provider());
+    let can_be_asked = provider.is_some_and(|provider| lookup::asks(provider));
     let Some(held) = &mut ctx.held else { return };
     let named = headers.get(GENERATION).and_then(|value| value.to_str().ok());
     let fits = |name: &&str| {
@@ -174,7 +177,7 @@ pub fn name(ctx: &mut Ctx, headers: &HeaderMap) {
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
     };
     if let Some(name) = named.filter(fits) {
-        held.name(Arc::from(name));
+        held.name(Arc::from(name), can_be_asked);
     }
 }
 

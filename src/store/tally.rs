@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::ledger::account::Account;
-use crate::ledger::entry::{Entry, Kind};
+use crate::ledger::entry::{Entry, Kind, Reason};
 
 /// A row of `period`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct OpenRow {
     pub held: i64,
     /// In limbo, the provider's name for the attempt.
     pub generation: Option<Arc<str>>,
+    /// In limbo, the estimate that it is booked at, if that is not all that was held.
+    pub booked: Option<i64>,
 }
 
 /// All that the tables say beside the entries.
@@ -91,6 +93,7 @@ impl Tally {
                 if let Some(open) = self.tables.open.get_mut(&hold) {
                     open.limbo = true;
                     open.generation.clone_from(&entry.generation);
+                    open.booked = Some(entry.spent).filter(|booked| *booked != open.held);
                 }
             }
             Kind::Settle | Kind::Void | Kind::Refund => {
@@ -106,7 +109,7 @@ impl Tally {
     fn open(&mut self, placed: Placed<'_>) {
         let (Some(id), Some(path)) = (placed.entry.hold, placed.path) else { return };
         let (made, held) = (placed.seq, placed.entry.held);
-        let row = OpenRow { limbo: false, made, path, held, generation: None };
+        let row = OpenRow { limbo: false, made, path, held, generation: None, booked: None };
         self.tables.open.insert(id.0.cast_signed(), row);
     }
 
@@ -161,10 +164,14 @@ impl Tally {
             return Some("leads to another entry or path than its hold".to_owned());
         }
         let fits = match entry.kind {
-            // It may also have cost more than was held.
-            Kind::Refund => entry.held == 0 && entry.spent >= -open.held,
+            Kind::Refund => {
+                let booked = open.booked.unwrap_or(open.held);
+                entry.held == 0 && (-booked..=0).contains(&entry.spent)
+            }
             Kind::Void => entry.held == -open.held && entry.spent == 0,
-            Kind::Limbo => entry.held == -open.held && entry.spent == open.held,
+            Kind::Limbo if entry.reason != Reason::Estimated => {
+                entry.held == -open.held && entry.spent == open.held
+            }
             _ => entry.held == -open.held && entry.spent >= 0,
         };
         (!fits).then(|| format!("moves other amounts than its hold of {} allows", open.held))

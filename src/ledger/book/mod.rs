@@ -210,10 +210,34 @@ impl Book {
     /// A cost above the hold is booked in full, and where a hard limit relied on the bound, the leaf is
     /// frozen: the next request could break it too.
     pub fn settle(&mut self, hold: HoldId, outcome: &Outcome, at_ms: i64) -> Option<Settled> {
+        self.settle_as(hold, outcome, (at_ms, false))
+    }
+
+    /// Books what a hold came to as `settle` does; an estimate until somebody knows better: it can be
+    /// refunded, or looked up, like a hold in limbo.
+    pub fn settle_for_now(
+        &mut self,
+        hold: HoldId,
+        outcome: &Outcome,
+        at_ms: i64,
+    ) -> Option<Settled> {
+        self.settle_as(hold, outcome, (at_ms, true))
+    }
+
+    fn settle_as(
+        &mut self,
+        hold: HoldId,
+        outcome: &Outcome,
+        (at_ms, for_now): (i64, bool),
+    ) -> Option<Settled> {
         let taken = self.holds.remove(&hold)?;
         let now_ms = self.tick(at_ms);
         let (kind, cost, tokens, reason) = match *outcome {
-            Outcome::Cost { cost, tokens, reason } => (Kind::Settle, cost.0.max(0), tokens, reason),
+            Outcome::Cost { cost, tokens, reason } => {
+                let is_open = for_now && reason == Reason::Estimated;
+                let kind = if is_open { Kind::Limbo } else { Kind::Settle };
+                (kind, cost.0.max(0), tokens, reason)
+            }
             Outcome::Nothing { reason } => (Kind::Void, 0, None, reason),
             Outcome::Unknown { reason } => (Kind::Limbo, taken.amount, None, reason),
         };
@@ -231,8 +255,7 @@ impl Book {
         Some(Settled { entries, cost: NanoUsd(cost), bound_violated, remaining })
     }
 
-    /// Gives back what a hold in limbo did not cost, or books what it cost beyond. `None` if it is not in
-    /// limbo, or was refunded.
+    /// Gives back what a hold in limbo did not cost. `None` if it is not in limbo, or was refunded.
     ///
     /// An account that was reset since, or has less spent than comes back, gets nothing: its spend was
     /// forgiven already, and a credit would let it pass its limit.
@@ -250,7 +273,7 @@ impl Book {
             self.refunded.pop_first();
         }
         self.tick(at_ms);
-        let back = open.made.held.saturating_sub(actual.0.max(0));
+        let back = (open.booked() - actual.0.max(0)).max(0);
         // All or none: a part of the path that was reset owes nothing any more, and every entry moves all
         // of its path alike.
         let owed = open.path.iter().all(|step| self.owes(step, back, open.made.at_ms));
@@ -262,13 +285,18 @@ impl Book {
         Some(self.entry_of(open.hold, &Held::from(&open.made), &about))
     }
 
-    /// Books what a provider says afterwards that a hold in limbo has cost: gives the rest back, or charges
-    /// what it cost above the hold, and freezes the leaf then where a hard limit relied on the bound. Empty
+    /// Books what a hold in limbo turns out to have cost: gives the rest back, or charges
+    /// what it cost above what is booked, and freezes the leaf where a hard limit relied on the bound. Empty
     /// if it is not in limbo, or was refunded.
-    pub fn look_up(&mut self, open: &OpenHold, actual: NanoUsd, at_ms: i64) -> Vec<Entry> {
-        let reason = Reason::Lookup;
+    pub fn correct(
+        &mut self,
+        open: &OpenHold,
+        actual: NanoUsd,
+        reason: Reason,
+        at_ms: i64,
+    ) -> Vec<Entry> {
         let Some(refund) = self.refund(open, actual, reason, at_ms) else { return Vec::new() };
-        let above = actual.0.saturating_sub(open.made.held);
+        let above = actual.0.saturating_sub(open.booked());
         if above <= 0 {
             return vec![refund];
         }
@@ -278,7 +306,8 @@ impl Book {
         let about = About { kind: Kind::Spend, reason, held: 0, spent: cost, path: &path };
         let charge =
             Entry { hold: None, ..self.entry_of(open.hold, &Held::from(&open.made), &about) };
-        let leaf = path.first().filter(|_| path.iter().any(|step| step.cap.is_some()));
+        let is_broken = actual.0 > open.made.held && path.iter().any(|step| step.cap.is_some());
+        let leaf = path.first().filter(|_| is_broken);
         let frozen =
             leaf.and_then(|leaf| self.set_frozen(leaf.account, true, Reason::Breaker, at_ms));
         // The charge first: what is cut off behind it is asked for again, and counts twice at worst.

@@ -107,6 +107,7 @@ fn nothing_costs_nothing_and_the_unknown_costs_all() {
         path: Arc::clone(&made.path),
         made,
         generation: None,
+        booked: None,
         limbo: true,
     };
     let refund = book.refund(&open, NanoUsd(100), Reason::Lookup, TODAY).unwrap();
@@ -114,28 +115,6 @@ fn nothing_costs_nothing_and_the_unknown_costs_all() {
     assert_eq!(sums(&book, leaf, TODAY), (100, 0));
     assert_eq!(book.refund(&open, NanoUsd(0), Reason::Admin, TODAY), None, "once");
     assert_eq!(sums(&book, leaf, TODAY), (100, 0));
-}
-
-#[test]
-fn what_lay_in_limbo_may_have_cost_more_than_was_held() {
-    let mut book = book(&two(None, Some(500)));
-    let leaf = agent(&book);
-    let (grant, made) = book.hold(&order(leaf, 300), TODAY).unwrap();
-    book.settle(grant.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
-    let open = OpenHold {
-        hold: grant.hold,
-        path: Arc::clone(&made.path),
-        made,
-        limbo: true,
-        generation: None,
-    };
-    let entry = book.refund(&open, NanoUsd(420), Reason::Lookup, TODAY).unwrap();
-    assert_eq!((entry.kind, entry.spent), (Kind::Refund, 120));
-    assert_eq!(book.refund(&open, NanoUsd(900), Reason::Admin, TODAY), None, "once");
-    for account in [leaf, fleet(&book)] {
-        assert_eq!(sums(&book, account, TODAY), (420, 0));
-    }
-    book.check().unwrap();
 }
 
 #[test]
@@ -333,6 +312,7 @@ fn restarted(book: &Book, made: Vec<Entry>) -> Book {
     });
     let open = made.into_iter().map(|made| OpenHold {
         generation: None,
+        booked: None,
         hold: made.hold.unwrap(),
         path: Arc::clone(&made.path),
         made,
@@ -369,6 +349,36 @@ fn what_a_dead_process_held_is_spent_until_somebody_knows_better() {
 }
 
 #[test]
+fn an_estimate_can_be_looked_up_and_goes_up_or_down() {
+    for (actual, entries) in
+        [(30, vec![(Kind::Refund, -10)]), (70, vec![(Kind::Spend, 30), (Kind::Refund, 0)])]
+    {
+        let mut book = book(&two(Some(1_000), Some(500)));
+        let leaf = agent(&book);
+        let (open, made) = book.hold(&order(leaf, 100), TODAY).unwrap();
+        let (cost, reason) = (NanoUsd(40), Reason::Estimated);
+        let guess = Outcome::Cost { cost, tokens: None, reason };
+        let settled = book.settle_for_now(open.hold, &guess, TODAY).unwrap();
+        let entry = &settled.entries[0];
+        assert_eq!((entry.kind, entry.spent, entry.reason), (Kind::Limbo, 40, reason));
+        let path = Arc::clone(&made.path);
+        let lost = OpenHold {
+            hold: open.hold,
+            path,
+            made,
+            generation: None,
+            booked: Some(40),
+            limbo: true,
+        };
+        let found = book.correct(&lost, NanoUsd(actual), Reason::Lookup, TODAY + 1);
+        let told: Vec<(Kind, i64)> = found.iter().map(|entry| (entry.kind, entry.spent)).collect();
+        assert_eq!(told, entries);
+        assert_eq!(sums(&book, leaf, TODAY + 1), (actual, 0));
+        assert!(book.frozen(leaf).is_none(), "the bound held");
+    }
+}
+
+#[test]
 fn what_a_lost_attempt_has_cost_above_its_hold_is_charged_and_freezes() {
     for (actual, entries, spent, frozen) in [
         (30, vec![(Kind::Refund, -70)], 30, false),
@@ -380,15 +390,16 @@ fn what_a_lost_attempt_has_cost_above_its_hold_is_charged_and_freezes() {
         let (open, made) = book.hold(&order(leaf, 100), TODAY).unwrap();
         book.settle(open.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
         let path = Arc::clone(&made.path);
-        let lost = OpenHold { hold: open.hold, path, made, generation: None, limbo: true };
-        let found = book.look_up(&lost, NanoUsd(actual), TODAY + 1);
+        let lost =
+            OpenHold { hold: open.hold, path, made, generation: None, booked: None, limbo: true };
+        let found = book.correct(&lost, NanoUsd(actual), Reason::Lookup, TODAY + 1);
         let told: Vec<(Kind, i64)> = found.iter().map(|entry| (entry.kind, entry.spent)).collect();
         assert_eq!(told, entries, "{actual}");
         assert!(found.iter().take(2).all(|entry| entry.path.len() != 1), "all of the path");
         assert_eq!(sums(&book, leaf, TODAY + 1), (spent, 0));
         assert_eq!(sums(&book, fleet(&book), TODAY + 1), (spent, 0));
         assert_eq!(book.frozen(leaf).is_some(), frozen);
-        assert_eq!(book.look_up(&lost, NanoUsd(actual), TODAY + 2), [], "once");
+        assert_eq!(book.correct(&lost, NanoUsd(actual), Reason::Lookup, TODAY + 2), [], "once");
     }
 }
 
@@ -411,6 +422,7 @@ fn a_reset_forgives_once() {
         path: Arc::clone(&made.path),
         made,
         generation: None,
+        booked: None,
         limbo: true,
     };
     let refund = book.refund(&lost, NanoUsd(0), Reason::Lookup, TODAY + 7).unwrap();

@@ -16,3 +16,6 @@ CREATE TABLE told (
 -- The provider's own name for an attempt, with its settlement; of a hold in limbo it stands in both.
 ALTER TABLE entry ADD COLUMN generation TEXT;
 ALTER TABLE open ADD COLUMN generation TEXT;
+
+-- What a hold in limbo is booked at, where that is an estimate and not all that was held.
+ALTER TABLE open ADD COLUMN booked INTEGER;

@@ -223,8 +223,14 @@ impl<'a> Batch<'a> {
         let path = self.interned.path(self.conn, &entry.path)?;
         self.move_periods(entry)?;
         self.append(entry, &Place { path: Some(path), made: None })?;
-        let row =
-            OpenRow { limbo: false, made: self.head.seq, path, held: entry.held, generation: None };
+        let row = OpenRow {
+            limbo: false,
+            made: self.head.seq,
+            path,
+            held: entry.held,
+            generation: None,
+            booked: None,
+        };
         sums::write_open(self.conn, hold.0.cast_signed(), &row)?;
         Ok(Kept::Done)
     }
@@ -244,8 +250,11 @@ impl<'a> Batch<'a> {
         }
         if entry.kind == Kind::Limbo {
             self.conn
-                .prepare_cached("UPDATE open SET limbo = 1, generation = ? WHERE hold = ?")?
-                .execute(params![entry.generation, number])?;
+                .prepare_cached(
+                    "UPDATE open SET limbo = 1, generation = ?1, booked = nullif(?2, held)
+                     WHERE hold = ?3",
+                )?
+                .execute(params![entry.generation, entry.spent, number])?;
         } else {
             self.conn.prepare_cached("DELETE FROM open WHERE hold = ?")?.execute([number])?;
         }

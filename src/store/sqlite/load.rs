@@ -183,15 +183,15 @@ pub fn hold(conn: &Connection, paths: &mut Paths, hold: HoldId) -> Result<Option
 
 /// The columns of a line, and whether its hold is in limbo.
 fn open_lines() -> String {
-    let from = ", o.limbo, o.hold, o.generation FROM open o CROSS JOIN entry e ON e.seq = o.made";
+    let from = ", o.limbo, o.hold, o.generation, o.booked FROM open o CROSS JOIN entry e ON e.seq = o.made";
     rows::LINES.replacen("FROM entry e", from, 1)
 }
 
 fn open_hold(row: &Row<'_>, conn: &Connection, paths: &mut Paths) -> Result<OpenHold> {
     let made = rows::line(row, conn, paths)?.entry;
     let hold = HoldId(row.get::<_, i64>(33)?.cast_unsigned());
-    let (limbo, generation) = (row.get(32)?, row.get(34)?);
-    Ok(OpenHold { hold, path: made.path.clone(), generation, limbo, made })
+    let (limbo, generation, booked) = (row.get(32)?, row.get(34)?, row.get(35)?);
+    Ok(OpenHold { hold, path: made.path.clone(), generation, booked, limbo, made })
 }
 
 #[cfg(test)]

@@ -106,13 +106,14 @@ impl Reading {
             let (key, row) = period?;
             tables.periods.insert(key, row);
         }
-        let mut open =
-            self.conn.prepare("SELECT hold, limbo, made, path, held, generation FROM open")?;
+        let mut open = self
+            .conn
+            .prepare("SELECT hold, limbo, made, path, held, generation, booked FROM open")?;
         for hold in open.query_map([], |row| {
             let limbo = rows::flag(row, 1)?;
             let (made, path, held) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            let generation = row.get(5)?;
-            Ok((row.get(0)?, OpenRow { limbo, made, path, held, generation }))
+            let (generation, booked) = (row.get(5)?, row.get(6)?);
+            Ok((row.get(0)?, OpenRow { limbo, made, path, held, generation, booked }))
         })? {
             let (key, row) = hold?;
             tables.open.insert(key, row);

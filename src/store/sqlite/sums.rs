@@ -52,10 +52,11 @@ pub fn period(conn: &Connection, key: (u32, i64)) -> Result<Option<PeriodRow>> {
 
 /// Writes a hold without an outcome, or in limbo.
 pub fn write_open(conn: &Connection, hold: i64, row: &OpenRow) -> Result<()> {
-    let OpenRow { limbo, made, path, held, generation } = row;
+    let OpenRow { limbo, made, path, held, generation, booked } = row;
     conn.prepare_cached(
-        "INSERT INTO open (hold, limbo, made, path, held, generation) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO open (hold, limbo, made, path, held, generation, booked)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?
-    .execute(params![hold, limbo, made, path, held, generation])?;
+    .execute(params![hold, limbo, made, path, held, generation, booked])?;
     Ok(())
 }

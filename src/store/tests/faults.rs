@@ -91,7 +91,7 @@ fn of_schema_one() -> Folder {
     sql(
         &folder.file(),
         "DROP TABLE told; ALTER TABLE entry DROP COLUMN generation;
-         ALTER TABLE open DROP COLUMN generation; PRAGMA user_version = 1",
+         ALTER TABLE open DROP COLUMN generation; ALTER TABLE open DROP COLUMN booked; PRAGMA user_version = 1",
     );
     folder
 }

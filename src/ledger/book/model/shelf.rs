@@ -63,8 +63,10 @@ impl Shelf {
         match entry.kind {
             Kind::Hold => {
                 let (path, made) = (Arc::clone(&entry.path), entry.clone());
-                self.open
-                    .insert(hold, OpenHold { hold, path, made, generation: None, limbo: false });
+                self.open.insert(
+                    hold,
+                    OpenHold { hold, path, made, generation: None, booked: None, limbo: false },
+                );
             }
             Kind::Limbo => self.open.get_mut(&hold).unwrap().limbo = true,
             _ => drop(self.open.remove(&hold)),
