@@ -295,3 +295,28 @@ pub const LEDGER_HOLD_MS_MAX: u64 = 5_000;
 /// Most names of left-out fields that are listed for one request: enough for every field that any API
 /// has, while the header that lists them stays below 4 KiB.
 pub const DROPPED_FIELDS_MAX: usize = 48;
+
+/// Calls of tools in one streamed answer that are told apart. Models make a handful, and no request may
+/// offer more than 128 tools.
+pub const STREAMED_CALLS_MAX: usize = 256;
+
+/// Bytes of a streamed call's arguments that are kept while its name has not come. Providers send the
+/// name first; this is room for one that does not.
+pub const EARLY_ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a streamed thought that are kept for the entry which carries its signature, so that clients can
+/// send both back. Longer thoughts have their signature alone, and are sent back by their plain text.
+pub const SIGNED_THOUGHT_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of a streamed answer that wait for a tool call before them to end, where a provider mixes the
+/// pieces of several and the client's dialect wants one after the other. The arguments of a call are a
+/// few KiB, those that write whole files below 200 KiB.
+pub const CALLS_HELD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most items of one streamed answer that a reader tells apart: an answer has a handful, and each is looked
+/// for whenever a piece of it comes.
+pub const STREAM_ITEMS_MAX: usize = 1_024;
+
+/// Bytes of a streamed answer that are kept because the dialect repeats the whole answer in its last events
+/// (Responses). A million tokens are 4 MiB; an event of more than 8 MiB is read by nobody.
+pub const ANSWER_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;

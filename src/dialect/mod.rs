@@ -3,6 +3,9 @@
 //!
 //! Same-dialect traffic never passes through here: it is relayed byte for byte.
 
+pub mod anthropic;
 pub mod canonical;
 pub mod error_body;
 pub mod notice;
+pub mod openai_chat;
+pub mod openai_responses;

@@ -6,7 +6,7 @@ mod code;
 pub mod count;
 mod envelope;
 pub mod estimate;
-mod field;
+pub(crate) mod field;
 pub mod finish;
 pub mod meter;
 pub mod price;

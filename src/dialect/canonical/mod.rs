@@ -7,7 +7,10 @@
 
 pub mod answer;
 pub mod event;
+pub mod inside;
 pub mod loss;
+pub mod marks;
+pub mod names;
 pub mod request;
 pub mod style;
 pub mod text;

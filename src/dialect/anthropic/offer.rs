@@ -1,0 +1,178 @@
+//! Tools on offer and which of them may be used: read from and written for Messages.
+//!
+//! Tools that run on Anthropic's servers, or that only its models know, are refused.
+
+use crate::dialect::anthropic::walk::{self, At, needed, pick, refused};
+use crate::dialect::canonical::inside::FREE_SCHEMA;
+use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::names;
+use crate::dialect::canonical::request::{Choice, Request, Takes, Tool};
+use crate::dialect::canonical::style::Memory;
+use crate::dialect::canonical::text::{Raw, Text};
+
+/// Reads `tools`.
+pub fn tools(value: &[u8]) -> Result<Vec<Tool<'_>>, Refused> {
+    let tools = walk::array(value, "tools")?.enumerate();
+    tools.map(|(n, tool)| read_tool(tool, At::item("tools", n))).collect()
+}
+
+fn read_tool(tool: &[u8], at: At) -> Result<Tool<'_>, Refused> {
+    let tool = walk::object(tool, at)?.0;
+    let [kind, name, description, schema, strict, cache] =
+        pick(tool, ["type", "name", "description", "input_schema", "strict", "cache_control"]);
+    if !matches!(kind, None | Some(b"\"custom\"")) {
+        return Err(refused(at.dot("type"), "is a tool that only an Anthropic provider has"));
+    }
+    let schema = schema.map(|schema| walk::object(schema, at.dot("input_schema"))).transpose()?;
+    Ok(Tool {
+        name: needed(name, at.dot("name"))?,
+        description: description.map(|one| walk::text(one, at.dot("description"))).transpose()?,
+        takes: Takes::Schema(schema),
+        strict: strict.map(|strict| walk::truth(strict, at.dot("strict"))).transpose()?,
+        cache: cache.map(Raw),
+    })
+}
+
+/// What `tool_choice` says: which tools, and whether several calls at once are allowed.
+type Chosen<'a> = (Option<Choice<'a>>, Option<bool>);
+
+/// Reads `tool_choice`.
+pub fn choice(value: &[u8]) -> Result<Chosen<'_>, Refused> {
+    let [kind, name, single] = pick(value, ["type", "name", "disable_parallel_tool_use"]);
+    let choice = match kind.unwrap_or_default() {
+        b"\"auto\"" => Choice::Auto,
+        b"\"any\"" => Choice::Any,
+        b"\"none\"" => Choice::None,
+        b"\"tool\"" => Choice::Tool(needed(name, "tool_choice.name")?),
+        _ => return Err(refused("tool_choice.type", "must be `auto`, `any`, `tool` or `none`")),
+    };
+    let field = "tool_choice.disable_parallel_tool_use";
+    let single = single.map(|single| walk::truth(single, field)).transpose()?;
+    Ok((Some(choice), single.map(|single| !single)))
+}
+
+/// Whether the model has no choice but to call a tool.
+pub fn is_forced(request: &Request<'_>) -> bool {
+    match &request.choice {
+        Some(Choice::Any | Choice::Tool(_)) => true,
+        Some(Choice::Allowed { required, .. }) => *required,
+        Some(Choice::Auto | Choice::None) | None => false,
+    }
+}
+
+/// The name by which a tool is sent: its own, or an alias.
+pub fn sent_name<'t>(name: &'t Text<'_>) -> Text<'t> {
+    names::alias(name).unwrap_or_else(|| Text::written(name.as_written()))
+}
+
+/// Writes `tools` and `tool_choice`, as members that follow others.
+pub fn write(
+    request: &Request<'_>,
+    losses: &mut Losses,
+    memory: &mut Memory,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let allowed = |tool: &&Tool<'_>| match &request.choice {
+        Some(Choice::Allowed { names, .. }) => names.contains(&tool.name),
+        _ => true,
+    };
+    let mut separator: &[u8] = b",\"tools\":[";
+    for tool in request.tools.iter().filter(allowed) {
+        out.extend_from_slice(separator);
+        separator = b",";
+        write_tool(tool, losses, memory, out)?;
+    }
+    let none_allowed = separator != b",";
+    if none_allowed && is_forced(request) {
+        return Err(refused("tool_choice", "asks for a tool that is not in `tools`"));
+    }
+    if !none_allowed {
+        out.push(b']');
+        write_choice(request, out);
+    }
+    Ok(())
+}
+
+fn write_tool(
+    tool: &Tool<'_>,
+    losses: &mut Losses,
+    memory: &mut Memory,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let sent = sent_name(&tool.name);
+    if sent != tool.name {
+        memory.alias(&sent, &tool.name);
+    }
+    out.extend_from_slice(b"{\"name\":");
+    sent.quote_into(out);
+    if let Some(description) = &tool.description {
+        out.extend_from_slice(b",\"description\":");
+        description.quote_into(out);
+    }
+    out.extend_from_slice(b",\"input_schema\":");
+    match &tool.takes {
+        Takes::Schema(schema) => write_schema(schema.map_or(b"{}", |schema| schema.0), out),
+        Takes::Free(form) => {
+            memory.custom(&sent);
+            // The form of free text without rules is no loss.
+            if form.is_some_and(|form| pick(form.0, ["type"]) != [Some(&b"\"text\""[..])]) {
+                losses.drop_field("tools.format")?;
+            }
+            out.extend_from_slice(FREE_SCHEMA);
+        }
+    }
+    match tool.strict {
+        Some(true) => out.extend_from_slice(b",\"strict\":true"),
+        Some(false) => out.extend_from_slice(b",\"strict\":false"),
+        None => {}
+    }
+    if let Some(cache) = tool.cache {
+        out.extend_from_slice(b",\"cache_control\":");
+        out.extend_from_slice(cache.0);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Writes a schema, which Anthropic wants to say that it is of an object.
+fn write_schema(schema: &[u8], out: &mut Vec<u8>) {
+    let [kind] = pick(schema, ["type"]);
+    let inside = schema.strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    match inside {
+        Some(inside) if kind.is_none() && inside != b"}" => {
+            out.extend_from_slice(b"{\"type\":\"object\",");
+            out.extend_from_slice(inside);
+        }
+        Some(_) if kind.is_some() => out.extend_from_slice(schema),
+        _ => out.extend_from_slice(b"{\"type\":\"object\",\"properties\":{}}"),
+    }
+}
+
+fn write_choice(request: &Request<'_>, out: &mut Vec<u8>) {
+    let choice = match (&request.choice, request.parallel_calls) {
+        (None, None | Some(true)) => return,
+        (None, Some(false)) => &Choice::Auto,
+        (Some(choice), _) => choice,
+    };
+    out.extend_from_slice(b",\"tool_choice\":{\"type\":");
+    match choice {
+        Choice::Auto | Choice::Allowed { required: false, .. } => {
+            out.extend_from_slice(b"\"auto\"");
+        }
+        Choice::None => out.extend_from_slice(b"\"none\""),
+        Choice::Any | Choice::Allowed { required: true, .. } => out.extend_from_slice(b"\"any\""),
+        Choice::Tool(name) => {
+            out.extend_from_slice(b"\"tool\",\"name\":");
+            sent_name(name).quote_into(out);
+        }
+    }
+    match request.parallel_calls {
+        Some(parallel) if *choice != Choice::None => {
+            let single: &[u8] = if parallel { b"false" } else { b"true" };
+            out.extend_from_slice(b",\"disable_parallel_tool_use\":");
+            out.extend_from_slice(single);
+        }
+        _ => {}
+    }
+    out.push(b'}');
+}

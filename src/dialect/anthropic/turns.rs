@@ -1,0 +1,321 @@
+//! Reads the conversation of a Messages request: its system texts, its messages, their blocks.
+//!
+//! Blocks that only Anthropic's own servers make or understand are refused.
+
+use crate::dialect::anthropic::walk::{self, At, Walk, meant, needed, pick, refused};
+use crate::dialect::canonical::loss::Refused;
+use crate::dialect::canonical::marks::UNSIGNED;
+use crate::dialect::canonical::request::{
+    Call, Content, Input, Media, Part, Place, Role, Source, Thinking, ToolResult, Turn,
+};
+use crate::dialect::canonical::text::{Raw, Text};
+use crate::wire::json;
+
+/// Reads the messages that start here.
+pub fn read<'a>(walk: &mut Walk<'a>, turns: &mut Vec<Turn<'a>>) -> Result<(), Refused> {
+    if walk.peek() != b'[' {
+        return Err(refused("messages", "must be an array of messages"));
+    }
+    walk.enter();
+    while walk.item() {
+        let turn = message(walk, At::item("messages", turns.len()))?;
+        turns.push(turn);
+    }
+    results_answer_calls(turns)
+}
+
+/// Reads `system`.
+pub fn system(value: &[u8]) -> Result<Vec<Part<'_>>, Refused> {
+    if let Some(text) = Text::token(value) {
+        return Ok(vec![Part { kind: Content::Text(text), cache: None, place: Place::default() }]);
+    }
+    let blocks = walk::array(value, "system")?.enumerate();
+    blocks.map(|(n, block)| system_block(block, At::item("system", n))).collect()
+}
+
+fn system_block(block: &[u8], at: At) -> Result<Part<'_>, Refused> {
+    let [kind, text, cache] = pick(block, ["type", "text", "cache_control"]);
+    if kind != Some(b"\"text\"") {
+        return Err(refused(at.dot("type"), "must be `text`"));
+    }
+    let kind = Content::Text(needed(text, at.dot("text"))?);
+    let place = Place { item: at.item, part: None };
+    Ok(Part { kind, cache: cache.map(Raw), place })
+}
+
+fn message<'a>(walk: &mut Walk<'a>, at: At) -> Result<Turn<'a>, Refused> {
+    if walk.peek() != b'{' {
+        return Err(refused(at, "must be an object"));
+    }
+    walk.enter();
+    let (mut role, mut parts) = (None, None);
+    while let Some(key) = walk.key() {
+        match &*meant(key) {
+            b"role" => role = Some(walk.skip()),
+            b"content" => parts = Some(content(walk, at)?),
+            _ => drop(walk.skip()),
+        }
+    }
+    let role = match role {
+        Some(b"\"user\"") => Role::User,
+        Some(b"\"assistant\"") => Role::Assistant,
+        Some(b"\"system\"") => Role::System,
+        _ => return Err(refused(at.dot("role"), "must be `user`, `assistant` or `system`")),
+    };
+    let parts = parts.ok_or_else(|| refused(at.dot("content"), CONTENT))?;
+    for part in &parts {
+        fits(part, role, At { part: part.place.part, ..at })?;
+    }
+    Ok(Turn { role, parts })
+}
+
+const CONTENT: &str = "must be a string or an array of content blocks";
+
+/// Whether who speaks may say that.
+fn fits(part: &Part<'_>, role: Role, at: At) -> Result<(), Refused> {
+    let fine = match part.kind {
+        Content::Text(_) => true,
+        Content::Image(_) | Content::Document(_) | Content::Result(_) => role == Role::User,
+        _ => role == Role::Assistant,
+    };
+    if fine { Ok(()) } else { Err(refused(at.dot("type"), "is not allowed in this role")) }
+}
+
+fn content<'a>(walk: &mut Walk<'a>, at: At) -> Result<Vec<Part<'a>>, Refused> {
+    let mut parts = Vec::new();
+    match walk.peek() {
+        b'"' => {
+            let text = walk::text(walk.skip(), at.dot("content"))?;
+            let place = Place { item: at.item, part: None };
+            parts.push(Part { kind: Content::Text(text), cache: None, place });
+        }
+        b'[' => {
+            walk.enter();
+            while walk.item() {
+                let at = At { part: Some(parts.len()), ..at };
+                parts.push(block(&Fields::read(walk), at)?);
+            }
+        }
+        _ => return Err(refused(at.dot("content"), CONTENT)),
+    }
+    Ok(parts)
+}
+
+/// The members of a block, whatever it is.
+struct Fields<'a> {
+    kind: Option<&'a [u8]>,
+    text: Option<&'a [u8]>,
+    cache: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+    input: Option<&'a [u8]>,
+    tool_use_id: Option<&'a [u8]>,
+    content: Option<&'a [u8]>,
+    is_error: Option<&'a [u8]>,
+    thinking: Option<&'a [u8]>,
+    signature: Option<&'a [u8]>,
+    data: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
+    title: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(walk: &mut Walk<'a>) -> Self {
+        let [
+            kind,
+            text,
+            cache,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+            title,
+        ] = walk.pick([
+            "type",
+            "text",
+            "cache_control",
+            "id",
+            "name",
+            "input",
+            "tool_use_id",
+            "content",
+            "is_error",
+            "thinking",
+            "signature",
+            "data",
+            "source",
+            "title",
+        ]);
+        Self {
+            kind,
+            text,
+            cache,
+            id,
+            name,
+            input,
+            tool_use_id,
+            content,
+            is_error,
+            thinking,
+            signature,
+            data,
+            source,
+            title,
+        }
+    }
+}
+
+/// A block of a message.
+fn block<'a>(fields: &Fields<'a>, at: At) -> Result<Part<'a>, Refused> {
+    let kind = match fields.kind.unwrap_or_default() {
+        b"\"tool_use\"" => Content::Call(call(fields, at)?),
+        b"\"tool_result\"" => Content::Result(result(fields, at)?),
+        b"\"thinking\"" => Content::Thinking(thinking(fields, at)?),
+        b"\"redacted_thinking\"" => Content::Redacted(needed(fields.data, at.dot("data"))?),
+        _ => leaf(fields, at)?,
+    };
+    let place = Place { item: at.item, part: at.part };
+    Ok(Part { kind, cache: fields.cache.map(Raw), place })
+}
+
+/// A block that may also stand in the result of a tool.
+fn leaf<'a>(fields: &Fields<'a>, at: At) -> Result<Content<'a>, Refused> {
+    match fields.kind.unwrap_or_default() {
+        b"\"text\"" => Ok(Content::Text(needed(fields.text, at.dot("text"))?)),
+        b"\"image\"" => Ok(Content::Image(media(fields, at)?)),
+        b"\"document\"" => Ok(Content::Document(media(fields, at)?)),
+        b"\"search_result\"" => Ok(Content::Text(search_result(fields, at)?)),
+        b"" => Err(refused(at.dot("type"), "must be given")),
+        _ => Err(refused(at.dot("type"), "is no content block that can be translated")),
+    }
+}
+
+fn call<'a>(fields: &Fields<'a>, at: At) -> Result<Call<'a>, Refused> {
+    let input = fields.input.unwrap_or(b"{}");
+    Ok(Call {
+        id: needed(fields.id, at.dot("id"))?,
+        name: needed(fields.name, at.dot("name"))?,
+        input: Input::Object(walk::object(input, at.dot("input"))?),
+    })
+}
+
+fn thinking<'a>(fields: &Fields<'a>, at: At) -> Result<Thinking<'a>, Refused> {
+    let signature = fields.signature.map(|one| walk::text(one, at.dot("signature"))).transpose()?;
+    let signature = signature.filter(|one| !one.is_empty() && !one.is(UNSIGNED));
+    Ok(Thinking { text: needed(fields.thinking, at.dot("thinking"))?, signature })
+}
+
+fn result<'a>(fields: &Fields<'a>, at: At) -> Result<ToolResult<'a>, Refused> {
+    let id = needed(fields.tool_use_id, at.dot("tool_use_id"))?;
+    let is_error = fields.is_error.map(|one| walk::truth(one, at.dot("is_error"))).transpose()?;
+    let place = Place { item: at.item, part: at.part };
+    let mut parts = Vec::new();
+    match fields.content {
+        None => {}
+        Some(value) if value.starts_with(b"\"") => {
+            let kind = Content::Text(walk::text(value, at.dot("content"))?);
+            parts.push(Part { kind, cache: None, place });
+        }
+        Some(value) if value.starts_with(b"[") => {
+            for (n, block) in walk::items(value).enumerate() {
+                let at = At { inner: Some(n), ..at };
+                let fields = Fields::read(&mut Walk::new(block));
+                let kind = leaf(&fields, at)?;
+                parts.push(Part { kind, cache: fields.cache.map(Raw), place });
+            }
+        }
+        Some(_) => return Err(refused(at.dot("content"), CONTENT)),
+    }
+    Ok(ToolResult { id, parts, is_error: is_error.unwrap_or(false), is_custom: false })
+}
+
+fn media<'a>(fields: &Fields<'a>, at: At) -> Result<Media<'a>, Refused> {
+    let name = fields.title.map(|title| walk::text(title, at.dot("title"))).transpose()?;
+    let source = walk::object(fields.source.unwrap_or_default(), at.dot("source"))?.0;
+    let [kind, media_type, data, url, file, content] =
+        pick(source, ["type", "media_type", "data", "url", "file_id", "content"]);
+    let is_document = fields.kind == Some(b"\"document\"");
+    let source = match kind.unwrap_or_default() {
+        b"\"base64\"" => Source::Base64 {
+            media_type: needed(media_type, at.dot("source.media_type"))?,
+            data: needed(data, at.dot("source.data"))?,
+        },
+        b"\"url\"" => Source::Url(needed(url, at.dot("source.url"))?),
+        b"\"file\"" => Source::File(needed(file, at.dot("source.file_id"))?),
+        b"\"text\"" if is_document => Source::Plain(needed(data, at.dot("source.data"))?),
+        b"\"content\"" if is_document => Source::Plain(joined(content, at)?),
+        _ => return Err(refused(at.dot("source.type"), "is no source that can be translated")),
+    };
+    Ok(Media { source, detail: None, name })
+}
+
+/// What a search found, as text: title and source first.
+fn search_result<'a>(fields: &Fields<'a>, at: At) -> Result<Text<'a>, Refused> {
+    let text = joined(fields.content, at)?;
+    let mut out = Vec::with_capacity(text.as_written().len() + 128);
+    for head in [fields.title, fields.source].into_iter().flatten() {
+        out.extend_from_slice(walk::text(head, at)?.as_written());
+        out.extend_from_slice(b"\\n");
+    }
+    out.extend_from_slice(text.as_written());
+    Ok(Text::written(&out).into_owned())
+}
+
+/// The texts of a list of text blocks as one, or the one string that stands in its place.
+fn joined(content: Option<&[u8]>, at: At) -> Result<Text<'_>, Refused> {
+    let content = content.unwrap_or_default();
+    if let Some(text) = Text::token(content) {
+        return Ok(text);
+    }
+    let mut out = Vec::new();
+    for block in walk::array(content, at.dot("content"))? {
+        let [kind, text] = pick(block, ["type", "text"]);
+        if kind != Some(b"\"text\"") {
+            return Err(refused(at.dot("content"), "must be text blocks to be translated"));
+        }
+        if !out.is_empty() {
+            out.extend_from_slice(b"\\n");
+        }
+        out.extend_from_slice(needed(text, at.dot("content"))?.as_written());
+    }
+    Ok(Text::written(&out).into_owned())
+}
+
+/// Checks that every result of a tool answers a call of the assistant's turn before it: no provider
+/// takes others.
+fn results_answer_calls(turns: &[Turn<'_>]) -> Result<(), Refused> {
+    let mut asked = 0..0;
+    for (n, turn) in turns.iter().enumerate() {
+        if turn.role == Role::Assistant {
+            asked = if asked.end == n && n > 0 { asked.start..n + 1 } else { n..n + 1 };
+        }
+        for part in &turn.parts {
+            let Content::Result(result) = &part.kind else { continue };
+            let before = turns.get(asked.clone()).unwrap_or_default();
+            if !before.iter().any(|turn| has_call(turn, &result.id)) {
+                let at = At { part: part.place.part, ..At::item("messages", n) };
+                return Err(refused(
+                    at.dot("tool_use_id"),
+                    "names no `tool_use` of the assistant's message before it",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_call(turn: &Turn<'_>, id: &Text<'_>) -> bool {
+    let answers = |part: &Part<'_>| match &part.kind {
+        Content::Call(call) => {
+            call.id == *id || json::unescape(id.as_written()).is_some_and(|id| call.id.is(&id))
+        }
+        _ => false,
+    };
+    turn.parts.iter().any(answers)
+}

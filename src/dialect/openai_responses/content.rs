@@ -1,0 +1,259 @@
+//! The parts of a message, and of what a tool answered: text, refusals, pictures, documents.
+//!
+//! Whether a provider takes a kind of document is for the writer of its dialect to know; kinds of
+//! pictures are the same everywhere and are checked here.
+
+use crate::dialect::canonical::loss::Refused;
+use crate::dialect::canonical::request::{Content, Media, Part, Place, Source};
+use crate::dialect::canonical::text::Text;
+use crate::dialect::openai_responses::walk;
+
+/// Whose parts they are: not everybody may say everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// Text, pictures, documents: the user, and tools.
+    User,
+    /// Text and refusals.
+    Assistant,
+    /// Text.
+    System,
+}
+
+/// The members of a part that have a meaning.
+#[derive(Default)]
+struct Found<'a> {
+    kind: Option<&'a [u8]>,
+    text: Option<&'a [u8]>,
+    refusal: Option<&'a [u8]>,
+    image_url: Option<&'a [u8]>,
+    detail: Option<&'a [u8]>,
+    file_id: Option<&'a [u8]>,
+    file_url: Option<&'a [u8]>,
+    file_data: Option<&'a [u8]>,
+    filename: Option<&'a [u8]>,
+}
+
+/// Reads the value `value` of `field`: a string or an array of parts, of the item of that number.
+///
+/// # Errors
+/// Parts that are none, or that the speaker may not say.
+pub fn read<'a>(
+    field: &str,
+    value: &'a [u8],
+    speaker: Speaker,
+    item: usize,
+) -> Result<Vec<Part<'a>>, Refused> {
+    if let Some(text) = Text::token(value) {
+        let place = Place { item, part: None };
+        return Ok(vec![Part { kind: Content::Text(text), cache: None, place }]);
+    }
+    if !value.starts_with(b"[") {
+        return Err(Refused::new(field, "must be a string or an array of parts"));
+    }
+    let mut parts = Vec::new();
+    walk::items(value, |number, part| {
+        let kind = walk::within(|| format!("{field}[{number}]"), read_part(part, speaker))?;
+        parts.push(Part { kind, cache: None, place: Place { item, part: Some(number) } });
+        Ok(())
+    })?;
+    Ok(parts)
+}
+
+fn read_part(part: &[u8], speaker: Speaker) -> Result<Content<'_>, Refused> {
+    let mut found = Found::default();
+    walk::members(walk::object("", part)?, |key, value| {
+        let value = Some(value).filter(|value| *value != b"null");
+        match key {
+            b"type" => found.kind = value,
+            b"text" => found.text = value,
+            b"refusal" => found.refusal = value,
+            b"image_url" => found.image_url = value,
+            b"detail" => found.detail = value,
+            b"file_id" => found.file_id = value,
+            b"file_url" => found.file_url = value,
+            b"file_data" => found.file_data = value,
+            b"filename" => found.filename = value,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let kind = walk::needed("type", found.kind)?;
+    match (kind, speaker) {
+        (b"\"input_text\"" | b"\"output_text\"", _) => {
+            walk::text("text", walk::needed("text", found.text)?).map(Content::Text)
+        }
+        (b"\"refusal\"", Speaker::Assistant) => {
+            walk::text("refusal", walk::needed("refusal", found.refusal)?).map(Content::Refusal)
+        }
+        (b"\"input_image\"", Speaker::User) => image(&found).map(Content::Image),
+        (b"\"input_file\"", Speaker::User) => file(&found).map(Content::Document),
+        (_, Speaker::User) => {
+            Err(Refused::new("type", "must be input_text, input_image or input_file"))
+        }
+        (_, Speaker::Assistant) => {
+            Err(Refused::new("type", "must be output_text or refusal in an assistant's message"))
+        }
+        (_, Speaker::System) => {
+            Err(Refused::new("type", "must be input_text in a system or developer message"))
+        }
+    }
+}
+
+fn image<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
+    let detail = found.detail.map(|detail| walk::string("detail", detail)).transpose()?;
+    let source = match (found.image_url, found.file_id) {
+        (Some(url), _) => located("image_url", url)?,
+        (None, Some(id)) => Source::File(walk::text("file_id", id)?),
+        (None, None) => return Err(Refused::new("image_url", "is missing")),
+    };
+    let source = match source {
+        Source::Base64 { media_type, data } => {
+            Source::Base64 { media_type: image_type(media_type)?, data }
+        }
+        other => other,
+    };
+    Ok(Media { source, detail, name: None })
+}
+
+/// The kind of a picture, if all providers take it.
+fn image_type(media_type: Text<'_>) -> Result<Text<'_>, Refused> {
+    let known = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+    if known.iter().any(|kind| media_type.is(kind)) {
+        return Ok(media_type);
+    }
+    if media_type.is("image/jpg") {
+        return Ok(Text::written(b"image/jpeg"));
+    }
+    Err(Refused::new("image_url", "must be a PNG, JPEG, GIF or WebP picture"))
+}
+
+fn file<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
+    let name = found.filename.map(|name| walk::text("filename", name)).transpose()?;
+    let source = match (found.file_data, found.file_url, found.file_id) {
+        (Some(data), _, _) => {
+            let data = walk::text("file_data", data)
+                .and_then(|_| located("file_data", data))
+                .map(|source| (source, data))?;
+            match data {
+                // Bare base64, as the reference has it; its kind is in the name.
+                (Source::Url(data), _) => {
+                    Source::Base64 { media_type: named_type(name.as_ref())?, data }
+                }
+                (source, _) => source,
+            }
+        }
+        (None, Some(url), _) => Source::Url(walk::text("file_url", url)?),
+        (None, None, Some(id)) => Source::File(walk::text("file_id", id)?),
+        (None, None, None) => {
+            return Err(Refused::new("file_data", "is missing, and so are file_url and file_id"));
+        }
+    };
+    Ok(Media { source, detail: None, name })
+}
+
+/// The kind of a document that only its name tells.
+fn named_type(name: Option<&Text<'_>>) -> Result<Text<'static>, Refused> {
+    let is_pdf = name.is_none_or(|name| {
+        name.as_written().rsplit(|byte| *byte == b'.').next().is_some_and(|ending| {
+            ending.eq_ignore_ascii_case(b"pdf") && ending.len() < name.as_written().len()
+        })
+    });
+    if is_pdf {
+        Ok(Text::written(b"application/pdf"))
+    } else {
+        Err(Refused::new("file_data", "must be a data URL that names its media type"))
+    }
+}
+
+/// A data URL taken apart, or any other URL as it is.
+fn located<'a>(field: &str, value: &'a [u8]) -> Result<Source<'a>, Refused> {
+    let whole = walk::text(field, value)?;
+    let inside = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
+    let Some(rest) = inside.strip_prefix(b"data:") else { return Ok(Source::Url(whole)) };
+    let comma = memchr::memchr(b',', rest);
+    let (head, data) = comma.and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
+    let Some(kind) = head.strip_suffix(b";base64") else {
+        return Err(Refused::new(field, "must hold its data as base64"));
+    };
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    if kind.is_empty() {
+        return Err(Refused::new(field, "must name its media type"));
+    }
+    let data = Text::written(data.get(1..).unwrap_or_default());
+    Ok(Source::Base64 { media_type: Text::written(kind), data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::canonical::text::Raw;
+
+    fn one(part: &str, speaker: Speaker) -> Result<Content<'_>, Refused> {
+        read_part(part.as_bytes(), speaker)
+    }
+
+    #[test]
+    fn data_urls_are_taken_apart() {
+        let part =
+            r#"{"type":"input_image","image_url":"data:image\/png;base64,aGk=","detail":"low"}"#;
+        let Ok(Content::Image(image)) = one(part, Speaker::User) else { panic!("an image") };
+        let Source::Base64 { media_type, data } = image.source else { panic!("base64") };
+        assert!(media_type.is("image/png") && data.is("aGk="));
+        assert_eq!(image.detail, Some(Raw(b"\"low\"")));
+        let part = r#"{"image_url":"data:image/jpg;base64,aGk=","type":"input_image"}"#;
+        let Ok(Content::Image(image)) = one(part, Speaker::User) else { panic!("an image") };
+        let expected = Source::Base64 {
+            media_type: Text::written(b"image/jpeg"),
+            data: Text::written(b"aGk="),
+        };
+        assert_eq!(image.source, expected);
+    }
+
+    #[test]
+    fn documents_come_as_data_url_or_id() {
+        let pdf = |data| Source::Base64 {
+            media_type: Text::written(b"application/pdf"),
+            data: Text::written(data),
+        };
+        for (part, source) in [
+            (r#"{"type":"input_file","filename":"a.PDF","file_data":"aGk="}"#, pdf(b"aGk=")),
+            (
+                r#"{"type":"input_file","file_data":"data:application/pdf;base64,aGk="}"#,
+                pdf(b"aGk="),
+            ),
+            (
+                r#"{"type":"input_file","file_url":"https://a/b.pdf"}"#,
+                Source::Url(Text::written(b"https://a/b.pdf")),
+            ),
+            (r#"{"type":"input_file","file_id":"file-1"}"#, Source::File(Text::written(b"file-1"))),
+        ] {
+            let Ok(Content::Document(found)) = one(part, Speaker::User) else { panic!("{part}") };
+            assert_eq!(found.source, source);
+        }
+    }
+
+    #[test]
+    fn what_is_no_part_is_refused_by_its_field() {
+        for (part, field) in [
+            ("7", ""),
+            ("{}", "type"),
+            (r#"{"type":"input_text"}"#, "text"),
+            (r#"{"type":"input_text","text":1}"#, "text"),
+            (r#"{"type":"input_audio","input_audio":{}}"#, "type"),
+            (r#"{"type":"refusal","refusal":"no"}"#, "type"),
+            (r#"{"type":"input_image"}"#, "image_url"),
+            (r#"{"type":"input_image","image_url":{"url":"x"}}"#, "image_url"),
+            (r#"{"type":"input_image","image_url":"data:image/tiff;base64,aGk="}"#, "image_url"),
+            (r#"{"type":"input_image","image_url":"data:image/png,aGk="}"#, "image_url"),
+            (r#"{"type":"input_image","image_url":"data:;base64,aGk="}"#, "image_url"),
+            (r#"{"type":"input_file"}"#, "file_data"),
+            (r#"{"type":"input_file","filename":"a.txt","file_data":"aGk="}"#, "file_data"),
+            (r#"{"type":"input_file","filename":"pdf","file_data":"aGk="}"#, "file_data"),
+        ] {
+            let refused = one(part, Speaker::User).expect_err(part);
+            assert_eq!(refused.field, field, "{part}");
+        }
+        let image = r#"{"type":"input_image","image_url":"https://a/b"}"#;
+        assert!(one(image, Speaker::Assistant).is_err() && one(image, Speaker::System).is_err());
+    }
+}
