@@ -320,3 +320,7 @@ pub const STREAM_ITEMS_MAX: usize = 1_024;
 /// Bytes of a streamed answer that are kept because the dialect repeats the whole answer in its last events
 /// (Responses). A million tokens are 4 MiB; an event of more than 8 MiB is read by nobody.
 pub const ANSWER_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The cap on the output of a translated request that names none, where the provider's dialect demands one
+/// (Messages) and the model's own is larger or not known: what most models grant.
+pub const TRANSLATED_OUTPUT_CAP: u64 = 32_000;

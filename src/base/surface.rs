@@ -20,6 +20,15 @@ impl Dialect {
         }
     }
 
+    /// The one that it is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::OpenAi => Self::Anthropic,
+            Self::Anthropic => Self::OpenAi,
+        }
+    }
+
     /// The dialect of that name, as written in configuration.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {

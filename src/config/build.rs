@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::config::build_budget;
-use crate::config::catalog::{Catalog, CatalogParts, Model, WILDCARD};
+use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD};
 use crate::config::check::Links;
 use crate::config::raw::{Raw, RawRouting};
 use crate::config::raw_agent::RawAgent;
@@ -37,9 +37,11 @@ pub fn build(raw: Raw, links: Links) -> Snapshot {
     let providers: Vec<Arc<Provider>> =
         raw.providers.into_iter().enumerate().filter_map(|(at, raw)| provider(at, raw)).collect();
     let models = raw.models.into_iter().zip(links.model_providers);
-    let image_tokens_max = raw.budget.image_tokens_max;
-    let models =
-        models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?, image_tokens_max)));
+    let defaults = Defaults {
+        image_tokens_max: raw.budget.image_tokens_max,
+        translation: raw.routing.translation,
+    };
+    let models = models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?, defaults)));
     let catalog = Catalog::new(CatalogParts {
         models: models.collect(),
         aliases: links.aliases,
@@ -137,7 +139,14 @@ fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>) ->
     KeyHash::of(&bytes).id()
 }
 
-fn model(raw: RawModel, provider: &Arc<Provider>, image_tokens_max: u64) -> Model {
+/// What holds for models that do not say otherwise.
+#[derive(Clone, Copy)]
+struct Defaults {
+    image_tokens_max: u64,
+    translation: Translation,
+}
+
+fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
     let id: Arc<str> = Arc::from(raw.id.value.text);
     let upstream_id = raw.upstream_id.map_or_else(|| Arc::clone(&id), Arc::from);
     let model_json = match &*id {
@@ -158,11 +167,12 @@ fn model(raw: RawModel, provider: &Arc<Provider>, image_tokens_max: u64) -> Mode
         tier: raw.tier,
         context_tokens: raw.context_tokens,
         output_tokens_max: raw.output_tokens_max,
-        image_tokens_max: raw.image_tokens_max.unwrap_or(image_tokens_max),
+        image_tokens_max: raw.image_tokens_max.unwrap_or(defaults.image_tokens_max),
         vision: raw.vision,
         tools: raw.tools,
         thinking: raw.thinking,
         vocabulary,
+        translation: raw.translation.unwrap_or(defaults.translation),
         enabled: raw.enabled && provider.enabled,
     }
 }

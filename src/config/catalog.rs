@@ -49,6 +49,22 @@ impl Tier {
     }
 }
 
+/// What happens to fields of a request that the provider's dialect cannot say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Translation {
+    /// They are left out, and listed to the client.
+    #[default]
+    Lenient,
+    /// The request is refused.
+    Strict,
+}
+
+impl Translation {
+    /// The words of the configuration.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("lenient", Self::Lenient), ("strict", Self::Strict)];
+}
+
 /// One model, ready for requests.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "five independent facts of one model")]
@@ -81,6 +97,8 @@ pub struct Model {
     pub tools: bool,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// What happens to fields that its provider's dialect cannot say.
+    pub translation: Translation,
     /// Whether the model and its provider are both enabled.
     pub enabled: bool,
 }

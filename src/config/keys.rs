@@ -83,6 +83,7 @@ pub const PROVIDER: Table = Table {
         "idle_timeout_ms",
         "native_fallback",
         "exact_url",
+        "chat",
         "responses",
         "ask_usage",
         "generation_lookup",
@@ -108,6 +109,7 @@ pub const MODEL: Table = Table {
         "tools",
         "thinking",
         "tokenizer",
+        "translation",
         "enabled",
     ],
     later: &[],
@@ -147,6 +149,7 @@ pub const ROUTING: Table = Table {
         "fallbacks",
         "fallback_default",
         "cooldown_ms",
+        "translation",
     ],
     later: &[],
 };

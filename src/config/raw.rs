@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::config::bound;
+use crate::config::catalog::Translation;
 use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
@@ -80,6 +81,8 @@ pub struct RawRouting {
     pub fallback_default: Vec<At<Text>>,
     /// Rest of an endpoint after a failure, in milliseconds.
     pub cooldown_ms: u64,
+    /// What happens to fields that a provider's dialect cannot say.
+    pub translation: Translation,
 }
 
 /// Reads the whole tree.
@@ -149,6 +152,7 @@ fn routing(section: &Section<'_>, problems: &Problems) -> RawRouting {
         fallbacks: fallbacks(section, problems),
         fallback_default: section.texts("fallback_default").unwrap_or_default(),
         cooldown_ms: section.number("cooldown_ms", &bound::COOLDOWN_MS),
+        translation: section.choice("translation", &Translation::WORDS, &[]).unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::base::money::{NanoUsd, PicoUsdPerToken};
 use crate::config::bound;
-use crate::config::catalog::{Tier, WILDCARD};
+use crate::config::catalog::{Tier, Translation, WILDCARD};
 use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw::check_name;
@@ -46,6 +46,8 @@ pub struct RawModel {
     pub thinking: bool,
     /// Its vocabulary, if said: `Some(None)` = none.
     pub vocabulary: Option<Option<Vocabulary>>,
+    /// What happens to fields that its provider's dialect cannot say, if said.
+    pub translation: Option<Translation>,
     /// Whether it is used.
     pub enabled: bool,
 }
@@ -73,6 +75,7 @@ pub fn read(node: &Node, place: Place, problems: &Problems) -> Option<RawModel> 
         tools: section.flag_or("tools", true),
         thinking: section.flag_or("thinking", false),
         vocabulary: section.choice("tokenizer", &VOCABULARIES, &[]),
+        translation: section.choice("translation", &Translation::WORDS, &[]),
         enabled: section.flag_or("enabled", true),
     })
 }

@@ -218,6 +218,7 @@ fn abilities(section: &Section<'_>, dialect: Option<Dialect>, base: Option<&Base
     let names = base.is_some_and(|base| ends(&base.host, HOST_OF_OPENROUTER));
     Abilities {
         native_fallback: ability("native_fallback", false),
+        chat: ability("chat", true),
         responses: ability("responses", true),
         ask_usage: ability("ask_usage", asks),
         generation_lookup: ability("generation_lookup", names),

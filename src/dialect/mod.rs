@@ -9,3 +9,4 @@ pub mod error_body;
 pub mod notice;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod translate;

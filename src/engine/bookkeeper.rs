@@ -210,9 +210,10 @@ impl Bookkeeper {
     ) -> Option<Settled> {
         let at_ms = self.unix_ms();
         let mut desk = self.desk.lock();
-        let mut settled = match can_be_asked {
-            true => desk.book.settle_for_now(hold, outcome, at_ms)?,
-            false => desk.book.settle(hold, outcome, at_ms)?,
+        let mut settled = if can_be_asked {
+            desk.book.settle_for_now(hold, outcome, at_ms)?
+        } else {
+            desk.book.settle(hold, outcome, at_ms)?
         };
         let first = settled.entries.first_mut();
         if let Some(entry) = first.filter(|entry| entry.kind != Kind::Void) {

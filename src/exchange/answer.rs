@@ -2,13 +2,16 @@
 //! own headers.
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::money::NanoUsd;
 use crate::base::surface::Surface;
 use crate::config::catalog::Model;
+use crate::dialect::error_body;
 use crate::dialect::notice::{self, ChunkFrame, Notice, NoticeMode};
+use crate::dialect::translate::Passage;
 use crate::exchange::asked::{is_event_stream, is_json};
 use crate::exchange::headers::answer_header_passes;
 use crate::exchange::relay::{Kind, Step};
@@ -17,7 +20,7 @@ use crate::exchange::settle;
 use crate::exchange::{Exchange, Now};
 use crate::record::{AttemptRecord, Outcome};
 use crate::upstream::retry::{Reply, Verdict};
-use crate::usage::answer;
+use crate::usage::answer::{self, AnswerFacts};
 use crate::usage::count::Report;
 use crate::wire::json::quote_into;
 
@@ -32,9 +35,21 @@ pub struct FailedAnswer {
     pub body: Bytes,
 }
 
+impl FailedAnswer {
+    /// The same as the client reads it, if it came in another dialect.
+    #[must_use]
+    pub fn in_dialect_of_client(mut self, passage: Option<Passage>) -> Self {
+        let Some(passage) = passage else { return self };
+        let (status, body) = passage.failure(self.status, &self.body);
+        self.headers.retain(|(name, _)| name != CONTENT_TYPE);
+        self.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        Self { status, body: Bytes::from(body), ..self }
+    }
+}
+
 /// What an answer with these headers is made of.
 pub fn kind_of(headers: &HeaderMap) -> Kind {
-    match headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes) {
+    match headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) {
         Some(value) if is_event_stream(value) => Kind::Stream,
         Some(value) if is_json(value) => Kind::Json,
         _ => Kind::Opaque,
@@ -105,6 +120,9 @@ pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> 
     {
         headers.push(("x-gateway-budget-remaining-usd", left));
     }
+    if let Some(dropped) = exchange.dropped_fields().and_then(|dropped| text(&dropped)) {
+        headers.push(("x-gateway-dropped-params", dropped));
+    }
     headers
 }
 
@@ -148,7 +166,7 @@ impl Exchange {
 
     /// A whole JSON answer: read, judged, and completed with what the gateway adds.
     pub(super) fn complete_json(&mut self, body: Bytes, now: Now) -> Step {
-        let facts = answer::read_answer(self.asked.surface, &body);
+        let mut facts = answer::read_answer(self.heard().surface, &body);
         let shown = self.answer_is_shown();
         if let Some(code) = facts.error_code
             && self.has_next()
@@ -157,12 +175,25 @@ impl Exchange {
                 == Verdict::Next
         {
             self.failed_bill = facts.usage.is_some().then(|| settle::of_answer(self, &facts));
-            self.keep_failed(body);
+            let passage = self.rendition.as_ref().map(|rendition| rendition.passage);
+            self.keep_failed(body, passage);
             self.rest_endpoint(now, None);
             self.record_attempt(Outcome::ErrorInside, now, code);
             return Step::Retry;
         }
         let bill = settle::of_answer(self, &facts);
+        let body = match self.in_dialect_of_client(&body, &facts, now) {
+            Ok(None) => body,
+            Ok(Some(translated)) => {
+                facts = answer::read_answer(self.asked.surface, &translated);
+                translated
+            }
+            Err(failure) => {
+                self.failed_bill = facts.usage.is_some().then_some(bill);
+                self.record_attempt(failure, now, facts.error_code.unwrap_or(502));
+                return Step::Retry;
+            }
+        };
         let members = self.own_members(&bill);
         let insert_at =
             facts.closing_brace.filter(|_| !members.is_empty() && !self.length_is_promised());
@@ -179,6 +210,37 @@ impl Exchange {
             relay.mark_open();
         }
         Step::Open { bytes, content_length }
+    }
+
+    /// The answer as the client reads it; `None` if it is that already. An answer that is none is an error
+    /// of that kind, and is kept in case that nobody else answers.
+    fn in_dialect_of_client(
+        &mut self,
+        body: &Bytes,
+        facts: &AnswerFacts,
+        now: Now,
+    ) -> Result<Option<Bytes>, Outcome> {
+        let Some((passage, style)) = self.style(now) else { return Ok(None) };
+        let shown = self.answer_is_shown();
+        if facts.has_error {
+            let status = facts.error_code.filter(|code| (400..600).contains(code)).unwrap_or(502);
+            if shown {
+                return Ok(Some(Bytes::from(passage.failure(status, body).1)));
+            }
+            if let Some(current) = &mut self.current {
+                current.status = status;
+            }
+            self.keep_failed(body.clone(), Some(passage));
+            return Err(Outcome::ErrorInside);
+        }
+        match passage.answer(body, &style) {
+            Some(answer) => Ok(Some(Bytes::from(answer))),
+            None if shown => {
+                let fault = Fault::new(Code::UpstreamInvalid, "the provider's answer is not one");
+                Ok(Some(Bytes::from(error_body::body(self.asked.surface.dialect(), &fault))))
+            }
+            None => Err(Outcome::Broken),
+        }
     }
 
     /// Whether a length has already been told to the client.
@@ -249,7 +311,7 @@ impl Exchange {
         out.extend_from_slice(b",\"original_model\":");
         quote_into(self.asked.model().unwrap_or_default(), out);
         out.extend_from_slice(b",\"model\":");
-        quote_into(self.current_model().map_or("", |model| self.shown_id(model)), out);
+        quote_into(self.shown_model(), out);
         out.extend_from_slice(b",\"models_allowed\":[");
         let models = self.plan.candidates.iter().filter_map(|candidate| self.model_of(candidate));
         for (at, model) in models.enumerate() {
@@ -266,6 +328,11 @@ impl Exchange {
         let grant = self.grant.as_ref()?;
         let left = grant.remaining?.0.saturating_add(grant.amount.0).saturating_sub(bill.cost.0);
         Some(NanoUsd(left))
+    }
+
+    /// What the client calls the model that answers; empty if there is none.
+    pub(super) fn shown_model(&self) -> &str {
+        self.current_model().map_or("", |model| self.shown_id(model))
     }
 
     /// What a client calls that model: under a wildcard, the name that it sent itself.

@@ -60,6 +60,12 @@ pub fn request_header_passes(name: &str) -> bool {
     REQUEST_DROPPED.binary_search(&name).is_err() && !name.starts_with("x-gateway-")
 }
 
+/// Whether a request header of that name (lower case) means something in one dialect only, so that it
+/// stays behind when the request is translated.
+pub fn speaks_dialect(name: &str) -> bool {
+    name.starts_with("anthropic-") || name.starts_with("openai-")
+}
+
 /// Whether an answer header of that name (lower case) reaches the client.
 pub fn answer_header_passes(name: &str) -> bool {
     ANSWER_DROPPED.binary_search(&name).is_err() && !name.starts_with("x-gateway-")

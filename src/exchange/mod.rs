@@ -21,6 +21,7 @@ pub mod models;
 pub mod path;
 pub mod purse;
 pub mod relay;
+pub mod rendition;
 pub mod rewrite;
 pub mod route;
 pub mod settle;
@@ -35,11 +36,13 @@ use crate::base::id::RequestId;
 use crate::config::catalog::Model;
 use crate::config::current::Current;
 use crate::config::snapshot::Snapshot;
+use crate::dialect::translate::Passage;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::asked::Asked;
 use crate::exchange::purse::{Next, Purse};
 use crate::exchange::relay::{Kind, Orders, Relay, Step};
-use crate::exchange::rewrite::{Attempt, Carrier, Within};
+use crate::exchange::rendition::Rendition;
+use crate::exchange::rewrite::{Attempt, Carrier, Foreign, Within};
 use crate::exchange::route::{Candidate, Plan};
 use crate::exchange::settle::Bill;
 use crate::ledger::hold::Grant;
@@ -103,7 +106,9 @@ pub struct Exchange {
     bill: Option<Bill>,
     /// Who pays; `None` where nobody counts.
     purse: Option<Purse>,
-    /// The body, weighed for the worst case.
+    /// What was asked, in the dialect of the current provider where that is another one.
+    rendition: Option<Box<Rendition>>,
+    /// The body as it came, weighed for the worst case.
     weight: Option<Weight>,
     /// The factor on all rates that the current attempt can meet, in percent.
     rate_percent: u64,
@@ -150,6 +155,7 @@ impl Exchange {
             relay: None,
             bill: None,
             purse: None,
+            rendition: None,
             weight: None,
             rate_percent: 100,
             counted: None,
@@ -234,7 +240,7 @@ impl Exchange {
                 recorded: false,
                 length_announced: false,
             });
-            match self.order() {
+            match self.render().and_then(|()| self.order()) {
                 Ok(hold) => return Ok(Some(Next { hold })),
                 Err(fault) => self.pass_over(fault),
             }
@@ -257,10 +263,13 @@ impl Exchange {
         let within = self.grant.as_ref().map(|grant| Within {
             output_cap: grant.output_cap,
             price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
-            weight: self.weight.as_ref(),
+            weight: self.weight(),
         });
-        let attempt =
-            rewrite::attempt(&self.asked, &models, &Carrier { provider, with_theirs, within })?;
+        let carrier = Carrier { provider, with_theirs, within };
+        let mut attempt = rewrite::attempt(self.heard(), &models, &carrier)?;
+        if let Some(rendition) = &self.rendition {
+            attempt.foreign = Some(Foreign { version: rendition.version });
+        }
         if let Some(current) = &mut self.current {
             current.own_credential = attempt.own_credential;
             current.asks_usage = attempt.asks_usage;
@@ -280,7 +289,7 @@ impl Exchange {
             Verdict::Next => {
                 let wait = retry::retry_after_ms(headers, now.unix_ms);
                 self.rest_endpoint(now, wait);
-                if self.has_next() {
+                if self.has_next() || self.rendition.is_some() {
                     self.keep_headers(headers);
                     self.start_relay(Kind::Failed, now);
                 } else {
@@ -289,11 +298,11 @@ impl Exchange {
                 OnHeader::Relay
             }
             Verdict::Return => {
-                let kind = if (200..300).contains(&status) {
-                    answer::kind_of(headers)
-                } else {
-                    Kind::Opaque
-                };
+                let good = (200..300).contains(&status);
+                let kind = if good { answer::kind_of(headers) } else { Kind::Opaque };
+                if self.rendition.is_some() && !good {
+                    return self.translate_refusal(headers, now);
+                }
                 if kind == Kind::Json {
                     self.keep_headers(headers);
                 }
@@ -316,6 +325,9 @@ impl Exchange {
             Step::Whole(body) => self.complete_json(body, now),
             Step::Open { bytes, content_length } => {
                 self.asked.let_go();
+                if let Some(rendition) = &mut self.rendition {
+                    rendition.asked.let_go();
+                }
                 Step::Open { bytes, content_length }
             }
             step => step,
@@ -460,19 +472,24 @@ impl Exchange {
         let kept = passing.map(|(name, value)| (name.clone(), value.clone())).collect();
         if let Some(current) = &mut self.current {
             current.headers = kept;
-            current.length_announced = headers.contains_key(http::header::CONTENT_LENGTH)
+            // A translation has a length of its own.
+            current.length_announced = self.rendition.is_none()
+                && headers.contains_key(http::header::CONTENT_LENGTH)
                 && !headers.contains_key(http::header::CONTENT_ENCODING);
         }
     }
 
     fn start_relay(&mut self, kind: Kind, now: Now) {
         let asks_usage = self.current.as_ref().is_some_and(|current| current.asks_usage);
+        let style = if kind == Kind::Stream { self.style(now) } else { None };
         let prefix = match kind {
             Kind::Stream => answer::notice_prefix(self, now),
             _ => Vec::new(),
         };
         self.relay = Some(Relay::new(Orders {
             surface: self.asked.surface,
+            heard: self.heard().surface,
+            translator: style.map(|(passage, style)| Box::new(passage.stream(style))),
             kind,
             may_retry: self.has_next(),
             strip_usage: asks_usage,
@@ -491,8 +508,11 @@ impl Exchange {
             _ => Outcome::Broken,
         };
         if let Some(relay) = self.relay.as_mut().filter(|relay| relay.is_returnable()) {
-            let body = relay.take_held();
-            self.keep_failed(body);
+            let is_stream = relay.kind() == Kind::Stream;
+            let body = relay.take_held_for_client();
+            let rendition = self.rendition.as_ref().filter(|_| !is_stream);
+            let passage = rendition.map(|rendition| rendition.passage);
+            self.keep_failed(body, passage);
         }
         if outcome == Outcome::ErrorInside {
             self.failed_bill = self.relay.take().and_then(|relay| settle::of_failed(self, relay));
@@ -505,11 +525,20 @@ impl Exchange {
         Step::Retry
     }
 
-    fn keep_failed(&mut self, body: Bytes) {
-        if let Some(current) = &mut self.current {
-            let headers = std::mem::take(&mut current.headers);
-            self.failed = Some(FailedAnswer { status: current.status, headers, body });
-        }
+    /// Keeps a failed answer; `passage` if it has to be translated.
+    fn keep_failed(&mut self, body: Bytes, passage: Option<Passage>) {
+        let Some(current) = &mut self.current else { return };
+        let (status, headers) = (current.status, std::mem::take(&mut current.headers));
+        self.failed = Some(FailedAnswer { status, headers, body }.in_dialect_of_client(passage));
+    }
+
+    /// The provider refuses, and the client has to hear it in its own dialect: the body is collected, and
+    /// nobody else is asked.
+    fn translate_refusal(&mut self, headers: &HeaderMap, now: Now) -> OnHeader {
+        self.tried = self.plan.candidates.len();
+        self.keep_headers(headers);
+        self.start_relay(Kind::Failed, now);
+        OnHeader::Relay
     }
 
     /// Adds the outcome of the current attempt, once.

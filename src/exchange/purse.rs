@@ -90,7 +90,7 @@ impl Exchange {
         self.weigh();
         let around = Arc::clone(&self.around);
         let Some(model) = around.snapshot.catalog.get(index) else { return Ok(None) };
-        self.rate_percent = self.weight.as_ref().map_or(100, |weight| rate_percent(model, weight));
+        self.rate_percent = self.weight().map_or(100, |weight| rate_percent(model, weight));
         let bound = match self.bound(model, strict, self.counted_at(model)) {
             Ok(bound) => bound,
             Err(_) if !strict => return Ok(None),
@@ -99,7 +99,7 @@ impl Exchange {
         self.bound_class = Some(bound.class);
         let policy = &around.snapshot.budgets.policy;
         // Messages refuses a cap that leaves nothing beyond the thinking that was asked for.
-        let thinking = self.weight.as_ref().and_then(|weight| weight.thinking_tokens);
+        let thinking = self.weight().and_then(|weight| weight.thinking_tokens);
         let least = thinking.map_or(0, |tokens| tokens.saturating_add(1));
         Ok(Some(HoldOrder {
             leaf,
@@ -114,13 +114,22 @@ impl Exchange {
         }))
     }
 
-    /// Weighs the body, once for all attempts.
+    /// Weighs the body that goes out, once for all attempts that send the same one.
     fn weigh(&mut self) {
-        if self.weight.is_none()
-            && let Some(envelope) = &self.asked.envelope
+        let (asked, weight) = match &mut self.rendition {
+            Some(rendition) => (&rendition.asked, &mut rendition.weight),
+            None => (&self.asked, &mut self.weight),
+        };
+        if weight.is_none()
+            && let Some(envelope) = &asked.envelope
         {
-            self.weight = Some(weigh::weigh(envelope, &self.asked.body));
+            *weight = Some(weigh::weigh(envelope, &asked.body));
         }
+    }
+
+    /// What the body that goes out weighs, once it is known.
+    pub(super) fn weight(&self) -> Option<&Weight> {
+        self.rendition.as_ref().map_or(self.weight.as_ref(), |rendition| rendition.weight.as_ref())
     }
 
     /// The worst case at that model.
@@ -141,12 +150,13 @@ impl Exchange {
         if strict && price.request == NanoUsd::ZERO && name.is_some_and(searching::runs_tools) {
             return Err(hidden_fee(model));
         }
-        let (Some(weight), Some(envelope)) = (&self.weight, &self.asked.envelope) else {
+        let heard = self.heard();
+        let (Some(weight), Some(envelope)) = (self.weight(), &heard.envelope) else {
             return Err(unmetered());
         };
         let ask = Ask {
             weight,
-            surface: self.asked.surface,
+            surface: heard.surface,
             // Some providers take 0 for no limit at all.
             output_cap: envelope.meant_output_cap().filter(|cap| *cap > 0),
             counted_input,
@@ -154,7 +164,7 @@ impl Exchange {
         };
         let facts = bound::Model {
             price: &price,
-            context_tokens: if self.asked.wide_context {
+            context_tokens: if heard.wide_context {
                 model.context_tokens.map(|tokens| tokens.max(WIDE_CONTEXT_TOKENS))
             } else {
                 model.context_tokens
@@ -181,20 +191,21 @@ impl Exchange {
     pub fn countable(&self, order: &HoldOrder, room: NanoUsd) -> Option<(Vocabulary, Bytes)> {
         let model = self.current_model()?;
         let vocabulary = model.vocabulary.filter(|_| self.counted_at(model).is_none())?;
-        let weight = self.weight.as_ref()?;
+        let weight = self.weight()?;
+        let body = &self.heard().body;
         let is_text = weight.unbounded.is_none()
             && weight.images == 0
             && weight.audio == 0
             && weight.server_tools == ServerTools::None;
         let fits = order.amount(order.output_cap).is_some_and(|amount| amount <= room.0);
-        if fits || !is_text || self.asked.body.len() > COUNTED_BYTES_MAX {
+        if fits || !is_text || body.len() > COUNTED_BYTES_MAX {
             return None;
         }
         let strict = self.purse.as_ref().is_some_and(|purse| purse.strict);
         let few = weight.text_bytes / BYTES_PER_TOKEN_MAX;
         let best = self.bound(model, strict, Some(few)).ok()?;
         let is_worth_it = best.at(order.least_cap()) <= room;
-        is_worth_it.then(|| (vocabulary, self.asked.body.clone()))
+        is_worth_it.then(|| (vocabulary, body.clone()))
     }
 
     /// What must be held for the current candidate, now that its input was counted.

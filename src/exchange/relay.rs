@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memrchr2;
+use memchr::{memchr, memmem, memrchr2};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::{
@@ -19,6 +19,7 @@ use crate::base::limit::{
 };
 use crate::base::surface::Surface;
 use crate::dialect::error_body;
+use crate::dialect::translate::Stream;
 use crate::usage::count::Report;
 use crate::usage::meter::{EventFact, EventKind, Meter, MeterOutcome, StreamEnd};
 
@@ -63,6 +64,10 @@ pub enum Kind {
 pub struct Orders {
     /// What the client speaks.
     pub surface: Surface,
+    /// What the provider speaks.
+    pub heard: Surface,
+    /// What brings a stream from the one to the other, where they differ.
+    pub translator: Option<Box<Stream>>,
     /// What comes.
     pub kind: Kind,
     /// Whether another candidate is left.
@@ -109,7 +114,7 @@ impl Relay {
     /// The relay of an answer whose header has just been read.
     pub fn new(orders: Orders) -> Self {
         Self {
-            meter: (orders.kind == Kind::Stream).then(|| Box::new(Meter::new(orders.surface))),
+            meter: (orders.kind == Kind::Stream).then(|| Box::new(Meter::new(orders.heard))),
             facts: Vec::new(),
             held: BytesMut::new(),
             held_at: 0,
@@ -140,6 +145,7 @@ impl Relay {
     pub const fn is_returnable(&self) -> bool {
         match self.orders.kind {
             Kind::Failed => self.failure_is_whole,
+            Kind::Unread => false,
             _ => true,
         }
     }
@@ -184,6 +190,7 @@ impl Relay {
         match self.orders.kind {
             Kind::Stream => self.feed_stream(chunk, end, now_ms),
             Kind::Json => self.feed_json(&chunk, end, now_ms),
+            Kind::Unread if self.orders.heard != self.orders.surface => Step::Pass(Bytes::new()),
             Kind::Opaque | Kind::Unread => self.pass(chunk),
             Kind::Failed => self.collect_failure(&chunk, end),
         }
@@ -195,7 +202,15 @@ impl Relay {
             return Bytes::new();
         };
         self.outcome = Some(meter.finish(|_| {}));
-        let whole = self.stream_end() != Some(StreamEnd::Cut);
+        let mut whole = self.stream_end() != Some(StreamEnd::Cut);
+        if let Some(translator) = &mut self.orders.translator {
+            let mut out = Vec::new();
+            translator.finish(&mut out);
+            whole = translator.is_over();
+            if !out.is_empty() {
+                return Bytes::from(out);
+            }
+        }
         // What is held is a piece of an event: no client can read it.
         self.held.clear();
         // A provider that said all and then dropped the connection has done its work.
@@ -205,8 +220,7 @@ impl Relay {
     /// Whether the stream stopped without its prescribed end. Streams of other paths than the known
     /// ones have their own ends, or none: nothing can be said of them.
     fn is_cut(&self) -> bool {
-        self.stream_end() == Some(StreamEnd::Cut)
-            && !matches!(self.orders.surface, Surface::Other(_))
+        self.stream_end() == Some(StreamEnd::Cut) && !matches!(self.orders.heard, Surface::Other(_))
     }
 
     fn error_event(&self, fault: &Fault) -> Bytes {
@@ -216,6 +230,14 @@ impl Relay {
     /// What has been held back, for an answer that is given up.
     pub fn take_held(&mut self) -> Bytes {
         self.held.split().freeze()
+    }
+
+    /// The same as the client reads it.
+    pub fn take_held_for_client(&mut self) -> Bytes {
+        if self.orders.translator.is_some() {
+            return self.translated(&[], false);
+        }
+        self.take_held()
     }
 
     fn pass(&mut self, bytes: Bytes) -> Step {
@@ -247,6 +269,10 @@ impl Relay {
             return Step::Whole(self.take_held());
         }
         if self.held.len() > ANSWER_BYTES_MAX {
+            if self.orders.heard != self.orders.surface {
+                // It could be passed on only as it is, which the client cannot read.
+                return self.too_large();
+            }
             self.orders.kind = Kind::Unread;
             let bytes = self.take_held();
             return self.pass(bytes);
@@ -258,6 +284,18 @@ impl Relay {
             return self.pass(bytes);
         }
         if self.open { Step::Pass(Bytes::new()) } else { Step::Hold }
+    }
+
+    /// The end of an answer that is too large to be translated.
+    fn too_large(&mut self) -> Step {
+        self.held.clear();
+        self.orders.kind = Kind::Unread;
+        if !self.open {
+            return Step::Retry;
+        }
+        let fault =
+            Fault::new(Code::UpstreamInvalid, "the provider's answer is too large to translate");
+        Step::Pass(Bytes::from(error_body::body(self.orders.surface.dialect(), &fault)))
     }
 
     fn hold_is_over(&self, now_ms: u64) -> bool {
@@ -332,6 +370,9 @@ impl Relay {
     /// Everything up to the end of the last whole event, without what is to be cut out; at the end
     /// of the stream also what must follow the last event.
     fn ready_bytes(&mut self, chunk: Bytes, chunk_at: u64, end: bool) -> Bytes {
+        if self.orders.translator.is_some() {
+            return self.translated(&chunk, end);
+        }
         let chunk_end = chunk_at + chunk.len() as u64;
         let safe_end = self.safe_end(chunk_end, end);
         let cuts = self.cuts();
@@ -362,6 +403,28 @@ impl Relay {
         let line = memrchr2(b'\n', b'\r', text).map_or(0, |at| at + 1);
         let is_data = text.ends_with(b"}") && text.get(line..)?.starts_with(b"data:");
         is_data.then(|| offset(range.start, begin, out.len()) + text.len() - 1)
+    }
+
+    /// What the client gets of these bytes, and of those held back before, in its own dialect.
+    fn translated(&mut self, chunk: &[u8], end: bool) -> Bytes {
+        let held = self.held.split();
+        self.held_at += (held.len() + chunk.len()) as u64;
+        let Some(translator) = &mut self.orders.translator else { return Bytes::new() };
+        let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 2);
+        translator.feed(&held, &mut out);
+        translator.feed(chunk, &mut out);
+        if end {
+            translator.finish(&mut out);
+            if !translator.is_over() {
+                let message = "the provider ended the stream before the answer was complete";
+                let fault = Fault::new(Code::UpstreamInvalid, message);
+                out.extend_from_slice(&self.error_event(&fault));
+            }
+        }
+        if self.orders.mark_usage {
+            self.usage_mark = written_usage(&out);
+        }
+        Bytes::from(out)
     }
 
     /// Up to where bytes may be passed on: the end of the last whole event, unless the unfinished one
@@ -427,6 +490,12 @@ impl Relay {
     }
 }
 
+/// Where the usage chunk that a translator has written ends: its last brace.
+fn written_usage(out: &[u8]) -> Option<usize> {
+    let at = memmem::rfind(out, b"\"choices\":[],\"usage\":{")?;
+    memchr(b'\n', &out[at..])?.checked_add(at)?.checked_sub(1)
+}
+
 fn offset(at: u64, base: u64, length: usize) -> usize {
     usize::try_from(at.saturating_sub(base)).map_or(length, |at| at.min(length))
 }
@@ -444,6 +513,8 @@ mod tests {
     fn orders(kind: Kind) -> Orders {
         Orders {
             surface: Surface::Chat,
+            heard: Surface::Chat,
+            translator: None,
             kind,
             may_retry: true,
             strip_usage: false,

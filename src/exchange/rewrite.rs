@@ -12,6 +12,7 @@ use crate::base::fault::{Code, Fault};
 use crate::base::limit::JOIN_BYTES_MAX;
 use crate::base::surface::Surface;
 use crate::config::catalog::Model;
+use crate::dialect::canonical::marks;
 use crate::exchange::asked::Asked;
 use crate::upstream::provider::{OutputCapField, Provider};
 use crate::usage::price::Price;
@@ -38,6 +39,15 @@ pub struct Attempt {
     pub own_credential: bool,
     /// Whether we ask for a usage chunk that the client does not want to see.
     pub asks_usage: bool,
+    /// Set if the body is a translation: the client's headers speak of another dialect then.
+    pub foreign: Option<Foreign>,
+}
+
+/// What the head of a translated request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The version of the API to ask for (`anthropic-version`).
+    pub version: Option<&'static str>,
 }
 
 /// Who carries an attempt, and how far it may go.
@@ -101,6 +111,7 @@ pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Resul
         credential,
         own_credential,
         asks_usage,
+        foreign: None,
     })
 }
 
@@ -122,6 +133,12 @@ fn edits(asked: &Asked, model: Option<&Model>, asks_usage: bool) -> Vec<Edit> {
     if asks_usage {
         edits.extend(splice::ask_for_usage(envelope, &asked.body));
     }
+    // What an answer that was translated has put into the conversation, and only we know.
+    edits.extend(match asked.surface {
+        Surface::Messages => marks::messages_cuts(&asked.body),
+        Surface::Responses => marks::responses_cuts(&asked.body),
+        _ => Vec::new(),
+    });
     edits
 }
 

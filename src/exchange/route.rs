@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
-use crate::config::catalog::{Choice, Model, Via};
+use crate::config::catalog::{Choice, Model, Via, Wildcards};
 use crate::config::current::Current;
 use crate::config::snapshot::Strategy;
 use crate::exchange::asked::Asked;
@@ -73,7 +73,7 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     match catalog.resolve(name) {
         Choice::Auto => choice.by_strategy(),
         Choice::Model { index, via } => choice.named(index, via),
-        Choice::Wildcard(wildcards) => match wildcards.of(surface.dialect()) {
+        Choice::Wildcard(wildcards) => match wildcard(wildcards, surface) {
             Some(index) => choice.wildcard(index),
             None => Err(not_found(
                 name.unwrap_or_default(),
@@ -85,6 +85,30 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
             Err(not_found(name.unwrap_or_default(), &close, disabled))
         }
     }
+}
+
+/// Whether tokens are to be counted by the gateway: the model that is asked for is at a provider that has no
+/// such path.
+pub fn is_counted_here(scene: &Scene<'_>, asked: &Asked) -> bool {
+    if asked.surface != Surface::CountTokens {
+        return false;
+    }
+    let catalog = &scene.current.snapshot.catalog;
+    let dialect = asked.surface.dialect();
+    match catalog.resolve(asked.model()) {
+        Choice::Model { index, .. } => {
+            catalog.get(index).is_some_and(|model| model.dialect() != dialect)
+        }
+        Choice::Auto => catalog.auto_candidates(dialect).is_empty(),
+        Choice::Wildcard(wildcards) => wildcards.of(dialect).is_none(),
+        Choice::Unknown { .. } => false,
+    }
+}
+
+/// The wildcard of the client's own dialect, else that of the other one.
+fn wildcard(wildcards: Wildcards, surface: Surface) -> Option<usize> {
+    let own = surface.dialect();
+    wildcards.of(own).or_else(|| wildcards.of(own.other()))
 }
 
 struct Chooser<'a> {
@@ -120,8 +144,7 @@ impl Chooser<'_> {
         }
         let catalog = &self.scene.current.snapshot.catalog;
         let strategy = self.strategy()?;
-        let auto = catalog.auto_candidates(self.asked.surface.dialect()).iter().copied();
-        let mut order: Vec<usize> = auto.filter(|&index| self.usable(index)).collect();
+        let mut order: Vec<usize> = self.auto_candidates();
         let tier = self.tier();
         if let Some((tiers, at)) = &tier {
             self.keep_tier(&mut order, &tiers[*at]);
@@ -182,6 +205,19 @@ impl Chooser<'_> {
         if order.is_empty() {
             order.extend(tier.models.iter().copied().filter(|&index| self.usable(index)));
         }
+    }
+
+    /// The models that a strategy may choose from: those whose provider speaks the client's own dialect; if
+    /// there are none of those, those that the request has to be translated for.
+    fn auto_candidates(&self) -> Vec<usize> {
+        let catalog = &self.scene.current.snapshot.catalog;
+        let own = self.asked.surface.dialect();
+        let of = |dialect| {
+            let all = catalog.auto_candidates(dialect).iter().copied();
+            all.filter(|&index| self.usable(index)).collect::<Vec<usize>>()
+        };
+        let native = of(own);
+        if native.is_empty() { of(own.other()) } else { native }
     }
 
     fn strategy(&self) -> Result<Strategy, Fault> {
@@ -273,21 +309,16 @@ impl Chooser<'_> {
             return Err(Fault::new(Code::Internal, "a model is missing from the catalog"));
         };
         let surface = self.asked.surface;
-        if model.dialect() != surface.dialect() {
-            let message = format!(
-                "model `{}` speaks the {} dialect, and this path the {} dialect; translation is not \
-                 supported yet by this version",
-                model.id,
-                model.dialect().name(),
-                surface.dialect().name()
-            );
-            return Err(Fault::new(Code::InvalidRequest, message).param("model"));
+        if model.provider.surface_for(surface).is_some() {
+            return Ok(());
         }
-        if surface == Surface::Responses && !model.provider.abilities.responses {
-            let message = format!("the provider of model `{}` has no /v1/responses", model.id);
-            return Err(Fault::new(Code::InvalidRequest, message).param("model"));
-        }
-        Ok(())
+        let message = format!(
+            "model `{}` speaks the {} dialect, and what is asked on this path ({}) cannot be translated to it",
+            model.id,
+            model.dialect().name(),
+            surface.name()
+        );
+        Err(Fault::new(Code::InvalidRequest, message).param("model"))
     }
 }
 

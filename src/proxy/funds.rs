@@ -169,7 +169,7 @@ async fn counted(exchange: &mut Exchange, order: &HoldOrder, room: NanoUsd) -> O
 /// Keeps the provider's name for the attempt with its hold, where the answer's header has one.
 pub fn name(ctx: &mut Ctx, headers: &HeaderMap) {
     let provider = ctx.exchange.as_ref().and_then(|exchange| exchange.current_provider());
-    let can_be_asked = provider.is_some_and(|provider| lookup::asks(provider));
+    let can_be_asked = provider.is_some_and(lookup::asks);
     let Some(held) = &mut ctx.held else { return };
     let named = headers.get(GENERATION).and_then(|value| value.to_str().ok());
     let fits = |name: &&str| {

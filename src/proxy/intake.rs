@@ -68,6 +68,9 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     };
     let asked = read_request(session, ctx, &current, (surface, principal)).await?;
     let purse = funds::purse(ctx, &current, &asked).await?;
+    if route::is_counted_here(&scene(ctx, &current, purse.as_ref()), &asked) {
+        return Ok(Admitted::Here(local::counted(&asked)));
+    }
     start_exchange(ctx, current, (asked, purse))?;
     Ok(Admitted::Upstream)
 }
@@ -153,6 +156,10 @@ async fn read_request(
     Ok(asked)
 }
 
+fn scene<'a>(ctx: &'a Ctx, current: &'a Current, purse: Option<&'a Purse>) -> Scene<'a> {
+    Scene { current, rotation: &ctx.shared.rotation, now_ms: ctx.now().ms(), purse }
+}
+
 fn start_exchange(
     ctx: &mut Ctx,
     current: Arc<Current>,
@@ -162,13 +169,7 @@ fn start_exchange(
         let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
         ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
     }
-    let scene = Scene {
-        current: &current,
-        rotation: &ctx.shared.rotation,
-        now_ms: ctx.now().ms(),
-        purse: purse.as_ref(),
-    };
-    let plan = route::plan(&scene, &asked)?;
+    let plan = route::plan(&scene(ctx, &current, purse.as_ref()), &asked)?;
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }

@@ -1,5 +1,6 @@
 //! Requests of the data plane that no provider is needed for: health, model lists, probes.
 
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use crate::admin::handlers;
@@ -8,10 +9,12 @@ use crate::base::fault::{Code, Fault};
 use crate::base::surface::Dialect;
 use crate::config::current::Current;
 use crate::engine::bookkeeper::Bookkeeper;
-use crate::exchange::asked;
+use crate::exchange::asked::{self, Asked};
 use crate::exchange::models;
 use crate::exchange::path::Destination;
 use crate::proxy::reply::Reply;
+use crate::usage::estimate;
+use crate::wire::weigh;
 
 /// Answers that need no key; `None` for everything else.
 ///
@@ -59,6 +62,19 @@ pub fn keyed_answer(
         }
         _ => Err(Fault::new(Code::NotFound, "no such path on the data plane; see the admin port")),
     }
+}
+
+/// The tokens of a request to a provider that cannot count them, estimated from its bytes.
+pub fn counted(asked: &Asked) -> Reply {
+    let bytes = match &asked.envelope {
+        Some(envelope) => weigh::weigh(envelope, &asked.body).text_bytes,
+        None => asked.wish.body_bytes,
+    };
+    let tokens = estimate::input_tokens(bytes);
+    let mut reply = Reply::json(200, format!("{{\"input_tokens\":{tokens}}}"));
+    let estimated = (HeaderName::from_static("x-gateway-estimated"), HeaderValue::from_static("1"));
+    reply.headers.push(estimated);
+    reply
 }
 
 fn is_spend(head: &RequestHeader) -> bool {

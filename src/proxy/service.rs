@@ -281,6 +281,9 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
         exchange.open_now();
         ctx.gate.open(None);
     }
+    if kind == Kind::Json && exchange.is_translated() {
+        header.remove_header(&CONTENT_LENGTH);
+    }
     if kind == Kind::Stream {
         // Something may be put in or cut out: its length is open, and Pingora makes it chunked.
         header.remove_header(&CONTENT_LENGTH);

@@ -1,18 +1,21 @@
 //! The head of one attempt's request, made from the client's.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora_core::Result;
 
-use crate::exchange::headers::request_header_passes;
+use crate::exchange::headers::{request_header_passes, speaks_dialect};
 use crate::exchange::rewrite::Attempt;
 
 /// Turns the client's head into the attempt's: its path, its host, its credential, its length.
 /// Everything that belongs to the client's connection or identity is gone afterwards.
 pub fn prepare(head: &mut RequestHeader, attempt: &Attempt) -> Result<()> {
+    let passes = |name: &str| {
+        request_header_passes(name) && (attempt.foreign.is_none() || !speaks_dialect(name))
+    };
     let dropped: Vec<HeaderName> =
-        head.headers.keys().filter(|name| !request_header_passes(name.as_str())).cloned().collect();
+        head.headers.keys().filter(|name| !passes(name.as_str())).cloned().collect();
     for name in &dropped {
         head.remove_header(name);
     }
@@ -25,6 +28,12 @@ pub fn prepare(head: &mut RequestHeader, attempt: &Attempt) -> Result<()> {
     }
     if let Some((name, value)) = &attempt.credential {
         head.insert_header(name.clone(), value.clone())?;
+    }
+    if let Some(foreign) = &attempt.foreign {
+        head.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
+        if let Some(version) = foreign.version {
+            head.insert_header("anthropic-version", HeaderValue::from_static(version))?;
+        }
     }
     for (name, value) in &attempt.provider.headers {
         head.insert_header(name.clone(), value.clone())?;

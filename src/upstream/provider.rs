@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 
-use crate::base::surface::Dialect;
+use crate::base::surface::{Dialect, Surface};
 use crate::upstream::authorities::Authorities;
 use crate::upstream::target::BaseUrl;
 
@@ -48,6 +48,8 @@ impl OutputCapField {
 pub struct Abilities {
     /// Takes `OpenRouter`'s `models[]` and `route` (S0-04).
     pub native_fallback: bool,
+    /// Has `/v1/chat/completions`.
+    pub chat: bool,
     /// Has `/v1/responses`.
     pub responses: bool,
     /// Takes `stream_options.include_usage`.
@@ -112,6 +114,23 @@ impl Provider {
     /// The path and query of an upstream request, given those of the client's.
     pub fn target(&self, path_and_query: &str) -> String {
         self.base.join(path_and_query)
+    }
+
+    /// The surface on which it is asked for what a client asks on `asked`: the same one if it has that,
+    /// else the one to translate to. `None` if it cannot answer that at all.
+    pub fn surface_for(&self, asked: Surface) -> Option<Surface> {
+        match (asked, self.dialect) {
+            (Surface::Chat | Surface::Responses | Surface::Messages, Dialect::Anthropic) => {
+                Some(Surface::Messages)
+            }
+            (Surface::Responses, Dialect::OpenAi) if self.abilities.responses => {
+                Some(Surface::Responses)
+            }
+            (Surface::Chat | Surface::Responses | Surface::Messages, Dialect::OpenAi) => {
+                Some(if self.abilities.chat { Surface::Chat } else { Surface::Responses })
+            }
+            (other, dialect) => (other.dialect() == dialect).then_some(other),
+        }
     }
 
     /// Whether this is `OpenRouter`, or something that takes its fields.

@@ -8,6 +8,7 @@ use crate::dialect::anthropic::offer;
 use crate::dialect::anthropic::walk::{At, refused};
 use crate::dialect::canonical::inside::{self, object_of};
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{
     Call, Content, Input, Media, Part, Place, Role, Source, Thinking, ToolResult, Turn,
@@ -164,9 +165,11 @@ impl Blocks<'_> {
         Ok(())
     }
 
-    /// Thoughts that nobody signed are left out: Anthropic refuses them.
+    /// Thoughts that nobody signed, or that another dialect's provider has encrypted, are left out: Anthropic
+    /// refuses them.
     fn thinking(&mut self, thinking: &Thinking<'_>) -> Result<(), Refused> {
-        let Some(signature) = &thinking.signature else {
+        let foreign = |one: &&Text<'_>| one.as_written().starts_with(UNSIGNED.as_bytes());
+        let Some(signature) = thinking.signature.as_ref().filter(|one| !foreign(one)) else {
             return self.losses.drop_field("reasoning_content");
         };
         self.open(b"{\"type\":\"thinking\",\"thinking\":");

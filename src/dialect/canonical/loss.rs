@@ -58,6 +58,11 @@ impl Losses {
     pub fn dropped(&self) -> &[String] {
         &self.dropped
     }
+
+    /// The same, to keep.
+    pub fn into_dropped(self) -> Vec<String> {
+        self.dropped
+    }
 }
 
 #[cfg(test)]
