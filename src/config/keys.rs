@@ -75,6 +75,7 @@ pub const PROVIDER: Table = Table {
         "base_url",
         "ca",
         "api_key",
+        "api_keys",
         "auth_header",
         "auth_prefix",
         "headers",

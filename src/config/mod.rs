@@ -16,6 +16,7 @@ mod check_names;
 pub mod current;
 pub mod expand;
 pub mod keys;
+pub mod overlay;
 mod price_table;
 pub mod problem;
 pub mod raw;

@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::overlay::ActiveTable;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
 use crate::upstream::breaker::{Cooldowns, Endpoints};
@@ -18,7 +19,7 @@ use crate::upstream::retry::RetryPolicy;
 use crate::upstream::target::BaseUrl;
 
 /// A configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Set by the caller, who knows how many came before; 0 until then.
     pub version: u64,
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub providers: Vec<Arc<Provider>>,
     /// The models.
     pub catalog: Catalog,
+    /// What each agent is switched to.
+    pub active: ActiveTable,
     /// Accounts, and what money decides.
     pub budgets: Budgets,
     /// Where the ledger lies. A change needs a restart.
@@ -49,7 +52,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The breakers of its models, old ones where they exist.
     pub fn endpoints(&self, cooldowns: &mut Cooldowns) -> Endpoints {
-        let names = self.catalog.models().iter().map(|model| (&model.provider.rest_key, &model.id));
+        let names = self.catalog.places().map(|model| (&model.provider.rest_key, &model.id));
         Endpoints::of(names, cooldowns)
     }
 

@@ -13,7 +13,7 @@ use crate::identity::agent::{Agent, Agents, DEFAULT_AGENT};
 use crate::identity::keyring::{Grant, Keyring};
 
 /// All that the rule needs from the configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gate {
     /// The keys of the gateway.
     pub keyring: Keyring,
@@ -76,6 +76,9 @@ impl fmt::Debug for ClientCredential {
 pub struct Principal {
     /// The agent it counts to.
     pub agent: Arc<Agent>,
+    /// The id that the request named where no agent of that id is configured: it counts to `default`, but
+    /// has a switch of its own.
+    pub alias: Option<Arc<str>>,
     /// What its key grants; `None` = it came without a key of ours.
     pub grant: Option<Grant>,
     /// A credential of the client's own, kept only under `auth.pass_through`.
@@ -86,6 +89,11 @@ impl Principal {
     /// Whether it came with an admin key.
     pub fn is_admin(&self) -> bool {
         self.grant == Some(Grant::Admin)
+    }
+
+    /// The id by which it can be switched.
+    pub fn id(&self) -> &Arc<str> {
+        self.alias.as_ref().unwrap_or(&self.agent.id)
     }
 }
 
@@ -112,7 +120,9 @@ impl Gate {
             None
         };
         let agent = self.agent(grant, presented.agent_id)?;
-        Ok(Principal { agent, grant, client_credential })
+        let named = presented.agent_id.map(agent_id).transpose()?.flatten();
+        let alias = named.filter(|named| **named != *agent.id).map(Arc::from);
+        Ok(Principal { agent, alias, grant, client_credential })
     }
 
     fn grants(&self, presented: &Presented<'_>) -> [Option<Grant>; 2] {

@@ -4,6 +4,7 @@ mod accepted;
 mod example;
 mod money;
 mod money_refused;
+mod overlay;
 mod refused;
 mod seed_env;
 

@@ -57,7 +57,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
     for key in keys::TOP.later {
         refused(&format!("{key}: {{}}"), key, "is not supported yet by this version");
     }
-    refused("agents: {x: {mode: manual}}", "agents.x.mode", "not supported yet");
     for strategy in ["rule_based", "decision_tree", "learned"] {
         refused(
             &format!("routing: {{strategy: {strategy}}}"),
@@ -73,7 +72,7 @@ fn words_are_checked() {
     refused("stream: {notice: maybe}", "stream.notice", "(chunk, event, comment, off)");
     refused("stream: {metadata_field: usage}", "stream.metadata_field", "providers use");
     refused("stream: {metadata_field: 'a\"b'}", "stream.metadata_field", "is not allowed");
-    refused("agents: {x: {mode: fast}}", "agents.x.mode", "(auto, budget, pinned)");
+    refused("agents: {x: {mode: fast}}", "agents.x.mode", "(auto, budget, pinned, manual)");
     refused("log: {access: sdtout}", "log.access", "(stdout, stderr, off");
     refused("auth: {pass_through: 1}", "auth.pass_through", "(true, false)");
     refused("server: {h2c: [true]}", "server.h2c", "not a list");
