@@ -14,6 +14,7 @@ use crate::base::limit::SCRAPE_FLUSH_MS;
 use crate::config::current::Current;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Who has money.
     pub keeper: Arc<Bookkeeper>,
+    /// Accounts at providers, and switches.
+    pub accounts: Arc<Accounts>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -283,6 +286,7 @@ pub(crate) mod sample {
 
     use super::*;
     use crate::config::snapshot::Synchronous;
+    use crate::engine::accounts;
     use crate::engine::reloader::Targets;
     use crate::engine::source::Source;
     use crate::engine::source::sample::{self, Folder};
@@ -295,8 +299,9 @@ pub(crate) mod sample {
         let folder = Folder::new(name);
         let path = folder.write("weir.yaml", &sample::yaml("one"));
         let source = Source::with_env(path, Box::new(sample::env));
-        let live = Arc::new(Live::new(source.read().unwrap()));
         let metrics = Arc::new(Metrics::new(VERSION).unwrap());
+        let file = source.read().unwrap();
+        let (accounts, live) = accounts::sample::accounts(file, metrics.clone());
         let recorder = Arc::new(Recorder::new(metrics.clone(), AccessLog::to_memory().0));
         recorder.start().unwrap();
         let file = folder.path().join("weir.db");
@@ -309,10 +314,11 @@ pub(crate) mod sample {
             metrics: metrics.clone(),
             recorder: recorder.clone(),
             keeper: keeper.clone(),
+            accounts: accounts.clone(),
         };
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        (folder, Arc::new(Parts { live, reloader, recorder, metrics, keeper, draining }))
+        (folder, Arc::new(Parts { live, reloader, recorder, metrics, keeper, accounts, draining }))
     }
 }
 

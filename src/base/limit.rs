@@ -253,3 +253,14 @@ pub const LEDGER_HOLD_MS_MAX: u64 = 5_000;
 /// Most names of left-out fields that are listed for one request: enough for every field that any API
 /// has, while the header that lists them stays below 4 KiB.
 pub const DROPPED_FIELDS_MAX: usize = 48;
+
+/// Milliseconds between two looks at whether another process has changed accounts or switches in the store.
+/// Its own changes a process puts in force at once.
+pub const FOLLOW_INTERVAL_MS: u64 = 1_000;
+
+/// Milliseconds to ask a provider for its models, the connection included; below `ADMIN_WORK_MS_MAX`, so
+/// that whoever asked is told how it went.
+pub const SYNC_CALL_MS: u64 = 8_000;
+
+/// Bytes of a provider's list of models: at 2 KiB for a model with all its prices, those of 2,000.
+pub const SYNC_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;

@@ -59,6 +59,7 @@ pub fn build(raw: Raw, links: Links) -> Snapshot {
         },
         providers,
         catalog,
+        fence: Arc::default(),
         active: HashMap::new(),
         budgets,
         store: raw.store,

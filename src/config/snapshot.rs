@@ -15,6 +15,7 @@ use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
 use crate::upstream::breaker::{Cooldowns, Endpoints};
 use crate::upstream::provider::Provider;
+use crate::upstream::reach::Fence;
 use crate::upstream::retry::RetryPolicy;
 use crate::upstream::target::BaseUrl;
 
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub providers: Vec<Arc<Provider>>,
     /// The models.
     pub catalog: Catalog,
+    /// Where accounts that are made through the API may lead.
+    pub fence: Arc<Fence>,
     /// What each agent is switched to.
     pub active: ActiveTable,
     /// Accounts, and what money decides.
