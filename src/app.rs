@@ -30,6 +30,7 @@ use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::store::export::{self, ExportError, Wish};
 use crate::store::replay;
+use crate::store::sqlite::registry::SqliteRegistry;
 use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::{self, Verified};
 use crate::store::{Store, StoreError};
@@ -69,6 +70,7 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let store = snapshot.store.clone();
     let live = Arc::new(Live::new(snapshot));
     let keeper = keeper(&store, upgrade, &metrics)?;
+    let registry = SqliteRegistry::open(&store.path).map_err(|error| format!("store: {error}"))?;
     let on = Targets { live, metrics, recorder, keeper };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));
@@ -77,6 +79,7 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
         recorder: Arc::clone(&on.recorder),
         metrics: Arc::clone(&on.metrics),
         keeper: Arc::clone(&on.keeper),
+        registry: Arc::new(registry),
         draining: Arc::clone(&shared.draining),
         reloader: Arc::new(Reloader::new(source, on)),
     };

@@ -18,6 +18,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
+use crate::store::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::provider::Provider;
 
@@ -42,6 +43,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Who has money.
     pub keeper: Arc<Bookkeeper>,
+    /// What operators keep beside the ledger.
+    pub registry: Arc<dyn Registry>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -288,6 +291,7 @@ pub(crate) mod sample {
     use crate::engine::source::sample::{self, Folder};
     use crate::ledger::book::Book;
     use crate::store::Store;
+    use crate::store::sqlite::registry::SqliteRegistry;
     use crate::store::sqlite::{Opening, SqliteStore};
     use crate::telemetry::access_log::AccessLog;
 
@@ -304,6 +308,7 @@ pub(crate) mod sample {
         let book = Book::restore(store.open_epoch().unwrap());
         let keeper = Arc::new(Bookkeeper::new(book, metrics.clone()));
         keeper.start(Box::new(store)).unwrap();
+        let registry = Arc::new(SqliteRegistry::open(&file).unwrap());
         let targets = Targets {
             live: live.clone(),
             metrics: metrics.clone(),
@@ -312,7 +317,8 @@ pub(crate) mod sample {
         };
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        (folder, Arc::new(Parts { live, reloader, recorder, metrics, keeper, draining }))
+        let parts = Parts { live, reloader, recorder, metrics, keeper, registry, draining };
+        (folder, Arc::new(parts))
     }
 }
 
