@@ -15,9 +15,9 @@ use crate::base::limit::HANDOVER_ACCOUNTS;
 use crate::config::problem::Problem;
 use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
+use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::console;
-use crate::engine::live::Live;
 use crate::engine::outbox;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
@@ -29,7 +29,9 @@ use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::store::export::{self, ExportError, Wish};
+use crate::store::registry::Registry;
 use crate::store::replay;
+use crate::store::sqlite::registry::SqliteRegistry;
 use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::{self, Verified};
 use crate::store::{Store, StoreError};
@@ -67,9 +69,13 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), log));
     recorder.start().map_err(|error| format!("the recorder cannot start: {error}"))?;
     let store = snapshot.store.clone();
-    let live = Arc::new(Live::new(snapshot));
     let keeper = keeper(&store, upgrade, &metrics)?;
-    let on = Targets { live, metrics, recorder, keeper };
+    let registry = SqliteRegistry::open(&store.path).map_err(|error| format!("store: {error}"))?;
+    let kept = (Arc::new(registry) as Arc<dyn Registry>, None);
+    let joined = Accounts::open(kept, snapshot, Arc::clone(&metrics));
+    let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
+    let accounts = Arc::new(accounts);
+    let on = Targets { live, metrics, recorder, keeper, accounts };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));
     let admin_parts = AdminParts {
@@ -77,6 +83,8 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
         recorder: Arc::clone(&on.recorder),
         metrics: Arc::clone(&on.metrics),
         keeper: Arc::clone(&on.keeper),
+        registry: Arc::clone(&on.accounts.registry),
+        accounts: Arc::clone(&on.accounts),
         draining: Arc::clone(&shared.draining),
         reloader: Arc::new(Reloader::new(source, on)),
     };

@@ -19,6 +19,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
+use crate::store::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::provider::Provider;
 
@@ -45,6 +46,8 @@ pub struct Parts {
     pub keeper: Arc<Bookkeeper>,
     /// Accounts at providers, and switches.
     pub accounts: Arc<Accounts>,
+    /// What operators keep beside the ledger.
+    pub registry: Arc<dyn Registry>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -301,7 +304,7 @@ pub(crate) mod sample {
         let source = Source::with_env(path, Box::new(sample::env));
         let metrics = Arc::new(Metrics::new(VERSION).unwrap());
         let file = source.read().unwrap();
-        let (accounts, live) = accounts::sample::accounts(file, metrics.clone());
+        let (accounts, live) = accounts::sample::accounts(folder.path(), file, metrics.clone());
         let recorder = Arc::new(Recorder::new(metrics.clone(), AccessLog::to_memory().0));
         recorder.start().unwrap();
         let file = folder.path().join("weir.db");
@@ -309,6 +312,7 @@ pub(crate) mod sample {
         let book = Book::restore(store.open_epoch().unwrap());
         let keeper = Arc::new(Bookkeeper::new(book, metrics.clone()));
         keeper.start(Box::new(store)).unwrap();
+        let registry = Arc::clone(&accounts.registry);
         let targets = Targets {
             live: live.clone(),
             metrics: metrics.clone(),
@@ -318,7 +322,9 @@ pub(crate) mod sample {
         };
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        (folder, Arc::new(Parts { live, reloader, recorder, metrics, keeper, accounts, draining }))
+        let parts =
+            Parts { live, reloader, recorder, metrics, keeper, registry, accounts, draining };
+        (folder, Arc::new(parts))
     }
 }
 

@@ -264,3 +264,40 @@ pub const SYNC_CALL_MS: u64 = 8_000;
 
 /// Bytes of a provider's list of models: at 2 KiB for a model with all its prices, those of 2,000.
 pub const SYNC_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Accounts at providers that operators may keep. All are held in memory and looked through by name.
+pub const PROFILES_MAX: usize = 1_000;
+
+/// Models of one such account: the largest broker lists some 500.
+pub const PROFILE_MODELS_MAX: usize = 2_000;
+
+/// Models of all such accounts together; at some 300 bytes each this is 15 MiB.
+pub const REGISTRY_MODELS_MAX: usize = 50_000;
+
+/// Agents that may be switched to a model by hand. Beyond it clients could grow the store with names.
+pub const SWITCHED_AGENTS_MAX: usize = 20_000;
+
+/// Characters of a profile's name. It is part of model ids, logs and metrics.
+pub const PROFILE_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of the base URL of a profile: what browsers and servers take.
+pub const PROFILE_URL_BYTES_MAX: usize = 2_048;
+
+/// Bytes of a profile's credential. Keys have some 200; a signed token has room.
+pub const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes by which a credential may grow when it is sealed: version, nonce and tag need 29.
+pub const SEAL_BYTES_MAX: usize = 64;
+
+/// Marks of one model of a profile.
+pub const MODEL_TAGS_MAX: usize = 32;
+
+/// Characters of one such mark.
+pub const MODEL_TAG_BYTES_MAX: usize = 64;
+
+/// Milliseconds that a change of the registry waits for the ledger's writer, or for another process. Their
+/// turns take milliseconds; it ends well before `ADMIN_WORK_MS_MAX`.
+pub const REGISTRY_BUSY_MS_MAX: u64 = 3_000;
+
+/// Rows of an audit that one call gives: at some 300 bytes each, an answer of 300 KiB.
+pub const AUDIT_PAGE_MAX: usize = 1_000;

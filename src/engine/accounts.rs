@@ -12,34 +12,20 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::config::overlay::{self, Account, AccountModel, Kind, Overlay, Switch};
 use crate::config::snapshot::Snapshot;
 use crate::engine::live::Live;
+use crate::identity::vault::Keys;
 use crate::store::registry::{
-    Active, Profile, ProfileModel, ProviderKind, Registry, RegistryError, Resealed,
+    Active, Profile, ProfileModel, ProviderKind, Registry, RegistryError,
 };
 use crate::telemetry::labels::Names;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::target::BaseUrl;
-
-/// Seals and opens credentials; each is bound to the id of its record.
-pub trait Safe: Send + Sync {
-    /// Seals a credential.
-    ///
-    /// # Errors
-    /// Why it could not be done, without the credential.
-    fn seal(&self, record: &str, credential: &str) -> Result<Resealed, String>;
-
-    /// Gives the credential of an account to `user`, and forgets it again.
-    ///
-    /// # Errors
-    /// Why it could not be opened.
-    fn open(&self, profile: &Profile, user: &mut dyn FnMut(&str)) -> Result<(), String>;
-}
 
 /// What operators keep, and the configuration that it joins.
 pub struct Accounts {
     /// Where it is kept.
     pub registry: Arc<dyn Registry>,
     /// What opens credentials; `None` where no key is configured, so that there can be no accounts.
-    pub safe: Option<Arc<dyn Safe>>,
+    pub keys: Option<Arc<Keys>>,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     /// The configuration of the file alone. Held while another one is put in force.
@@ -67,16 +53,16 @@ impl Accounts {
     /// # Errors
     /// A registry that cannot be read.
     pub fn open(
-        (registry, safe): (Arc<dyn Registry>, Option<Arc<dyn Safe>>),
+        (registry, keys): (Arc<dyn Registry>, Option<Arc<Keys>>),
         file: Snapshot,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Arc<Live>), RegistryError> {
-        let joined = join(&*registry, safe.as_deref(), &file)?;
+        let joined = join(&*registry, keys.as_deref(), &file)?;
         metrics.set_names(Names::of(&joined.snapshot));
         let live = Arc::new(Live::new(joined.snapshot));
         let (in_force, file) = (Arc::clone(&live), Mutex::new(file));
         let seen = AtomicI64::new(joined.version);
-        Ok((Self { registry, safe, live, metrics, file, seen }, in_force))
+        Ok((Self { registry, keys, live, metrics, file, seen }, in_force))
     }
 
     /// Waits for the right to put another configuration in force.
@@ -90,7 +76,7 @@ impl Accounts {
     /// A registry that cannot be read; nothing is changed then.
     pub fn refresh(&self) -> Result<u64, RegistryError> {
         let turn = self.turn();
-        let joined = join(&*self.registry, self.safe.as_deref(), &turn.file)?;
+        let joined = join(&*self.registry, self.keys.as_deref(), &turn.file)?;
         Ok(turn.put(joined, None))
     }
 
@@ -112,7 +98,7 @@ impl Turn<'_> {
     /// # Errors
     /// A registry that cannot be read.
     pub fn join(&self, file: &Snapshot) -> Result<Joined, RegistryError> {
-        join(&*self.own.registry, self.own.safe.as_deref(), file)
+        join(&*self.own.registry, self.own.keys.as_deref(), file)
     }
 
     /// Puts it in force and gives its version. `file` is the one it was made of, if that is another one
@@ -131,7 +117,7 @@ impl Turn<'_> {
 
 fn join(
     registry: &dyn Registry,
-    safe: Option<&dyn Safe>,
+    keys: Option<&Keys>,
     file: &Snapshot,
 ) -> Result<Joined, RegistryError> {
     // First of all: what changes while the rest is read is then seen as a change.
@@ -139,7 +125,7 @@ fn join(
     let mut profiles = registry.profiles()?;
     profiles.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
     let models = registry.models()?;
-    let account = |profile: &Profile| account(profile, safe, &models);
+    let account = |profile: &Profile| account(profile, keys, &models);
     let overlay = Overlay {
         accounts: profiles.iter().filter_map(account).collect(),
         switches: registry.active()?.into_iter().map(switch).collect(),
@@ -157,7 +143,7 @@ pub const fn kind(kind: ProviderKind) -> Kind {
     }
 }
 
-fn account(profile: &Profile, safe: Option<&dyn Safe>, all: &[ProfileModel]) -> Option<Account> {
+fn account(profile: &Profile, keys: Option<&Keys>, all: &[ProfileModel]) -> Option<Account> {
     let broken = |what: &str| {
         tracing::error!(profile = profile.name, "the account cannot be used: {what}");
     };
@@ -167,9 +153,12 @@ fn account(profile: &Profile, safe: Option<&dyn Safe>, all: &[ProfileModel]) -> 
     };
     let mut auth = None;
     let kind = kind(profile.kind);
-    match safe.map(|safe| safe.open(profile, &mut |text| auth = kind.credential(text))) {
-        Some(Ok(())) => {}
-        Some(Err(why)) => broken(&why),
+    let opened = keys.map(|keys| keys.open(&profile.key_id, &profile.id, &profile.credential.0));
+    match opened {
+        Some(Ok(plain)) => {
+            auth = str::from_utf8(&plain).ok().and_then(|text| kind.credential(text))
+        }
+        Some(Err(why)) => broken(&why.to_string()),
         None => broken("there is no key to open its credential with"),
     }
     let own = all.iter().filter(|model| model.profile_id == profile.id);
@@ -193,186 +182,63 @@ fn switch(active: Active) -> Switch {
 
 #[cfg(test)]
 pub(crate) mod sample {
-    //! Accounts without a store, for tests of this floor and the next.
+    //! Accounts in a store of their own, for tests of this floor and the next.
 
     use super::*;
-    use crate::store::registry::{Page, RequestRow, Sealed, SwitchRow};
+    use crate::identity::vault::Key;
+    use crate::store::sqlite::registry::SqliteRegistry;
+    use std::path::Path;
 
-    /// A registry that lasts as long as it lives.
-    #[derive(Default)]
-    pub(crate) struct InMemory(Mutex<Kept>);
-
-    #[derive(Default)]
-    struct Kept {
-        profiles: Vec<Profile>,
-        models: Vec<ProfileModel>,
-        active: Vec<Active>,
-        switches: Vec<SwitchRow>,
-        requests: Vec<RequestRow>,
-        version: i64,
+    pub(crate) fn keys() -> Arc<Keys> {
+        Arc::new(Keys::new(Key::new([7; 32]), Vec::new()))
     }
 
-    impl Kept {
-        fn put(&mut self, model: &ProfileModel) {
-            let same =
-                |known: &ProfileModel| (&known.profile_id, &known.name) == (&model.profile_id, &model.name);
-            self.models.retain(|known| !same(known));
-            self.models.push(model.clone());
-        }
-    }
-
-    impl Registry for InMemory {
-        fn profiles(&self) -> Result<Vec<Profile>, RegistryError> {
-            let mut all = self.0.lock().profiles.clone();
-            all.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(all)
-        }
-
-        fn add_profile(&self, profile: &Profile) -> Result<(), RegistryError> {
-            let mut kept = self.0.lock();
-            if kept.profiles.iter().any(|known| known.name == profile.name) {
-                return Err(RegistryError::DuplicateName);
-            }
-            kept.profiles.push(profile.clone());
-            kept.version += 1;
-            Ok(())
-        }
-
-        fn remove_profile(&self, id: &str) -> Result<(), RegistryError> {
-            let mut kept = self.0.lock();
-            let Some(at) = kept.profiles.iter().position(|known| known.id == id) else {
-                return Err(RegistryError::UnknownProfile);
-            };
-            let name = kept.profiles[at].name.clone();
-            let users = kept.active.iter().filter(|active| active.profile == name);
-            let users: Vec<String> = users.map(|active| active.agent.clone()).collect();
-            if !users.is_empty() {
-                return Err(RegistryError::InUse(users));
-            }
-            kept.profiles.remove(at);
-            kept.models.retain(|model| model.profile_id != id);
-            kept.version += 1;
-            Ok(())
-        }
-
-        fn models(&self) -> Result<Vec<ProfileModel>, RegistryError> {
-            Ok(self.0.lock().models.clone())
-        }
-
-        fn put_models(&self, models: &[ProfileModel]) -> Result<(), RegistryError> {
-            let mut kept = self.0.lock();
-            models.iter().for_each(|model| kept.put(model));
-            kept.version += 1;
-            Ok(())
-        }
-
-        fn active(&self) -> Result<Vec<Active>, RegistryError> {
-            Ok(self.0.lock().active.clone())
-        }
-
-        fn switch(
-            &self,
-            active: &Active,
-            audit: &SwitchRow,
-            new_model: Option<&ProfileModel>,
-        ) -> Result<(), RegistryError> {
-            let mut kept = self.0.lock();
-            kept.active.retain(|known| known.agent != active.agent);
-            kept.active.push(active.clone());
-            let id = i64::try_from(kept.switches.len()).unwrap() + 1;
-            kept.switches.push(SwitchRow { id, ..audit.clone() });
-            new_model.into_iter().for_each(|model| kept.put(model));
-            kept.version += 1;
-            Ok(())
-        }
-
-        fn audit(&self, rows: &[RequestRow]) -> Result<(), RegistryError> {
-            self.0.lock().requests.extend_from_slice(rows);
-            Ok(())
-        }
-
-        fn requests(&self, page: Page) -> Result<Vec<RequestRow>, RegistryError> {
-            let kept = self.0.lock();
-            let rows = kept.requests.iter().filter(|row| row.id > page.after);
-            Ok(rows.take(page.limit).cloned().collect())
-        }
-
-        fn switches(&self, page: Page) -> Result<Vec<SwitchRow>, RegistryError> {
-            let kept = self.0.lock();
-            let rows = kept.switches.iter().filter(|row| row.id > page.after);
-            Ok(rows.take(page.limit).cloned().collect())
-        }
-
-        fn forget_before(&self, _: i64, _: usize) -> Result<usize, RegistryError> {
-            Ok(0)
-        }
-
-        fn reseal(
-            &self,
-            _: &mut dyn FnMut(&Profile) -> Result<Resealed, String>,
-        ) -> Result<usize, RegistryError> {
-            Ok(0)
-        }
-
-        fn version(&self) -> Result<i64, RegistryError> {
-            Ok(self.0.lock().version)
-        }
-    }
-
-    /// A safe that only turns bytes around.
-    pub(crate) struct Reversing;
-
-    impl Safe for Reversing {
-        fn seal(&self, _: &str, credential: &str) -> Result<Resealed, String> {
-            let credential = Sealed(credential.bytes().rev().collect());
-            Ok(Resealed { credential, key_id: "0011223344556677".to_owned() })
-        }
-
-        fn open(&self, profile: &Profile, user: &mut dyn FnMut(&str)) -> Result<(), String> {
-            let bytes = profile.credential.0.iter().rev().copied().collect();
-            user(&String::from_utf8(bytes).map_err(|_| "no text".to_owned())?);
-            Ok(())
-        }
-    }
-
-    pub(crate) fn accounts(file: Snapshot, metrics: Arc<Metrics>) -> (Arc<Accounts>, Arc<Live>) {
-        let kept = (Arc::new(InMemory::default()) as _, Some(Arc::new(Reversing) as _));
-        let (accounts, live) = Accounts::open(kept, file, metrics).unwrap();
+    pub(crate) fn accounts(
+        folder: &Path,
+        file: Snapshot,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Accounts>, Arc<Live>) {
+        let registry = Arc::new(SqliteRegistry::open(&folder.join("weir.db")).unwrap());
+        let (accounts, live) = Accounts::open((registry, Some(keys())), file, metrics).unwrap();
         (Arc::new(accounts), live)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sample::accounts;
+    use super::sample::{accounts, keys};
     use super::*;
-    use crate::engine::source::sample::snapshot;
+    use crate::engine::source::sample::{Folder, snapshot};
+    use crate::identity::vault;
     use crate::store::registry::Sealed;
 
     fn profile(name: &str) -> Profile {
+        let id = format!("{name}00");
+        let sealed = vault::seal(keys().current(), [1; 12], &id, b"key").unwrap();
         Profile {
-            id: format!("id-of-{name}"),
+            id,
             name: name.to_owned(),
             kind: ProviderKind::OpenAi,
             base_url: "https://api.openai.com/v1".to_owned(),
-            credential: Sealed(b"yek".to_vec()),
-            key_id: "0011223344556677".to_owned(),
+            credential: Sealed(sealed),
+            key_id: keys().current().id(),
             created_ms: 5,
         }
     }
 
     #[test]
     fn what_is_kept_and_the_file_are_in_force_together_whichever_changes() {
+        let folder = Folder::new("joined");
         let metrics = Arc::new(Metrics::new("0").unwrap());
-        let (accounts, live) = accounts(snapshot("one"), metrics);
+        let (accounts, live) = accounts(folder.path(), snapshot("one"), metrics);
         let ids = || {
             let current = live.load_full();
             let models = current.snapshot.catalog.models().iter();
             models.map(|model| model.id.to_string()).collect::<Vec<_>>()
         };
-        accounts.registry.add_profile(&profile("prod")).unwrap();
+        accounts.registry.add_profile(&profile("ab")).unwrap();
         let model = ProfileModel {
-            profile_id: "id-of-prod".to_owned(),
+            profile_id: "ab00".to_owned(),
             name: "gpt".to_owned(),
             enabled: true,
             tags: Vec::new(),
@@ -382,15 +248,15 @@ mod tests {
         assert_eq!(ids(), ["one"]);
         assert!(accounts.follow().unwrap());
         assert!(!accounts.follow().unwrap());
-        assert_eq!(ids(), ["one", "prod::gpt"]);
+        assert_eq!(ids(), ["one", "ab::gpt"]);
         assert_eq!(live.load().snapshot.version, 2);
         let turn = accounts.turn();
         let file = snapshot("two");
         let joined = turn.join(&file).unwrap();
         assert_eq!(turn.put(joined, Some(file)), 3);
-        assert_eq!(ids(), ["two", "prod::gpt"]);
+        assert_eq!(ids(), ["two", "ab::gpt"]);
         assert_eq!(accounts.refresh().unwrap(), 4);
-        assert_eq!(ids(), ["two", "prod::gpt"]);
+        assert_eq!(ids(), ["two", "ab::gpt"]);
         let current = live.load_full();
         let provider = &current.snapshot.providers[1];
         assert_eq!(provider.auth.as_ref().unwrap().1.to_str().unwrap(), "Bearer key");
@@ -398,13 +264,17 @@ mod tests {
 
     #[test]
     fn an_account_that_cannot_be_opened_is_not_used() {
-        let file = snapshot("one");
-        let (registry, safe) = (sample::InMemory::default(), sample::Reversing);
-        registry.add_profile(&Profile { credential: Sealed(vec![0xff]), ..profile("a") }).unwrap();
-        let joined = join(&registry, Some(&safe), &file).unwrap().snapshot;
-        assert!(!joined.providers[1].enabled);
-        registry.add_profile(&profile("b")).unwrap();
-        let joined = join(&registry, None, &file).unwrap().snapshot;
-        assert!(joined.providers[1..].iter().all(|provider| !provider.enabled));
+        let folder = Folder::new("unopened");
+        let metrics = Arc::new(Metrics::new("0").unwrap());
+        let (accounts, _) = accounts(folder.path(), snapshot("one"), metrics);
+        let stranger = Profile { credential: Sealed(vec![1; 40]), ..profile("ab") };
+        accounts.registry.add_profile(&stranger).unwrap();
+        let used = |keys: Option<&Keys>| {
+            let joined = join(&*accounts.registry, keys, &snapshot("one")).unwrap().snapshot;
+            joined.providers[1..].iter().map(|provider| provider.enabled).collect::<Vec<_>>()
+        };
+        assert_eq!(used(Some(&keys())), [false]);
+        accounts.registry.add_profile(&profile("cd")).unwrap();
+        assert_eq!((used(Some(&keys())), used(None)), (vec![false, true], vec![false, false]));
     }
 }

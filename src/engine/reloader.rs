@@ -295,7 +295,7 @@ mod tests {
         let source = Source::with_env(path, Box::new(sample::env));
         let metrics = Arc::new(Metrics::new("0").unwrap());
         let file = source.read().unwrap();
-        let (accounts, live) = accounts::sample::accounts(file, metrics.clone());
+        let (accounts, live) = accounts::sample::accounts(folder.path(), file, metrics.clone());
         let log = AccessLog::to_memory().0;
         let recorder = Arc::new(Recorder::new(metrics.clone(), log));
         let keeper = Arc::new(Bookkeeper::new(Book::restore(Saved::default()), metrics.clone()));

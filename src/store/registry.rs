@@ -176,6 +176,12 @@ pub enum RegistryError {
     /// It has as many of them as it may.
     #[error("there are as many {0} as there may be")]
     Full(&'static str),
+    /// It is longer than it may be.
+    #[error("the {0} is longer than it may be")]
+    TooLong(&'static str),
+    /// A credential could not be sealed by another key, so that none was.
+    #[error("{0}")]
+    Reseal(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,6 +8,8 @@ pub mod batch;
 mod load;
 pub mod opening;
 pub mod reading;
+pub mod registry;
+mod registry_rows;
 pub mod rows;
 
 use std::path::{Path, PathBuf};
