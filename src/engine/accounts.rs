@@ -12,9 +12,9 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::config::overlay::{self, Account, AccountModel, Kind, Overlay, Switch};
 use crate::config::snapshot::Snapshot;
 use crate::engine::live::Live;
-use crate::identity::vault::Keys;
+use crate::identity::vault::{self, Keys};
 use crate::store::registry::{
-    Active, Profile, ProfileModel, ProviderKind, Registry, RegistryError,
+    Active, Profile, ProfileModel, ProviderKind, Registry, RegistryError, Resealed, Sealed,
 };
 use crate::telemetry::labels::Names;
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +65,25 @@ impl Accounts {
         Ok((Self { registry, keys, live, metrics, file, seen }, in_force))
     }
 
+    /// The configuration in force.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Seals a credential for the record of that id.
+    ///
+    /// # Errors
+    /// There is no key to seal with; for whoever asked.
+    pub fn seal(&self, record: &str, credential: &str) -> Result<Resealed, String> {
+        let Some(keys) = &self.keys else {
+            let how = "set profiles.kms_key (WEIR_KMS_KEY) to 32 random bytes in base64";
+            return Err(format!("there is no key to seal credentials with: {how}"));
+        };
+        let sealed = vault::seal(keys.current(), random()?, record, credential.as_bytes());
+        let credential = Sealed(sealed.map_err(|_| "credentials.api_key: is too long".to_owned())?);
+        Ok(Resealed { credential, key_id: keys.current().id() })
+    }
+
     /// Waits for the right to put another configuration in force.
     pub fn turn(&self) -> Turn<'_> {
         Turn { own: self, file: self.file.lock() }
@@ -113,6 +132,21 @@ impl Turn<'_> {
         }
         version
     }
+}
+
+/// An id for a new record.
+///
+/// # Errors
+/// No randomness from the system.
+pub fn fresh_id() -> Result<String, String> {
+    let bytes: [u8; 16] = random()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(bytes)
 }
 
 fn join(
@@ -209,8 +243,6 @@ mod tests {
     use super::sample::{accounts, keys};
     use super::*;
     use crate::engine::source::sample::{Folder, snapshot};
-    use crate::identity::vault;
-    use crate::store::registry::Sealed;
 
     fn profile(name: &str) -> Profile {
         let id = format!("{name}00");

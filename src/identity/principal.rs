@@ -10,6 +10,7 @@ use http::HeaderValue;
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::ID_HEADER_BYTES_MAX;
 use crate::identity::agent::{Agent, Agents, DEFAULT_AGENT};
+use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
 
 /// All that the rule needs from the configuration.
@@ -102,6 +103,14 @@ impl Gate {
     /// first.
     pub fn grant(&self, presented: &Presented<'_>) -> Option<Grant> {
         self.grants(presented).into_iter().flatten().next()
+    }
+
+    /// Which of our keys was presented, by the first digits of its hash.
+    pub fn key_id(&self, presented: &Presented<'_>) -> Option<String> {
+        let values = [presented.authorization, presented.x_api_key];
+        let mut keys = values.into_iter().flatten().map(key_of);
+        let ours = keys.find(|key| self.keyring.find(key).is_some())?;
+        Some(KeyHash::of(ours).id())
     }
 
     /// Who is asking, or why they may not.
@@ -222,7 +231,6 @@ fn agent_id(value: &HeaderValue) -> Result<Option<&str>, Fault> {
 mod tests {
     use super::*;
     use crate::identity::agent::Mode;
-    use crate::identity::key::KeyHash;
 
     const ADMIN: &str = "admin-key-of-tests";
     const ANY: &str = "agent-key-of-tests";

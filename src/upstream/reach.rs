@@ -59,12 +59,16 @@ impl Fence {
         Ok(())
     }
 
+    /// Whether it does not matter where that host lies.
+    pub fn is_open_to(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        self.open || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+    }
+
     /// Whether that address may be connected to for that host of a base URL.
     pub fn admits(&self, host: &str, address: IpAddr) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host);
-        self.open
+        self.is_open_to(host)
             || is_public(address)
-            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
             || self.ranges.iter().any(|range| range.holds(address.to_canonical()))
     }
 }
