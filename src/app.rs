@@ -29,7 +29,6 @@ use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::store::export::{self, ExportError, Wish};
-use crate::store::registry::Registry;
 use crate::store::replay;
 use crate::store::sqlite::registry::SqliteRegistry;
 use crate::store::sqlite::{Opening, SqliteStore};
@@ -71,8 +70,7 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let store = snapshot.store.clone();
     let keeper = keeper(&store, upgrade, &metrics)?;
     let registry = SqliteRegistry::open(&store.path).map_err(|error| format!("store: {error}"))?;
-    let kept = (Arc::new(registry) as Arc<dyn Registry>, None);
-    let joined = Accounts::open(kept, snapshot, Arc::clone(&metrics));
+    let joined = Accounts::open(Arc::new(registry), snapshot, Arc::clone(&metrics));
     let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
     let accounts = Arc::new(accounts);
     let on = Targets { live, metrics, recorder, keeper, accounts };

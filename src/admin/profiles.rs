@@ -36,7 +36,7 @@ pub fn add(accounts: &Accounts, body: &[u8], now_ms: i64) -> Result<Value, Refus
     let credentials = fields.object("credentials")?;
     let key = credential(&credentials)?;
     let current = accounts.live().load_full();
-    let base_url = base_url(&fields, kind, &current.snapshot.fence)?;
+    let base_url = base_url(&fields, kind, &current.snapshot.profiles.fence)?;
     if !is_free(&current.snapshot, name) {
         return Err(taken("profile_name: the configuration has a provider of that name"));
     }

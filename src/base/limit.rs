@@ -286,6 +286,12 @@ pub const PROFILE_URL_BYTES_MAX: usize = 2_048;
 /// Bytes of a profile's credential. Keys have some 200; a signed token has room.
 pub const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
 
+/// Keys that may still open credentials beside the one that seals: each rotation needs one for a moment.
+pub const KEYS_OLD_MAX: usize = 8;
+
+/// Bytes of a file with a key in it. The key has 44 characters.
+pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
+
 /// Bytes by which a credential may grow when it is sealed: version, nonce and tag need 29.
 pub const SEAL_BYTES_MAX: usize = 64;
 

@@ -16,7 +16,7 @@ use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
 use crate::config::raw_provider::RawProvider;
 use crate::config::raw_server::{RawAuth, RawServer};
-use crate::config::snapshot::{Routing, Server, Snapshot};
+use crate::config::snapshot::{Profiles, Routing, Server, Snapshot};
 use crate::identity::agent::{Agent, Agents};
 use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
@@ -30,7 +30,7 @@ pub const CREDENTIAL_HEADERS: [&str; 4] =
     ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// Makes the snapshot of a configuration without problems.
-pub fn build(raw: Raw, links: Links) -> Snapshot {
+pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
     let budgets = build_budget::build(&raw, &links);
     let keyring = keyring(&raw.auth, &raw.agents);
     let agents = agents(raw.agents, links.agent_models);
@@ -59,11 +59,12 @@ pub fn build(raw: Raw, links: Links) -> Snapshot {
         },
         providers,
         catalog,
-        fence: Arc::default(),
         active: HashMap::new(),
         budgets,
         store: raw.store,
         console: raw.console.console,
+        profiles,
+        audit: raw.audit,
         routing: routing(&raw.routing),
         stream: raw.stream,
         log: raw.log,

@@ -24,8 +24,6 @@ use crate::upstream::target::BaseUrl;
 pub struct Accounts {
     /// Where it is kept.
     pub registry: Arc<dyn Registry>,
-    /// What opens credentials; `None` where no key is configured, so that there can be no accounts.
-    pub keys: Option<Arc<Keys>>,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     /// The configuration of the file alone. Held while another one is put in force.
@@ -53,16 +51,16 @@ impl Accounts {
     /// # Errors
     /// A registry that cannot be read.
     pub fn open(
-        (registry, keys): (Arc<dyn Registry>, Option<Arc<Keys>>),
+        registry: Arc<dyn Registry>,
         file: Snapshot,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Arc<Live>), RegistryError> {
-        let joined = join(&*registry, keys.as_deref(), &file)?;
+        let joined = join(&*registry, &file)?;
         metrics.set_names(Names::of(&joined.snapshot));
         let live = Arc::new(Live::new(joined.snapshot));
         let (in_force, file) = (Arc::clone(&live), Mutex::new(file));
         let seen = AtomicI64::new(joined.version);
-        Ok((Self { registry, keys, live, metrics, file, seen }, in_force))
+        Ok((Self { registry, live, metrics, file, seen }, in_force))
     }
 
     /// The configuration in force.
@@ -75,7 +73,8 @@ impl Accounts {
     /// # Errors
     /// There is no key to seal with; for whoever asked.
     pub fn seal(&self, record: &str, credential: &str) -> Result<Resealed, String> {
-        let Some(keys) = &self.keys else {
+        let current = self.live.load_full();
+        let Some(keys) = &current.snapshot.profiles.keys else {
             let how = "set profiles.kms_key (WEIR_KMS_KEY) to 32 random bytes in base64";
             return Err(format!("there is no key to seal credentials with: {how}"));
         };
@@ -95,7 +94,7 @@ impl Accounts {
     /// A registry that cannot be read; nothing is changed then.
     pub fn refresh(&self) -> Result<u64, RegistryError> {
         let turn = self.turn();
-        let joined = join(&*self.registry, self.keys.as_deref(), &turn.file)?;
+        let joined = join(&*self.registry, &turn.file)?;
         Ok(turn.put(joined, None))
     }
 
@@ -117,7 +116,7 @@ impl Turn<'_> {
     /// # Errors
     /// A registry that cannot be read.
     pub fn join(&self, file: &Snapshot) -> Result<Joined, RegistryError> {
-        join(&*self.own.registry, self.own.keys.as_deref(), file)
+        join(&*self.own.registry, file)
     }
 
     /// Puts it in force and gives its version. `file` is the one it was made of, if that is another one
@@ -149,21 +148,17 @@ fn random<const N: usize>() -> Result<[u8; N], String> {
     Ok(bytes)
 }
 
-fn join(
-    registry: &dyn Registry,
-    keys: Option<&Keys>,
-    file: &Snapshot,
-) -> Result<Joined, RegistryError> {
+fn join(registry: &dyn Registry, file: &Snapshot) -> Result<Joined, RegistryError> {
     // First of all: what changes while the rest is read is then seen as a change.
     let version = registry.version()?;
     let mut profiles = registry.profiles()?;
     profiles.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
     let models = registry.models()?;
-    let account = |profile: &Profile| account(profile, keys, &models);
+    let account = |profile: &Profile| account(profile, file.profiles.keys.as_deref(), &models);
     let overlay = Overlay {
         accounts: profiles.iter().filter_map(account).collect(),
         switches: registry.active()?.into_iter().map(switch).collect(),
-        fence: Arc::clone(&file.fence),
+        fence: Arc::clone(&file.profiles.fence),
     };
     Ok(Joined { snapshot: overlay::apply(file.clone(), &overlay), version })
 }
@@ -229,11 +224,12 @@ pub(crate) mod sample {
 
     pub(crate) fn accounts(
         folder: &Path,
-        file: Snapshot,
+        mut file: Snapshot,
         metrics: Arc<Metrics>,
     ) -> (Arc<Accounts>, Arc<Live>) {
         let registry = Arc::new(SqliteRegistry::open(&folder.join("weir.db")).unwrap());
-        let (accounts, live) = Accounts::open((registry, Some(keys())), file, metrics).unwrap();
+        file.profiles.keys = Some(keys());
+        let (accounts, live) = Accounts::open(registry, file, metrics).unwrap();
         (Arc::new(accounts), live)
     }
 }
@@ -283,7 +279,8 @@ mod tests {
         assert_eq!(ids(), ["one", "ab::gpt"]);
         assert_eq!(live.load().snapshot.version, 2);
         let turn = accounts.turn();
-        let file = snapshot("two");
+        let mut file = snapshot("two");
+        file.profiles.keys = Some(keys());
         let joined = turn.join(&file).unwrap();
         assert_eq!(turn.put(joined, Some(file)), 3);
         assert_eq!(ids(), ["two", "ab::gpt"]);
@@ -301,12 +298,14 @@ mod tests {
         let (accounts, _) = accounts(folder.path(), snapshot("one"), metrics);
         let stranger = Profile { credential: Sealed(vec![1; 40]), ..profile("ab") };
         accounts.registry.add_profile(&stranger).unwrap();
-        let used = |keys: Option<&Keys>| {
-            let joined = join(&*accounts.registry, keys, &snapshot("one")).unwrap().snapshot;
+        let used = |keys: Option<Arc<Keys>>| {
+            let mut file = snapshot("one");
+            file.profiles.keys = keys;
+            let joined = join(&*accounts.registry, &file).unwrap().snapshot;
             joined.providers[1..].iter().map(|provider| provider.enabled).collect::<Vec<_>>()
         };
-        assert_eq!(used(Some(&keys())), [false]);
+        assert_eq!(used(Some(keys())), [false]);
         accounts.registry.add_profile(&profile("cd")).unwrap();
-        assert_eq!((used(Some(&keys())), used(None)), (vec![false, true], vec![false, false]));
+        assert_eq!((used(Some(keys())), used(None)), (vec![false, true], vec![false, false]));
     }
 }

@@ -389,7 +389,12 @@ fn certificates_are_checked() {
             found.clone()
         };
         let server_certificate = &|_: &Tls| Ok(());
-        let outside = Outside { env: &env, certificates: &certificates, server_certificate };
+        let outside = Outside {
+            env: &env,
+            certificates: &certificates,
+            key_file: &no_key_file,
+            server_certificate,
+        };
         load_with(&text, "weir.yaml", &outside)
     };
     let (https, http) = ("base_url: 'https://h', ca", "base_url: 'http://h', ca");
@@ -417,7 +422,8 @@ fn a_certificate_of_the_server_is_looked_at() {
             found.clone()
         };
         let certificates = &|_: &Path| Err(String::new());
-        let outside = Outside { env: &env, certificates, server_certificate: &look };
+        let outside =
+            Outside { env: &env, certificates, key_file: &no_key_file, server_certificate: &look };
         load_with(&text, "weir.yaml", &outside)
     };
     assert!(with(Ok(())).unwrap().server.tls.is_some());
