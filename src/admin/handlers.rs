@@ -213,13 +213,16 @@ fn drain_check(parts: &Parts) -> Check {
 
 /// A provider is unusable while its credential rests or every model of it does.
 fn provider_check(current: &Current, provider: &Provider, now_ms: u64) -> Check {
-    let models = current.snapshot.catalog.models();
-    let own = models
-        .iter()
+    // With its other keys: it can be used as long as one of them can.
+    let own = current
+        .snapshot
+        .catalog
+        .places()
         .enumerate()
         .filter(|(_, model)| model.enabled && model.provider.index == provider.index);
     let endpoints: Vec<_> = own.filter_map(|(at, _)| current.endpoints.get(at)).collect();
-    let refused = endpoints.iter().any(|endpoint| endpoint.provider.is_resting(now_ms));
+    let refused = endpoints.iter().all(|endpoint| endpoint.provider.is_resting(now_ms));
+    let refused = refused && !endpoints.is_empty();
     let all_rest = endpoints.iter().all(|endpoint| endpoint.is_resting(now_ms));
     let error = match (refused, all_rest && !endpoints.is_empty()) {
         (true, _) => Some("refused our credential a short time ago"),

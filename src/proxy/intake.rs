@@ -24,6 +24,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
 use crate::proxy::funds;
 use crate::proxy::local;
+use crate::proxy::operator;
 use crate::proxy::reply::Reply;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
@@ -62,6 +63,9 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     }
     let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
     ctx.draft.agent = Arc::clone(&principal.agent.id);
+    if let (Destination::Api, Some(call)) = (destination, operator::call_of(head)?) {
+        return operator::answer(session, ctx, (&current, call)).await.map(Admitted::Here);
+    }
     let Destination::Provider(surface) = destination else {
         return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
             .map(Admitted::Here);
