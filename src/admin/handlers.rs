@@ -326,7 +326,7 @@ pub(crate) mod sample {
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
         let parts =
-            Parts { live, reloader, recorder, metrics, keeper, registry, accounts, draining };
+            Parts { live, reloader, recorder, metrics, keeper, accounts, registry, draining };
         (folder, Arc::new(parts))
     }
 }

@@ -427,50 +427,50 @@ mod tests {
     }
 
     impl Stand {
-        fn call(&self, line: &str, key: &str, body: Value) -> Answer {
+        fn call(&self, line: &str, key: &str, body: &Value) -> Answer {
             self.send(line, &format!("x-api-key: {key}\r\n"), &body.to_string())
         }
 
-        fn add(&self, name: &str, kind: &str, more: Value) -> Answer {
+        fn add(&self, name: &str, kind: &str, more: &Value) -> Answer {
             let mut body = json!({
                 "profile_name": name, "provider_type": kind, "credentials": {"api_key": "sk-MARKER-9"},
             });
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            self.call("POST /admin/profiles", ADMIN_KEY, body)
+            self.call("POST /admin/profiles", ADMIN_KEY, &body)
         }
 
         fn switch(&self, agent: &str, profile: &str, model: &str) -> Answer {
             let body = json!({"agent_id": agent, "profile_name": profile, "model_name": model});
-            self.call("POST /api/switch", AGENT_KEY, body)
+            self.call("POST /api/switch", AGENT_KEY, &body)
         }
     }
 
     #[test]
     fn accounts_are_made_listed_and_removed_without_their_credentials() {
         let stand = stand("accounts");
-        let made = stand.add("prod", "openai", json!({}));
+        let made = stand.add("prod", "openai", &json!({}));
         assert_eq!(made.status, 201, "{}", made.body);
         assert_eq!(made.json()["base_url"], "https://api.openai.com/v1");
-        assert_eq!(stand.add("prod", "openai", json!({})).code(), (409, "profile_exists".into()));
-        assert_eq!(stand.add("openrouter", "openai", json!({})).status, 409, "the file has it");
-        assert_eq!(stand.add("two", "anthropic", json!({})).status, 201);
-        let listed = stand.call("GET /admin/profiles", ADMIN_KEY, json!({}));
+        assert_eq!(stand.add("prod", "openai", &json!({})).code(), (409, "profile_exists".into()));
+        assert_eq!(stand.add("openrouter", "openai", &json!({})).status, 409, "the file has it");
+        assert_eq!(stand.add("two", "anthropic", &json!({})).status, 201);
+        let listed = stand.call("GET /admin/profiles", ADMIN_KEY, &json!({}));
         assert_eq!(listed.json()["profiles"].as_array().unwrap().len(), 2);
         assert_eq!(stand.switch("worker", "prod", "gpt-4o").status, 200);
         let id = made.json()["id"].as_str().unwrap().to_owned();
         let remove = format!("DELETE /admin/profiles/{id}");
         assert_eq!(
-            stand.call(&remove, ADMIN_KEY, json!({})).code(),
+            stand.call(&remove, ADMIN_KEY, &json!({})).code(),
             (409, "profile_in_use".into())
         );
         assert_eq!(stand.switch("worker", "openrouter", "one").status, 200);
-        assert_eq!(stand.call(&remove, ADMIN_KEY, json!({})).status, 200);
+        assert_eq!(stand.call(&remove, ADMIN_KEY, &json!({})).status, 200);
         assert_eq!(
-            stand.call(&remove, ADMIN_KEY, json!({})).code(),
+            stand.call(&remove, ADMIN_KEY, &json!({})).code(),
             (404, "profile_not_found".into())
         );
         assert!(![&made.body, &listed.body].iter().any(|body| body.contains("MARKER")));
-        assert_eq!(stand.call("GET /admin/profiles", AGENT_KEY, json!({})).status, 403);
+        assert_eq!(stand.call("GET /admin/profiles", AGENT_KEY, &json!({})).status, 403);
     }
 
     #[test]
@@ -499,27 +499,27 @@ mod tests {
             (json!({"base_url": "http://no-such-host.invalid/v1"}), "base_url: names a host"),
         ];
         for (more, expected) in cases {
-            let answer = stand.add("x", "openai", more.clone());
+            let answer = stand.add("x", "openai", &more);
             let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
             assert!(answer.status == 400 && message.starts_with(expected), "{more}: {message}");
             assert!(!answer.body.contains("MARKER"));
         }
-        let listed = stand.call("GET /admin/profiles", ADMIN_KEY, json!({}));
+        let listed = stand.call("GET /admin/profiles", ADMIN_KEY, &json!({}));
         assert_eq!(listed.json(), json!({"profiles": []}));
     }
 
     #[test]
     fn models_can_be_added_disabled_and_switched_to() {
         let stand = stand("models");
-        stand.add("o", "openai", json!({}));
-        stand.add("a", "anthropic", json!({}));
-        let put = |body| stand.call("POST /admin/models", ADMIN_KEY, body);
+        stand.add("o", "openai", &json!({}));
+        stand.add("a", "anthropic", &json!({}));
+        let put = |body| stand.call("POST /admin/models", ADMIN_KEY, &body);
         let full = json!({
             "profile_name": "a", "model_name": "claude", "enabled": false, "tags": ["x"], "max_tokens": 9,
         });
-        let made = put(full.clone()).json();
+        let made = put(&full).json();
         assert_eq!((&made["id"], &made["max_tokens"]), (&json!("a::claude"), &json!(9)));
-        let unknown = put(json!({"profile_name": "zz", "model_name": "m"}));
+        let unknown = put(&json!({"profile_name": "zz", "model_name": "m"}));
         assert_eq!(unknown.code(), (404, "profile_not_found".into()));
         let message =
             |answer: &Answer| answer.json()["error"]["message"].as_str().unwrap().to_owned();
@@ -531,20 +531,20 @@ mod tests {
         assert_eq!(stand.switch("nobody", "o", "m").code(), (400, "unknown_agent".into()));
         let switched = stand.switch("worker", "o", "gpt-new").json();
         assert_eq!((&switched["created"], &switched["previous"]), (&json!(true), &Value::Null));
-        let models = stand.call("GET /api/models?profile=o", AGENT_KEY, json!({})).json();
+        let models = stand.call("GET /api/models?profile=o", AGENT_KEY, &json!({})).json();
         assert_eq!(models["models"][0]["id"], "o::gpt-new");
-        assert_eq!(stand.call("GET /api/models?profile=zz", AGENT_KEY, json!({})).status, 404);
-        let all = stand.call("GET /api/models", AGENT_KEY, json!({})).json();
+        assert_eq!(stand.call("GET /api/models?profile=zz", AGENT_KEY, &json!({})).status, 404);
+        let all = stand.call("GET /api/models", AGENT_KEY, &json!({})).json();
         assert_eq!(all["models"].as_array().unwrap().len(), 3, "{all}");
-        let active = stand.call("GET /api/active?agent_id=worker", AGENT_KEY, json!({})).json();
+        let active = stand.call("GET /api/active?agent_id=worker", AGENT_KEY, &json!({})).json();
         assert_eq!((&active["model"], &active["usable"]), (&json!("o::gpt-new"), &json!(true)));
         stand.switch("worker", "openrouter", "one");
-        let audit = stand.call("GET /api/audit/switches?after=1", ADMIN_KEY, json!({})).json();
+        let audit = stand.call("GET /api/audit/switches?after=1", ADMIN_KEY, &json!({})).json();
         let row = &audit["switches"][0];
         assert_eq!((&row["from"], &row["to"]), (&json!("o::gpt-new"), &json!("openrouter::one")));
         assert_eq!(row["by"].as_str().unwrap().len(), 12);
-        assert_eq!(stand.call("GET /api/audit/switches", AGENT_KEY, json!({})).status, 403);
-        let bad = stand.call("GET /api/audit/requests?limit=0", ADMIN_KEY, json!({}));
+        assert_eq!(stand.call("GET /api/audit/switches", AGENT_KEY, &json!({})).status, 403);
+        let bad = stand.call("GET /api/audit/requests?limit=0", ADMIN_KEY, &json!({}));
         assert!(message(&bad).starts_with("limit: must be"));
     }
 }

@@ -360,6 +360,7 @@ fn unknown(field: &str) -> Refusal {
 }
 
 /// What a registry's refusal means to whoever asked.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 pub fn refused(error: RegistryError) -> Refusal {
     let (status, code) = match &error {
         RegistryError::UnknownProfile => (404, "profile_not_found"),

@@ -12,6 +12,7 @@ use crate::config::overlay::model_id;
 use crate::config::snapshot::Snapshot;
 use crate::engine::accounts::Accounts;
 use crate::identity::agent::Agent;
+use crate::identity::key::to_hex;
 use crate::identity::keyring::Grant;
 use crate::store::registry::{Active, Page, ProfileModel, ProviderKind, RequestRow, SwitchRow};
 
@@ -213,11 +214,10 @@ pub fn requests(accounts: &Accounts, params: &Params) -> Result<Value, Refusal> 
 }
 
 fn request_row(row: &RequestRow) -> Value {
-    let hex = |hash: &[u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     json!({
         "id": row.id, "at_ms": row.at_ms, "request_id": row.request_id, "agent_id": row.agent,
         "provider": row.provider, "model": row.model, "surface": row.surface, "status": row.status,
-        "prompt_sha256": row.prompt_sha256.as_ref().map(hex),
+        "prompt_sha256": row.prompt_sha256.map(|hash| to_hex(&hash)),
     })
 }
 

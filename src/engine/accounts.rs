@@ -138,8 +138,7 @@ impl Turn<'_> {
 /// # Errors
 /// No randomness from the system.
 pub fn fresh_id() -> Result<String, String> {
-    let bytes: [u8; 16] = random()?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_le_bytes(random()?)))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], String> {
@@ -185,7 +184,7 @@ fn account(profile: &Profile, keys: Option<&Keys>, all: &[ProfileModel]) -> Opti
     let opened = keys.map(|keys| keys.open(&profile.key_id, &profile.id, &profile.credential.0));
     match opened {
         Some(Ok(plain)) => {
-            auth = str::from_utf8(&plain).ok().and_then(|text| kind.credential(text))
+            auth = str::from_utf8(&plain).ok().and_then(|text| kind.credential(text));
         }
         Some(Err(why)) => broken(&why.to_string()),
         None => broken("there is no key to open its credential with"),

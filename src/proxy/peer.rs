@@ -41,7 +41,7 @@ impl Resolver {
         let address = self.any_address(provider).await?;
         match &provider.fence {
             Some(fence) if !fence.admits(provider.host(), address.ip()) => {
-                Err(no_route(provider, "lies where accounts may not lead"))
+                no_route(provider, "lies where accounts may not lead")
             }
             _ => Ok(address),
         }
@@ -87,7 +87,7 @@ impl Resolver {
             _ => Vec::new(),
         };
         let Some(first) = found.first().copied() else {
-            return Err(no_route(provider, "has no address"));
+            return no_route(provider, "has no address");
         };
         let resolved = Resolved { addresses: found, at: Instant::now() };
         self.hosts.write().insert(provider.host().into(), resolved);
@@ -95,11 +95,11 @@ impl Resolver {
     }
 }
 
-fn no_route(provider: &Provider, why: &str) -> Box<Error> {
+fn no_route<T>(provider: &Provider, why: &str) -> Result<T> {
     let why = format!("the host of provider {} {why}", provider.name);
     let mut error = Error::explain(ErrorType::ConnectNoRoute, why);
     error.as_up();
-    error
+    Err(error)
 }
 
 /// The certificates of providers in Pingora's form, so that no request has to parse them. Bounded: see

@@ -29,6 +29,7 @@ mod ledger;
 mod models;
 mod operation;
 mod process;
+mod profiles;
 mod provider;
 mod raw_http;
 mod reload;
