@@ -16,6 +16,7 @@ use crate::base::limit::HANDOVER_ACCOUNTS;
 use crate::config::problem::Problem;
 use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
+use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::console;
 use crate::engine::live::Live;
@@ -75,6 +76,8 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
     let live = Arc::new(Live::new(snapshot));
     let keeper = keeper(&store, upgrade, &metrics)?;
     let registry = open_registry(&store, keys.as_deref())?;
+    let auditor = Arc::new(Auditor::new(Arc::clone(&registry), Arc::clone(&metrics)));
+    recorder.audit_to(Arc::clone(&auditor));
     let on = Targets { live, metrics, recorder, keeper };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));
@@ -84,6 +87,7 @@ pub fn run(source: Source, snapshot: Snapshot, watch: bool, upgrade: bool) -> Re
         metrics: Arc::clone(&on.metrics),
         keeper: Arc::clone(&on.keeper),
         registry,
+        auditor,
         draining: Arc::clone(&shared.draining),
         reloader: Arc::new(Reloader::new(source, on)),
     };
@@ -110,6 +114,10 @@ impl Calls {
     fn start(parts: &AdminParts) -> Result<Self, String> {
         let failed = |error| format!("a thread for outgoing calls cannot start: {error}");
         let (live, keeper) = (Arc::clone(&parts.live), Arc::clone(&parts.keeper));
+        parts
+            .auditor
+            .start(Arc::clone(&live))
+            .map_err(|error| format!("the audit's thread cannot start: {error}"))?;
         let console = console::start(live, Arc::clone(&keeper), Arc::clone(&parts.metrics))
             .map_err(failed)?;
         let outbox = outbox::start(keeper, Arc::clone(&parts.metrics)).map_err(failed)?;
@@ -120,8 +128,10 @@ impl Calls {
 /// The last things to do, in order: the console changes the book, and the book's last entries may be alerts.
 fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
     let (records, entries) = (Arc::clone(&parts.recorder), Arc::clone(&parts.keeper));
+    let auditor = Arc::clone(&parts.auditor);
     Arc::new(move || {
         records.stop();
+        auditor.stop();
         calls.console.stop();
         entries.stop();
         calls.outbox.stop();

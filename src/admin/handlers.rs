@@ -14,6 +14,7 @@ use crate::base::limit::SCRAPE_FLUSH_MS;
 use crate::config::current::Current;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
@@ -45,6 +46,8 @@ pub struct Parts {
     pub keeper: Arc<Bookkeeper>,
     /// What operators keep beside the ledger.
     pub registry: Arc<dyn Registry>,
+    /// What puts requests into the audit.
+    pub auditor: Arc<Auditor>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -176,6 +179,7 @@ pub fn status(parts: &Parts) -> Status {
             config_check(parts),
             recorder_check(parts),
             ledger_check(parts),
+            Check { name: "audit".to_owned(), error: parts.auditor.trouble() },
             drain_check(parts),
         ],
         providers: enabled.map(|provider| provider_check(&current, provider, now_ms)).collect(),
@@ -317,7 +321,9 @@ pub(crate) mod sample {
         };
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        let parts = Parts { live, reloader, recorder, metrics, keeper, registry, draining };
+        let auditor = Arc::new(Auditor::new(registry.clone(), metrics.clone()));
+        let parts =
+            Parts { live, reloader, recorder, metrics, keeper, registry, auditor, draining };
         (folder, Arc::new(parts))
     }
 }

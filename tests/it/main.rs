@@ -36,3 +36,4 @@ mod routing;
 mod streaming;
 mod tidy;
 mod tls;
+mod vault;
