@@ -60,6 +60,10 @@ pub struct Record {
     pub cost: NanoUsd,
     /// What our price table says, to be compared with the provider's figure.
     pub table_cost: NanoUsd,
+    /// Whether the audit keeps it.
+    pub audited: bool,
+    /// SHA-256 of the prompt as it came, where it is audited and has one.
+    pub prompt_sha256: Option<[u8; 32]>,
     /// Bytes of the request body after decoding.
     pub request_bytes: u64,
     /// Bytes of the answer's body as sent to the client.

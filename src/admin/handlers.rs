@@ -15,6 +15,7 @@ use crate::config::current::Current;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
 use crate::engine::accounts::Accounts;
+use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
@@ -48,6 +49,8 @@ pub struct Parts {
     pub accounts: Arc<Accounts>,
     /// What operators keep beside the ledger.
     pub registry: Arc<dyn Registry>,
+    /// What puts requests into the audit.
+    pub auditor: Arc<Auditor>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -179,6 +182,7 @@ pub fn status(parts: &Parts) -> Status {
             config_check(parts),
             recorder_check(parts),
             ledger_check(parts),
+            Check { name: "audit".to_owned(), error: parts.auditor.trouble() },
             drain_check(parts),
         ],
         providers: enabled.map(|provider| provider_check(&current, provider, now_ms)).collect(),
@@ -325,8 +329,18 @@ pub(crate) mod sample {
         };
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        let parts =
-            Parts { live, reloader, recorder, metrics, keeper, accounts, registry, draining };
+        let auditor = Arc::new(Auditor::new(registry.clone(), metrics.clone()));
+        let parts = Parts {
+            live,
+            reloader,
+            recorder,
+            metrics,
+            keeper,
+            accounts,
+            registry,
+            auditor,
+            draining,
+        };
         (folder, Arc::new(parts))
     }
 }

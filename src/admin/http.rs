@@ -513,7 +513,7 @@ mod tests {
         let stand = stand("models");
         stand.add("o", "openai", &json!({}));
         stand.add("a", "anthropic", &json!({}));
-        let put = |body| stand.call("POST /admin/models", ADMIN_KEY, &body);
+        let put = |body: &Value| stand.call("POST /admin/models", ADMIN_KEY, body);
         let full = json!({
             "profile_name": "a", "model_name": "claude", "enabled": false, "tags": ["x"], "max_tokens": 9,
         });

@@ -305,5 +305,19 @@ pub const MODEL_TAG_BYTES_MAX: usize = 64;
 /// turns take milliseconds; it ends well before `ADMIN_WORK_MS_MAX`.
 pub const REGISTRY_BUSY_MS_MAX: u64 = 3_000;
 
+/// Requests that wait for the audit. At 300 bytes each this is 10 MiB, and seconds of the heaviest traffic.
+pub const AUDIT_QUEUE_MAX: usize = 32 * 1024;
+
+/// Rows that one transaction writes into the audit or forgets: a few milliseconds, in which the ledger's
+/// writer waits.
+pub const AUDIT_BATCH_MAX: usize = 500;
+
+/// Milliseconds that the audit leaves the store alone after each transaction. Whoever waits for the lock asks
+/// for it every 1 to 2 ms at first, so that one pause is enough to get it.
+pub const AUDIT_PAUSE_MS: u64 = 5;
+
+/// Transactions of one round, about each second, that forget old rows: 10,000 of them a second.
+pub const AUDIT_FORGET_PIECES_MAX: usize = 20;
+
 /// Rows of an audit that one call gives: at some 300 bytes each, an answer of 300 KiB.
 pub const AUDIT_PAGE_MAX: usize = 1_000;

@@ -18,6 +18,7 @@ pub mod asked;
 pub mod headers;
 pub mod models;
 pub mod path;
+pub mod prompt;
 pub mod purse;
 pub mod relay;
 pub mod rewrite;

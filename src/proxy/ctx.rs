@@ -98,6 +98,8 @@ pub struct Draft {
     pub session: Option<Arc<str>>,
     /// Bytes of its decoded body.
     pub request_bytes: u64,
+    /// Whether the audit keeps it, and the hash of its prompt.
+    pub audit: Option<Option<[u8; 32]>>,
     /// Our refusal, if that was the answer.
     pub fault: Option<&'static str>,
 }
@@ -125,6 +127,7 @@ impl Ctx {
                 model: empty,
                 session: None,
                 request_bytes: 0,
+                audit: None,
                 fault: None,
             },
             refusal: None,
@@ -392,6 +395,8 @@ impl Ctx {
             usage_source: crate::record::UsageSource::None,
             cost: Bill::NONE.cost,
             table_cost: Bill::NONE.table_cost,
+            audited: self.draft.audit.is_some(),
+            prompt_sha256: self.draft.audit.flatten(),
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

@@ -16,6 +16,7 @@ use crate::config::current::Current;
 use crate::exchange::Exchange;
 use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::path::{self, Destination, RequestLine};
+use crate::exchange::prompt;
 use crate::exchange::purse::Purse;
 use crate::exchange::route::{self, Scene};
 use crate::identity::principal::Principal;
@@ -176,6 +177,8 @@ fn start_exchange(
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
+    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
+    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

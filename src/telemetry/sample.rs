@@ -43,6 +43,8 @@ pub(crate) fn record() -> Record {
         usage_source: UsageSource::Exact,
         cost: NanoUsd(570_000),
         table_cost: NanoUsd(570_000),
+        audited: false,
+        prompt_sha256: None,
         request_bytes: 1_234,
         response_bytes: 5_678,
     }

@@ -37,3 +37,4 @@ mod routing;
 mod streaming;
 mod tidy;
 mod tls;
+mod vault;

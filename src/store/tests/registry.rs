@@ -9,10 +9,11 @@ use rusqlite::Connection;
 use super::{Folder, founding, hold, settle};
 use crate::base::limit;
 use crate::config::snapshot::Synchronous;
+use crate::identity::vault::{self, Key, Keys};
 use crate::ledger::entry::HoldId;
 use crate::store::registry::{
-    Active, Page, Profile, ProfileModel, ProviderKind, Registry, RegistryError, RequestRow,
-    Resealed, Sealed, SwitchRow,
+    self, Active, KeyError, Page, Profile, ProfileModel, ProviderKind, Registry, RegistryError,
+    RequestRow, Resealed, Sealed, SwitchRow,
 };
 use crate::store::sqlite::registry::SqliteRegistry;
 use crate::store::sqlite::{Opening, SqliteStore};
@@ -415,5 +416,96 @@ fn a_row_without_sense_is_told() {
     sql(&folder.file(), "UPDATE profiles SET kind = 'elsewhere'; UPDATE models SET tags = '{}'");
     for error in [registry.profiles().unwrap_err(), registry.models().unwrap_err()] {
         assert!(matches!(error, RegistryError::Store(StoreError::Corrupt { .. })), "{error}");
+    }
+}
+
+const MARKER: &str = "sk-MARKER-0123456789abcdef";
+
+fn key(seed: u8) -> Key {
+    Key::new([seed; 32])
+}
+
+/// An account whose credential is the marker.
+fn sealed(name: &str, with: &Key) -> Profile {
+    let plain = profile(name);
+    let credential = vault::seal(with, [9; 12], &plain.id, MARKER.as_bytes()).unwrap();
+    Profile { credential: Sealed(credential), key_id: with.id(), ..plain }
+}
+
+#[test]
+fn a_key_that_opens_nothing_is_told_with_the_profile() {
+    let (_folder, registry) = fresh();
+    assert!(registry::check_keys(&registry, None).is_ok());
+    registry.add_profile(&sealed("a", &key(1))).unwrap();
+    registry.add_profile(&sealed("b", &key(2))).unwrap();
+    let error = registry::check_keys(&registry, None).unwrap_err();
+    assert!(matches!(error, KeyError::NoKey(2)) && error.to_string().contains("WEIR_KMS_KEY"));
+    let both = Keys::new(key(1), vec![key(2)]);
+    assert!(registry::check_keys(&registry, Some(&both)).is_ok());
+    let one = Keys::new(key(1), vec![]);
+    let error = registry::check_keys(&registry, Some(&one)).unwrap_err().to_string();
+    assert!(error.contains("profile b") && error.contains(&key(2).id()), "{error}");
+    // The right id, but sealed for another record.
+    let moved = Profile { credential: sealed("a", &key(1)).credential, ..sealed("c", &key(1)) };
+    registry.add_profile(&moved).unwrap();
+    let error = registry::check_keys(&registry, Some(&both)).unwrap_err();
+    assert!(error.to_string().contains("profile c"), "{error}");
+}
+
+#[test]
+fn another_key_takes_over_while_the_former_still_opens() {
+    let (folder, registry) = fresh();
+    registry.add_profile(&sealed("a", &key(1))).unwrap();
+    registry.add_profile(&sealed("b", &key(2))).unwrap();
+    let mut count = 0;
+    let mut nonce = || {
+        count += 1;
+        Ok([count; 12])
+    };
+    let running = Keys::new(key(2), vec![key(1)]);
+    // The command is a process of its own.
+    let command = open(&folder);
+    let rotated = registry::rotate(&command, Some(&running), &key(2), &mut nonce).unwrap();
+    assert_eq!(rotated, 2);
+    registry::check_keys(&registry, Some(&running)).unwrap();
+    registry::check_keys(&registry, Some(&Keys::new(key(2), vec![]))).unwrap();
+    assert_eq!(registry::rotate(&command, None, &key(2), &mut nonce).unwrap(), 2);
+    let before = registry.profiles().unwrap();
+    let nonces: Vec<&[u8]> = before.iter().map(|profile| &profile.credential.0[1..13]).collect();
+    assert_eq!(nonces, [[3; 12], [4; 12]]);
+    let wrong = Keys::new(key(3), vec![]);
+    let error = registry::rotate(&command, Some(&wrong), &key(3), &mut nonce).unwrap_err();
+    assert!(error.to_string().contains("profile a"), "{error}");
+    let error = registry::rotate(&command, Some(&running), &key(3), &mut || Err("none".to_owned()));
+    assert!(matches!(error, Err(RegistryError::Reseal(_))), "{error:?}");
+    assert_eq!(registry.profiles().unwrap(), before);
+}
+
+/// All bytes of the file, its log and its index, whatever a reader may find there.
+fn bytes_of(folder: &Folder) -> Vec<u8> {
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|at| at.unwrap().path()).collect();
+    assert!(files.len() > 2, "{files:?}");
+    files.iter().flat_map(|file| fs::read(file).unwrap()).collect()
+}
+
+#[test]
+fn no_credential_is_ever_in_the_files() {
+    let (folder, registry) = fresh();
+    let shows = |what: &[u8]| memchr::memmem::find(&bytes_of(&folder), what).is_some();
+    registry.add_profile(&sealed("a-name-to-find", &key(1))).unwrap();
+    registry.add_profile(&sealed("b", &key(1))).unwrap();
+    assert!(shows(b"a-name-to-find") && shows(&sealed("b", &key(1)).credential.0));
+    assert!(!shows(MARKER.as_bytes()));
+    let keys = Keys::new(key(1), vec![]);
+    registry::rotate(&registry, Some(&keys), &key(2), &mut || Ok([5; 12])).unwrap();
+    assert!(!shows(MARKER.as_bytes()));
+    registry.remove_profile("id-of-b").unwrap();
+    drop(registry);
+    let bytes = fs::read(folder.file()).unwrap();
+    let shows = |what: &[u8]| memchr::memmem::find(&bytes, what).is_some();
+    assert!(shows(b"a-name-to-find") && !shows(MARKER.as_bytes()));
+    // What was sealed by the former key, and what was removed, is wiped and not only unlinked.
+    for former in ["a-name-to-find", "b"] {
+        assert!(!shows(&sealed(former, &key(1)).credential.0), "{former}");
     }
 }
