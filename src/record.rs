@@ -28,6 +28,8 @@ pub struct Record {
     pub surface: Option<Surface>,
     /// The agent that the request was counted to; empty before it was known.
     pub agent: Arc<str>,
+    /// The id that the request named, where no agent of that id is configured.
+    pub agent_alias: Option<Arc<str>>,
     /// The client's own session id, where it sent one.
     pub session: Option<Arc<str>>,
     /// The model that the client named; empty if none. Unbounded input: label with care.

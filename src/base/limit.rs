@@ -321,3 +321,7 @@ pub const AUDIT_FORGET_PIECES_MAX: usize = 20;
 
 /// Rows of an audit that one call gives: at some 300 bytes each, an answer of 300 KiB.
 pub const AUDIT_PAGE_MAX: usize = 1_000;
+
+/// Hosts whose addresses are remembered. More than there can be providers and accounts at a time; names of
+/// accounts that are gone are forgotten with all others when it is reached, and looked up again.
+pub const DNS_HOSTS_MAX: usize = 4_096;

@@ -148,7 +148,7 @@ fn row(record: &Record) -> RequestRow {
         id: 0,
         at_ms: i64::try_from(record.started_unix_ms).unwrap_or(i64::MAX),
         request_id: record.request_id.to_string(),
-        agent: record.agent.to_string(),
+        agent: record.agent_alias.as_ref().unwrap_or(&record.agent).to_string(),
         provider: text(&record.provider),
         model: text(&record.served_model),
         surface: record.surface.map_or("", |surface| surface.name()).to_owned(),

@@ -269,9 +269,14 @@ impl Chooser<'_> {
 
     /// Each model with its other keys and accounts behind it, those that rest last.
     fn with_spares(&self, order: &[usize], rests: impl Fn(usize) -> bool) -> Vec<Candidate> {
-        let mut seen: Vec<usize> = Vec::with_capacity(order.len());
+        let mut seen: Vec<usize> = Vec::new();
         let mut candidates = Vec::with_capacity(order.len());
+        let catalog = &self.scene.current.snapshot.catalog;
         for &index in order {
+            if catalog.spares(index).is_empty() {
+                candidates.push(Candidate::Model(index));
+                continue;
+            }
             let group = std::iter::once(index).chain(self.spares(index));
             let group = group.filter(|place| !seen.contains(place));
             let (resting, mut keys): (Vec<usize>, Vec<usize>) = group.partition(|&at| rests(at));

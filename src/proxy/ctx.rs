@@ -90,6 +90,8 @@ pub struct Ctx {
 pub struct Draft {
     /// The agent it counts to; empty before it is known.
     pub agent: Arc<str>,
+    /// The id that it named, where no agent of that id is configured.
+    pub agent_alias: Option<Arc<str>>,
     /// Which API it spoke.
     pub surface: Option<Surface>,
     /// The model it named.
@@ -123,6 +125,7 @@ impl Ctx {
             inflate: None,
             draft: Draft {
                 agent: Arc::clone(&empty),
+                agent_alias: None,
                 surface: None,
                 model: empty,
                 session: None,
@@ -379,6 +382,7 @@ impl Ctx {
             overhead_us: up_to_first.saturating_sub(self.waited_us),
             surface: self.draft.surface,
             agent: Arc::clone(&self.draft.agent),
+            agent_alias: self.draft.agent_alias.take(),
             session: self.draft.session.take(),
             requested_model: Arc::clone(&self.draft.model),
             served_model: None,

@@ -64,6 +64,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     }
     let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
     ctx.draft.agent = Arc::clone(&principal.agent.id);
+    ctx.draft.agent_alias.clone_from(&principal.alias);
     if let (Destination::Api, Some(call)) = (destination, operator::call_of(head)?) {
         return operator::answer(session, ctx, (&current, call)).await.map(Admitted::Here);
     }

@@ -15,12 +15,14 @@ use pingora_core::protocols::tls::CaType;
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
-use crate::base::limit::{CA_SETS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX};
+use crate::base::limit::{
+    CA_SETS_MAX, DNS_HOSTS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX,
+};
 use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::Provider;
 
-/// The addresses of the providers' hosts. Bounded by the number of configured hosts: only names from
-/// the configuration are ever looked up.
+/// The addresses of the providers' hosts: only names from the configuration, and of accounts, are ever looked
+/// up. Bounded: see `DNS_HOSTS_MAX`.
 #[derive(Default)]
 pub struct Resolver {
     hosts: RwLock<HashMap<Box<str>, Resolved>>,
@@ -90,7 +92,11 @@ impl Resolver {
             return no_route(provider, "has no address");
         };
         let resolved = Resolved { addresses: found, at: Instant::now() };
-        self.hosts.write().insert(provider.host().into(), resolved);
+        let mut hosts = self.hosts.write();
+        if hosts.len() >= DNS_HOSTS_MAX {
+            hosts.clear();
+        }
+        hosts.insert(provider.host().into(), resolved);
         Ok(first)
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn record() -> Record {
         overhead_us: 45,
         surface: Some(Surface::Chat),
         agent: "agent-1".into(),
+        agent_alias: None,
         session: Some("s-1".into()),
         requested_model: "auto".into(),
         served_model: Some("claude".into()),

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::budget::admin;
 use crate::client::{Answer, Ask};
-use crate::gateway::{AGENT_KEY, Gateway, SOON, Setup, wait_until};
+use crate::gateway::{AGENT_KEY, Gateway, Setup, wait_until};
 use crate::provider::{mock, openai, read_request};
 
 const MARKER: &str = "sk-MARKER-7f3a9c";
@@ -457,5 +457,5 @@ async fn proxied_requests_are_in_the_audit_by_their_hash() {
     assert_eq!((&row["provider"], &row["status"]), (&json!("prod"), &json!(200)));
     assert_eq!(row["request_id"], answer.header("x-gateway-request-id"));
     assert_eq!(row["prompt_sha256"].as_str().unwrap().len(), 64);
-    let _ = SOON;
+    assert_eq!((&row["agent_id"], &row["model"]), (&json!("worker"), &json!("prod::mock-one")));
 }
