@@ -107,8 +107,8 @@ async fn requests_are_audited_by_their_hash_alone() {
     assert_eq!(found, expected);
     assert_eq!(rows[0].request_id, chat.header("x-gateway-request-id"));
     let messages = br#"[{"role":"user","content":"hello"}]"#;
-    let hash: String =
-        rows[0].prompt_sha256.unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = rows[0].prompt_sha256.unwrap();
+    let hash = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(hash, sha256_hex(messages));
     let status = gateway.ask_admin(Ask::get("/status").bearer(ADMIN_KEY)).await.json();
     assert_eq!(status["checks"]["audit"]["ok"], true);
