@@ -12,6 +12,7 @@ use crate::usage::count::Usage;
 
 /// Everything worth knowing about one finished exchange.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one exchange")]
 pub struct Record {
     /// The id shown to the client as `x-gateway-request-id`.
     pub request_id: RequestId,

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::base::limit::{
     AUDIT_BATCH_MAX, AUDIT_FORGET_PIECES_MAX, AUDIT_PAUSE_MS, AUDIT_QUEUE_MAX,
@@ -34,13 +34,17 @@ struct Shared {
     registry: Arc<dyn Registry>,
     metrics: Arc<Metrics>,
     trouble: Mutex<Option<String>>,
+    /// Set at the end, which ends all pauses.
+    ending: Mutex<bool>,
+    bell: Condvar,
 }
 
 impl Auditor {
     /// An auditor whose thread does not run yet. Rows may be left already.
     pub fn new(registry: Arc<dyn Registry>, metrics: Arc<Metrics>) -> Self {
-        let (rows, trouble) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { rows, registry, metrics, trouble });
+        let (rows, trouble, ending) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let bell = Condvar::new();
+        let shared = Arc::new(Shared { rows, registry, metrics, trouble, ending, bell });
         Self { shared, thread: Mutex::default() }
     }
 
@@ -81,6 +85,8 @@ impl Auditor {
 
     /// Writes what lies here, as far as the store takes it, and ends the thread.
     pub fn stop(&self) {
+        *self.shared.ending.lock() = true;
+        self.shared.bell.notify_all();
         if let Some(rounds) = self.thread.lock().take() {
             rounds.stop();
         }
@@ -105,7 +111,15 @@ impl Shared {
                 self.give_back(batch);
                 return;
             }
-            std::thread::sleep(Duration::from_millis(AUDIT_PAUSE_MS));
+            self.pause();
+        }
+    }
+
+    /// Leaves the store to others for a moment, unless the end waits.
+    fn pause(&self) {
+        let mut ending = self.ending.lock();
+        if !*ending {
+            self.bell.wait_for(&mut ending, Duration::from_millis(AUDIT_PAUSE_MS));
         }
     }
 
@@ -125,7 +139,7 @@ impl Shared {
     fn forget(&self, before_ms: i64) {
         for _ in 0..AUDIT_FORGET_PIECES_MAX {
             match self.registry.forget_before(before_ms, AUDIT_BATCH_MAX) {
-                Ok(AUDIT_BATCH_MAX) => std::thread::sleep(Duration::from_millis(AUDIT_PAUSE_MS)),
+                Ok(AUDIT_BATCH_MAX) => self.pause(),
                 Ok(_) => return,
                 Err(error) => return self.note(Err(error)),
             }
@@ -256,7 +270,7 @@ mod tests {
         let path = stand.folder.write("weir.yaml", &files::yaml("one"));
         let live = Live::new(Source::with_env(path, Box::new(files::env)).read().unwrap());
         let now = u64::try_from(now_ms()).unwrap();
-        let old: Vec<Record> = (0..AUDIT_BATCH_MAX as u64 + 1).map(audited).collect();
+        let old: Vec<Record> = (0..=AUDIT_BATCH_MAX as u64).map(audited).collect();
         stand.auditor.leave(&old);
         stand.auditor.shared.keep();
         stand.auditor.start(Arc::new(live)).unwrap();

@@ -107,8 +107,8 @@ async fn requests_are_audited_by_their_hash_alone() {
     assert_eq!(found, expected);
     assert_eq!(rows[0].request_id, chat.header("x-gateway-request-id"));
     let messages = br#"[{"role":"user","content":"hello"}]"#;
-    let hash: String =
-        rows[0].prompt_sha256.unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = rows[0].prompt_sha256.unwrap();
+    let hash = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(hash, sha256_hex(messages));
     let status = gateway.ask_admin(Ask::get("/status").bearer(ADMIN_KEY)).await.json();
     assert_eq!(status["checks"]["audit"]["ok"], true);
@@ -182,11 +182,12 @@ async fn a_key_is_rotated_while_the_gateway_runs() {
             "providers:\n{provider}models:\n  - {{id: one, provider: a}}\nprofiles: {profiles}\n"
         )
     };
-    let gateway = Setup::new(yaml(&format!("{{kms_key: '{FORMER}'}}"))).start().await;
+    let mut gateway = Setup::new(yaml(&format!("{{kms_key: '{FORMER}'}}"))).start().await;
     add_profile(&gateway.folder);
+    let folder = gateway.folder.clone();
     let rotate = || {
         let args = ["profiles", "rotate-key", "-c", "weir.yaml", "--new-key-env", "NEW_KEY"];
-        let output = weir(&gateway.folder, &args);
+        let output = weir(&folder, &args);
         (output.status.code(), said(&output))
     };
     let (code, text) = rotate();
@@ -200,6 +201,8 @@ async fn a_key_is_rotated_while_the_gateway_runs() {
     gateway.write(&yaml(&format!("{{kms_key: '{NEW}'}}")));
     assert_eq!(gateway.reload().await.status, 200);
     assert_eq!(gateway.ask(Ask::chat("one", false)).await.status, 200);
+    gateway.signal("TERM");
+    assert_eq!(gateway.exit_code(SOON).await, Some(0));
     let again = gateway.started_again().await;
     assert!(!again.said().contains(MARKER));
     for file in fs::read_dir(&again.folder).unwrap() {

@@ -101,7 +101,7 @@ fn the_admin_key_makes_a_key_only_if_that_is_said() {
     assert_eq!(ids(&with(admin, &[]).unwrap().profiles), Vec::<String>::new());
     let flag = format!("{admin}profiles: {{key_from_admin_key: true}}\n");
     let snapshot = with(&flag, &[]).unwrap();
-    assert_eq!(ids(&snapshot.profiles), [derived.clone()]);
+    assert_eq!(ids(&snapshot.profiles), std::slice::from_ref(&derived));
     let warned = |text: &String| text.starts_with("profiles.key_from_admin_key: whoever knows");
     assert!(snapshot.warnings.iter().any(warned), "{:?}", snapshot.warnings);
     let new = Key::from_base64(NEW).ok().unwrap().id();

@@ -104,7 +104,7 @@ fn what_is_kept_comes_back_also_after_a_restart() {
         let [b, a] = &made;
         assert_eq!(registry.profiles().unwrap(), [a.clone(), b.clone()]);
         assert_eq!(registry.models().unwrap(), models);
-        assert_eq!(registry.active().unwrap(), [to.clone()]);
+        assert_eq!(registry.active().unwrap(), std::slice::from_ref(&to));
         let switched = SwitchRow { id: 1, ..switch_row("builder", 1) };
         assert_eq!(registry.switches(ALL).unwrap(), [switched]);
         let audited = [RequestRow { id: 1, ..request(2) }, RequestRow { id: 2, ..request(3) }];
