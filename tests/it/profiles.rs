@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::budget::admin;
+use crate::budget::{admin, spent_nano};
 use crate::client::{Answer, Ask};
 use crate::gateway::{AGENT_KEY, Gateway, Setup, wait_until};
 use crate::provider::{mock, openai, read_request};
@@ -458,4 +458,26 @@ async fn proxied_requests_are_in_the_audit_by_their_hash() {
     assert_eq!(row["request_id"], answer.header("x-gateway-request-id"));
     assert_eq!(row["prompt_sha256"].as_str().unwrap().len(), 64);
     assert_eq!((&row["agent_id"], &row["model"]), (&json!("worker"), &json!("prod::mock-one")));
+}
+
+#[tokio::test]
+async fn a_hard_cap_holds_for_accounts_by_the_prices_of_the_file() {
+    let up = mock("up").await;
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: mock-priced, provider: up, price: {{input: 1, output: 2}}, context_tokens: \
+         10000, output_tokens_max: 100}}\nprofiles: {{kms_key: '{KMS_KEY}', allow_private: true}}\nagents:\n  \
+         default: {{mode: manual, budget: {{limit_usd: 1, hard_cap: true}}}}\n",
+        openai("up", up.addr, "")
+    );
+    let gateway = Setup::new(yaml).start().await;
+    add(&gateway, "prod", ("sk-x", &format!("http://{}/v1", up.addr))).await;
+    assert_eq!(switch(&gateway, "worker", ("prod", "mock-nobody-knows")).await.status, 200);
+    let refused = gateway.ask(chat("worker", "x", false)).await;
+    assert!(matches!(refused.status, 402 | 403), "{}", refused.text());
+    assert_eq!(up.requests().len(), 0, "nothing is sent that cannot be bounded");
+    assert_eq!(switch(&gateway, "worker", ("prod", "mock-priced")).await.status, 200);
+    let answer = gateway.ask(chat("worker", "x", false)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.has("x-gateway-budget-remaining-usd"));
+    assert!(spent_nano(&gateway, "default").await > 0);
 }
