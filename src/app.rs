@@ -9,29 +9,35 @@ use std::sync::Arc;
 
 use loadtest::upstream::server::{self as mock_server, MockConfig};
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use crate::admin::handlers::Parts as AdminParts;
 use crate::base::limit::HANDOVER_ACCOUNTS;
 use crate::config::problem::Problem;
 use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
+use crate::engine::accounts::Accounts;
+use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::console;
-use crate::engine::live::Live;
 use crate::engine::lookup;
 use crate::engine::outbox;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::rounds::Rounds;
-use crate::engine::source::Source;
+use crate::engine::source::{self, Source};
 use crate::identity::key;
+use crate::identity::vault::{Key, Keys};
 use crate::ledger::book::Book;
 use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::store::export::{self, ExportError, Wish};
+use crate::store::lock::Lock;
+use crate::store::registry::{self, Registry};
 use crate::store::replay;
+use crate::store::sqlite::registry::SqliteRegistry;
 use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::{self, Verified};
 use crate::store::{Store, StoreError};
@@ -86,11 +92,15 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     let metrics = Arc::new(metrics);
     let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), log));
     recorder.start().map_err(|error| format!("the recorder cannot start: {error}"))?;
-    let store = snapshot.store.clone();
-    let live = Arc::new(Live::new(snapshot));
+    let (store, keys) = (snapshot.store.clone(), snapshot.profiles.keys.clone());
     let book = book(&store, upgrade)?;
     let keeper = keeper(book, &metrics, clock)?;
-    let on = Targets { live, metrics, recorder, keeper };
+    let registry = open_registry(&store, keys.as_deref())?;
+    let auditor = Arc::new(Auditor::new(Arc::clone(&registry), Arc::clone(&metrics)));
+    recorder.audit_to(Arc::clone(&auditor));
+    let joined = Accounts::open(Arc::clone(&registry), snapshot, Arc::clone(&metrics));
+    let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
+    let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));
     let admin_parts = AdminParts {
@@ -98,6 +108,9 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
         recorder: Arc::clone(&on.recorder),
         metrics: Arc::clone(&on.metrics),
         keeper: Arc::clone(&on.keeper),
+        accounts: Arc::clone(&on.accounts),
+        registry,
+        auditor,
         draining: Arc::clone(&shared.draining),
         reloader: Arc::new(Reloader::new(source, on)),
     };
@@ -125,6 +138,10 @@ impl Calls {
     fn start(parts: &AdminParts) -> Result<Self, String> {
         let failed = |error| format!("a thread for outgoing calls cannot start: {error}");
         let (live, keeper) = (Arc::clone(&parts.live), Arc::clone(&parts.keeper));
+        parts
+            .auditor
+            .start(Arc::clone(&live))
+            .map_err(|error| format!("the audit's thread cannot start: {error}"))?;
         let console = console::start(live, Arc::clone(&keeper), Arc::clone(&parts.metrics))
             .map_err(failed)?;
         let (live, asks) = (Arc::clone(&parts.live), Arc::clone(&keeper));
@@ -137,8 +154,10 @@ impl Calls {
 /// The last things to do, in order: the console changes the book, and the book's last entries may be alerts.
 fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
     let (records, entries) = (Arc::clone(&parts.recorder), Arc::clone(&parts.keeper));
+    let auditor = Arc::clone(&parts.auditor);
     Arc::new(move || {
         records.stop();
+        auditor.stop();
         calls.console.stop();
         calls.lookup.stop();
         entries.stop();
@@ -173,6 +192,16 @@ fn keeper(
         .start(Box::new(store))
         .map_err(|error| format!("the ledger's thread cannot start: {error}"))?;
     Ok(keeper)
+}
+
+/// Opens what operators keep beside the ledger, and makes sure that its credentials can be opened.
+fn open_registry(
+    store: &snapshot::Store,
+    keys: Option<&Keys>,
+) -> Result<Arc<dyn Registry>, String> {
+    let registry = SqliteRegistry::open(&store.path).map_err(|error| format!("store: {error}"))?;
+    registry::check_keys(&registry, keys).map_err(|error| error.to_string())?;
+    Ok(Arc::new(registry))
 }
 
 /// `weir check`.
@@ -281,6 +310,50 @@ pub fn replay(file: &Path) -> Result<(), String> {
     }
     say(&format!("{}: {} rows were wrong", file.display(), different.len()));
     Ok(())
+}
+
+/// `weir profiles rotate-key`: with the key of that file, or of that variable.
+///
+/// # Errors
+/// A key that is none, or that a running gateway does not know yet; a credential that does not open; a store
+/// that cannot be used. Nothing is changed then.
+pub fn rotate_key(config: PathBuf, file: Option<&Path>, env: Option<&str>) -> Result<(), String> {
+    let snapshot = Source::new(config).read().map_err(|problems| listed(&problems))?;
+    let new = new_key_of(file, env)?;
+    let keys = snapshot.profiles.keys.as_deref();
+    let path = &snapshot.store.path;
+    if !path.exists() {
+        return Err(format!("{} does not exist: there is nothing to seal", path.display()));
+    }
+    // Held to the end, so that no gateway starts in between that knows the former key only.
+    let alone = Lock::try_take(path).map_err(|error| format!("store: {error}"))?;
+    if alone.is_none() && !keys.is_some_and(|keys| keys.has(&new)) {
+        return Err("the gateway is running, and this key is not in its configuration: name it in \
+                    profiles.kms_key (and the former one in profiles.kms_keys_old), reload, and try \
+                    again"
+            .to_owned());
+    }
+    let registry = SqliteRegistry::open(path).map_err(|error| format!("store: {error}"))?;
+    let count = registry::rotate(&registry, keys, &new, &mut random)
+        .map_err(|error| format!("nothing was changed: {error}"))?;
+    say(&format!("{count} credentials are sealed with the key {}", new.id()));
+    if !keys.is_some_and(|keys| keys.current().same_as(&new)) {
+        say("the configuration seals with another key: name this one in profiles.kms_key");
+    }
+    Ok(())
+}
+
+fn new_key_of(file: Option<&Path>, env: Option<&str>) -> Result<Key, String> {
+    let (name, text) = match (file, env) {
+        (Some(file), _) => (file.display().to_string(), source::key_file(file)),
+        (None, Some(name)) => {
+            let text = std::env::var(name).map(Zeroizing::new);
+            (name.to_owned(), text.map_err(|error| error.to_string()))
+        }
+        (None, None) => return Err("the new key is missing (--new-key-file FILE)".to_owned()),
+    };
+    let key = text.and_then(|text| Key::from_base64(&text).map_err(|error| error.to_string()));
+    key.map_err(|error| format!("{name} {error}"))
 }
 
 /// Starts the program's own log.

@@ -41,6 +41,11 @@ enum Command {
         #[command(subcommand)]
         command: LedgerCommand,
     },
+    /// Accounts at providers that were made through the API
+    Profiles {
+        #[command(subcommand)]
+        command: ProfilesCommand,
+    },
     /// Keys
     Key {
         #[command(subcommand)]
@@ -52,6 +57,40 @@ enum Command {
 enum KeyCommand {
     /// Print a fresh key and its hash; the configuration may hold either
     New,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfilesCommand {
+    /// Seal all stored credentials with another key, in one transaction; the gateway may be running
+    #[command(after_help = ROTATE_HELP)]
+    RotateKey(RotateKey),
+}
+
+const ROTATE_HELP: &str = "Without stopping the gateway:
+  1. Make a key (`openssl rand -base64 32 > new.key`), name it in profiles.kms_key or kms_key_file and the
+     former one in profiles.kms_keys_old, and reload (SIGHUP). The gateway then opens with both.
+  2. Run this command.
+  3. Take the former key out of profiles.kms_keys_old, and reload.
+
+If anything fails, no credential is changed; running it again does no harm.";
+
+#[derive(Debug, Args)]
+struct RotateKey {
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    new_key: NewKey,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct NewKey {
+    /// The file with the new key: 32 bytes in base64
+    #[arg(long, value_name = "FILE")]
+    new_key_file: Option<PathBuf>,
+    /// The environment variable with the new key
+    #[arg(long, value_name = "NAME")]
+    new_key_env: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,6 +187,13 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Mock(mock) => app::mock(mock.listen, mock.log),
         Command::Ledger { command } => ledger(command),
+        Command::Profiles {
+            command: ProfilesCommand::RotateKey(RotateKey { config, new_key }),
+        } => app::rotate_key(
+            config.path(),
+            new_key.new_key_file.as_deref(),
+            new_key.new_key_env.as_deref(),
+        ),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

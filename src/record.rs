@@ -29,6 +29,8 @@ pub struct Record {
     pub surface: Option<Surface>,
     /// The agent that the request was counted to; empty before it was known.
     pub agent: Arc<str>,
+    /// The id that the request named, where no agent of that id is configured.
+    pub agent_alias: Option<Arc<str>>,
     /// The client's own session id, where it sent one.
     pub session: Option<Arc<str>>,
     /// The model that the client named; empty if none. Unbounded input: label with care.
@@ -65,6 +67,10 @@ pub struct Record {
     pub table_cost: NanoUsd,
     /// A part of the consumption has no price in our table, and the provider names none.
     pub unpriced: bool,
+    /// Whether the audit keeps it.
+    pub audited: bool,
+    /// SHA-256 of the prompt as it came, where it is audited and has one.
+    pub prompt_sha256: Option<[u8; 32]>,
     /// Bytes of the request body after decoding.
     pub request_bytes: u64,
     /// Bytes of the answer's body as sent to the client.

@@ -39,15 +39,16 @@ impl Caller {
                 return Err(Refusal::new(Code::InvalidRequest, message));
             }
         }
-        let presented = Presented {
-            authorization: headers.get(AUTHORIZATION),
-            x_api_key: headers.get(X_API_KEY),
-            agent_id: None,
-        };
+        let presented = presented(headers);
         let has_credential = presented.authorization.or(presented.x_api_key).is_some();
         let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
         let is_local = peer.to_canonical().is_loopback() && !is_forwarded;
         Ok(Self { grant: gate.grant(&presented), has_credential, is_local })
+    }
+
+    /// Which key the sender of those headers has, by the first digits of its hash; empty if none.
+    pub fn key_id(headers: &HeaderMap, gate: &Gate) -> String {
+        gate.key_id(&presented(headers)).unwrap_or_default()
     }
 
     /// Whether it may ask for a route of that kind.
@@ -72,6 +73,14 @@ impl Caller {
                 Refusal::new(Code::MissingKey, how)
             }
         }
+    }
+}
+
+fn presented(headers: &HeaderMap) -> Presented<'_> {
+    Presented {
+        authorization: headers.get(AUTHORIZATION),
+        x_api_key: headers.get(X_API_KEY),
+        agent_id: None,
     }
 }
 

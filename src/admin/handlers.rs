@@ -14,10 +14,13 @@ use crate::base::limit::SCRAPE_FLUSH_MS;
 use crate::config::current::Current;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::engine::accounts::Accounts;
+use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
+use crate::store::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::provider::Provider;
 
@@ -42,6 +45,12 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Who has money.
     pub keeper: Arc<Bookkeeper>,
+    /// Accounts at providers, and switches.
+    pub accounts: Arc<Accounts>,
+    /// What operators keep beside the ledger.
+    pub registry: Arc<dyn Registry>,
+    /// What puts requests into the audit.
+    pub auditor: Arc<Auditor>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -173,6 +182,7 @@ pub fn status(parts: &Parts) -> Status {
             config_check(parts),
             recorder_check(parts),
             ledger_check(parts),
+            Check { name: "audit".to_owned(), error: parts.auditor.trouble() },
             drain_check(parts),
         ],
         providers: enabled.map(|provider| provider_check(&current, provider, now_ms)).collect(),
@@ -207,13 +217,16 @@ fn drain_check(parts: &Parts) -> Check {
 
 /// A provider is unusable while its credential rests or every model of it does.
 fn provider_check(current: &Current, provider: &Provider, now_ms: u64) -> Check {
-    let models = current.snapshot.catalog.models();
-    let own = models
-        .iter()
+    // With its other keys: it can be used as long as one of them can.
+    let own = current
+        .snapshot
+        .catalog
+        .places()
         .enumerate()
         .filter(|(_, model)| model.enabled && model.provider.index == provider.index);
     let endpoints: Vec<_> = own.filter_map(|(at, _)| current.endpoints.get(at)).collect();
-    let refused = endpoints.iter().any(|endpoint| endpoint.provider.is_resting(now_ms));
+    let refused = endpoints.iter().all(|endpoint| endpoint.provider.is_resting(now_ms));
+    let refused = refused && !endpoints.is_empty();
     let all_rest = endpoints.iter().all(|endpoint| endpoint.is_resting(now_ms));
     let error = match (refused, all_rest && !endpoints.is_empty()) {
         (true, _) => Some("refused our credential a short time ago"),
@@ -283,6 +296,7 @@ pub(crate) mod sample {
 
     use super::*;
     use crate::config::snapshot::Synchronous;
+    use crate::engine::accounts;
     use crate::engine::reloader::Targets;
     use crate::engine::source::Source;
     use crate::engine::source::sample::{self, Folder};
@@ -295,8 +309,9 @@ pub(crate) mod sample {
         let folder = Folder::new(name);
         let path = folder.write("weir.yaml", &sample::yaml("one"));
         let source = Source::with_env(path, Box::new(sample::env));
-        let live = Arc::new(Live::new(source.read().unwrap()));
         let metrics = Arc::new(Metrics::new(VERSION).unwrap());
+        let file = source.read().unwrap();
+        let (accounts, live) = accounts::sample::accounts(folder.path(), file, metrics.clone());
         let recorder = Arc::new(Recorder::new(metrics.clone(), AccessLog::to_memory().0));
         recorder.start().unwrap();
         let file = folder.path().join("weir.db");
@@ -304,15 +319,29 @@ pub(crate) mod sample {
         let book = Book::restore(store.open_epoch().unwrap());
         let keeper = Arc::new(Bookkeeper::new(book, metrics.clone()));
         keeper.start(Box::new(store)).unwrap();
+        let registry = Arc::clone(&accounts.registry);
         let targets = Targets {
             live: live.clone(),
             metrics: metrics.clone(),
             recorder: recorder.clone(),
             keeper: keeper.clone(),
+            accounts: accounts.clone(),
         };
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
-        (folder, Arc::new(Parts { live, reloader, recorder, metrics, keeper, draining }))
+        let auditor = Arc::new(Auditor::new(registry.clone(), metrics.clone()));
+        let parts = Parts {
+            live,
+            reloader,
+            recorder,
+            metrics,
+            keeper,
+            accounts,
+            registry,
+            auditor,
+            draining,
+        };
+        (folder, Arc::new(parts))
     }
 }
 

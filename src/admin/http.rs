@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -25,13 +25,17 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::admin::access::Caller;
+use crate::admin::ask::Params;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
 use crate::admin::openapi;
+use crate::admin::profiles;
 use crate::admin::routes::{Call, ROUTES, Route};
+use crate::admin::switching::{self, Asker};
 use crate::base::fault::Code;
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
+use crate::engine::accounts::Accounts;
 
 const WORK_TIME: Duration = Duration::from_millis(ADMIN_WORK_MS_MAX);
 const JSON: &str = "application/json";
@@ -101,6 +105,14 @@ async fn answer(
     let caller = Caller::of(&head.headers, peer.ip(), &current.snapshot.gate)?;
     caller.may(route.access)?;
     let body = read(body).await?;
+    if is_about_accounts(route.call) {
+        let key_id = Caller::key_id(&head.headers, &current.snapshot.gate);
+        let asker = Asker { grant: caller.grant, key_id, now_ms: now_ms() };
+        let (params, name) = (Params::of(&head.uri)?, named(&mut head).await?);
+        let call = AccountCall { call: route.call, asker, params, name, body };
+        let (status, value) = blocking(move || about_accounts(&parts.accounts, &call)).await??;
+        return Ok(json(status, &value));
+    }
     let about = About { name: named(&mut head).await?, body, caller };
     Ok(match route.call {
         Call::Health => {
@@ -148,6 +160,56 @@ async fn about_money(call: Call, parts: &Parts, about: &About) -> Result<String,
         Call::SettleLimbo => money::settle_limbo(parts, name, &about.body).await,
         _ => Err(Refusal::new(Code::NotFound, "no such path")),
     }
+}
+
+/// A call about accounts, switches and the audit.
+struct AccountCall {
+    call: Call,
+    asker: Asker,
+    params: Params,
+    name: String,
+    body: Bytes,
+}
+
+const fn is_about_accounts(call: Call) -> bool {
+    matches!(
+        call,
+        Call::AddProfile
+            | Call::Profiles
+            | Call::RemoveProfile
+            | Call::PutModel
+            | Call::SyncModels
+            | Call::Models
+            | Call::Switch
+            | Call::Active
+            | Call::AuditRequests
+            | Call::AuditSwitches
+    )
+}
+
+fn about_accounts(accounts: &Accounts, about: &AccountCall) -> Result<(u16, Value), Refusal> {
+    let AccountCall { call, asker, params, name, body } = about;
+    let value = match call {
+        Call::AddProfile => {
+            return profiles::add(accounts, body, asker.now_ms).map(|value| (201, value));
+        }
+        Call::Profiles => profiles::list(accounts),
+        Call::RemoveProfile => profiles::remove(accounts, name),
+        Call::PutModel => profiles::put_model(accounts, body),
+        Call::SyncModels => profiles::sync(accounts, name),
+        Call::Models => profiles::models(accounts, params),
+        Call::Switch => switching::switch(accounts, asker, body),
+        Call::Active => switching::active(accounts, asker, params),
+        Call::AuditRequests => switching::requests(accounts, params),
+        Call::AuditSwitches => switching::switches(accounts, params),
+        _ => Err(Refusal::new(Code::NotFound, "no such path")),
+    };
+    value.map(|value| (200, value))
+}
+
+fn now_ms() -> i64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(unix.as_millis()).unwrap_or(i64::MAX)
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
@@ -207,6 +269,7 @@ mod tests {
     use crate::admin::routes::Method;
     use crate::engine::source::sample::{ADMIN_KEY, AGENT_KEY, Folder, yaml};
     use crate::telemetry::sample as records;
+    use serde_json::json;
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::atomic::Ordering;
@@ -292,8 +355,13 @@ mod tests {
                 let line = format!("{} {path}", method.to_uppercase());
                 let answer =
                     stand.send(&line, &format!("authorization: Bearer {ADMIN_KEY}\r\n"), "");
-                assert_eq!(answer.status, 200, "{line}: {}", answer.body);
-                assert!(operations[method]["responses"]["200"].is_object(), "{line}");
+                // What needs a body or a parameter says so.
+                let needs =
+                    operations[method].get("requestBody").is_some() || path == "/api/active";
+                let expected = if needs { 400 } else { 200 };
+                assert_eq!(answer.status, expected, "{line}: {}", answer.body);
+                let described = &operations[method]["responses"];
+                assert!(described[expected.to_string()].is_object(), "{line}");
             }
         }
         for route in ROUTES {
@@ -356,5 +424,127 @@ mod tests {
         stand.parts.draining.store(true, Ordering::Relaxed);
         assert_eq!(stand.get("/readyz").status, 503);
         assert_eq!(stand.get("/livez").status, 200);
+    }
+
+    impl Stand {
+        fn call(&self, line: &str, key: &str, body: &Value) -> Answer {
+            self.send(line, &format!("x-api-key: {key}\r\n"), &body.to_string())
+        }
+
+        fn add(&self, name: &str, kind: &str, more: &Value) -> Answer {
+            let mut body = json!({
+                "profile_name": name, "provider_type": kind, "credentials": {"api_key": "sk-MARKER-9"},
+            });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            self.call("POST /admin/profiles", ADMIN_KEY, &body)
+        }
+
+        fn switch(&self, agent: &str, profile: &str, model: &str) -> Answer {
+            let body = json!({"agent_id": agent, "profile_name": profile, "model_name": model});
+            self.call("POST /api/switch", AGENT_KEY, &body)
+        }
+    }
+
+    #[test]
+    fn accounts_are_made_listed_and_removed_without_their_credentials() {
+        let stand = stand("accounts");
+        let made = stand.add("prod", "openai", &json!({}));
+        assert_eq!(made.status, 201, "{}", made.body);
+        assert_eq!(made.json()["base_url"], "https://api.openai.com/v1");
+        assert_eq!(stand.add("prod", "openai", &json!({})).code(), (409, "profile_exists".into()));
+        assert_eq!(stand.add("openrouter", "openai", &json!({})).status, 409, "the file has it");
+        assert_eq!(stand.add("two", "anthropic", &json!({})).status, 201);
+        let listed = stand.call("GET /admin/profiles", ADMIN_KEY, &json!({}));
+        assert_eq!(listed.json()["profiles"].as_array().unwrap().len(), 2);
+        assert_eq!(stand.switch("worker", "prod", "gpt-4o").status, 200);
+        let id = made.json()["id"].as_str().unwrap().to_owned();
+        let remove = format!("DELETE /admin/profiles/{id}");
+        assert_eq!(
+            stand.call(&remove, ADMIN_KEY, &json!({})).code(),
+            (409, "profile_in_use".into())
+        );
+        assert_eq!(stand.switch("worker", "openrouter", "one").status, 200);
+        assert_eq!(stand.call(&remove, ADMIN_KEY, &json!({})).status, 200);
+        assert_eq!(
+            stand.call(&remove, ADMIN_KEY, &json!({})).code(),
+            (404, "profile_not_found".into())
+        );
+        assert!(![&made.body, &listed.body].iter().any(|body| body.contains("MARKER")));
+        assert_eq!(stand.call("GET /admin/profiles", AGENT_KEY, &json!({})).status, 403);
+    }
+
+    #[test]
+    fn bad_fields_are_named() {
+        let stand = stand("fields");
+        let cases = [
+            (json!({"profile_name": ""}), "profile_name: is missing"),
+            (json!({"profile_name": "a::b"}), "profile_name: must have"),
+            (json!({"provider_type": "azure"}), "provider_type: must be one of openai, anthropic"),
+            (json!({"provider_type": "openai_compatible"}), "base_url: is missing"),
+            (json!({"credentials": {}}), "credentials.api_key: is missing"),
+            (json!({"credentials": {"api_key": " "}}), "credentials.api_key: is missing"),
+            (json!({"credentials": {"api_key": "sk\nx"}}), "credentials.api_key: must be visible"),
+            (json!({"credentials": {"api_key": 5}}), "credentials.api_key: must be a text"),
+            (json!({"credentials": "sk"}), "credentials: must be an object"),
+            (json!({"base_url": "ftp://x"}), "base_url: must begin with"),
+            (json!({"base_url": "http://me:pw@x/"}), "base_url: must not hold a user"),
+            (json!({"base_url": "http://x/#a"}), "base_url: must not have a fragment"),
+            (json!({"base_url": "http://127.0.0.1:9/v1"}), "base_url: leads to"),
+            (json!({"base_url": "http://[::1]:9/v1"}), "base_url: leads to"),
+            (json!({"base_url": "http://[::ffff:7f00:1]/v1"}), "base_url: leads to"),
+            (json!({"base_url": "http://169.254.169.254/"}), "base_url: leads to"),
+            (json!({"base_url": "http://localhost/v1"}), "base_url: leads to"),
+            (json!({"base_url": "http://2130706433/v1"}), "base_url: has a number"),
+            (json!({"base_url": "http://0177.0.0.1/v1"}), "base_url: has a number"),
+            (json!({"base_url": "http://no-such-host.invalid/v1"}), "base_url: names a host"),
+        ];
+        for (more, expected) in cases {
+            let answer = stand.add("x", "openai", &more);
+            let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(answer.status == 400 && message.starts_with(expected), "{more}: {message}");
+            assert!(!answer.body.contains("MARKER"));
+        }
+        let listed = stand.call("GET /admin/profiles", ADMIN_KEY, &json!({}));
+        assert_eq!(listed.json(), json!({"profiles": []}));
+    }
+
+    #[test]
+    fn models_can_be_added_disabled_and_switched_to() {
+        let stand = stand("models");
+        stand.add("o", "openai", &json!({}));
+        stand.add("a", "anthropic", &json!({}));
+        let put = |body: &Value| stand.call("POST /admin/models", ADMIN_KEY, body);
+        let full = json!({
+            "profile_name": "a", "model_name": "claude", "enabled": false, "tags": ["x"], "max_tokens": 9,
+        });
+        let made = put(&full).json();
+        assert_eq!((&made["id"], &made["max_tokens"]), (&json!("a::claude"), &json!(9)));
+        let unknown = put(&json!({"profile_name": "zz", "model_name": "m"}));
+        assert_eq!(unknown.code(), (404, "profile_not_found".into()));
+        let message =
+            |answer: &Answer| answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(message(&stand.switch("worker", "a", "claude")), "model_name: is disabled");
+        assert!(
+            message(&stand.switch("worker", "a", "claude-9")).starts_with("model_name: is unknown")
+        );
+        assert_eq!(stand.switch("worker", "zz", "m").status, 404);
+        assert_eq!(stand.switch("nobody", "o", "m").code(), (400, "unknown_agent".into()));
+        let switched = stand.switch("worker", "o", "gpt-new").json();
+        assert_eq!((&switched["created"], &switched["previous"]), (&json!(true), &Value::Null));
+        let models = stand.call("GET /api/models?profile=o", AGENT_KEY, &json!({})).json();
+        assert_eq!(models["models"][0]["id"], "o::gpt-new");
+        assert_eq!(stand.call("GET /api/models?profile=zz", AGENT_KEY, &json!({})).status, 404);
+        let all = stand.call("GET /api/models", AGENT_KEY, &json!({})).json();
+        assert_eq!(all["models"].as_array().unwrap().len(), 3, "{all}");
+        let active = stand.call("GET /api/active?agent_id=worker", AGENT_KEY, &json!({})).json();
+        assert_eq!((&active["model"], &active["usable"]), (&json!("o::gpt-new"), &json!(true)));
+        stand.switch("worker", "openrouter", "one");
+        let audit = stand.call("GET /api/audit/switches?after=1", ADMIN_KEY, &json!({})).json();
+        let row = &audit["switches"][0];
+        assert_eq!((&row["from"], &row["to"]), (&json!("o::gpt-new"), &json!("openrouter::one")));
+        assert_eq!(row["by"].as_str().unwrap().len(), 12);
+        assert_eq!(stand.call("GET /api/audit/switches", AGENT_KEY, &json!({})).status, 403);
+        let bad = stand.call("GET /api/audit/requests?limit=0", ADMIN_KEY, &json!({}));
+        assert!(message(&bad).starts_with("limit: must be"));
     }
 }

@@ -4,9 +4,12 @@
 //! the work without sockets, `access` says who may ask, `listener` bounds the connections.
 
 pub mod access;
+pub mod ask;
 pub mod handlers;
 pub mod http;
 pub mod listener;
 pub mod money;
 pub mod openapi;
+pub mod profiles;
 pub mod routes;
+pub mod switching;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::admin::handlers::VERSION;
-use crate::admin::routes::{Access, ROUTES, Reply, Route};
+use crate::admin::routes::{Access, Call, ROUTES, Reply, Route};
+use crate::store::registry::ProviderKind;
 
 /// The document.
 pub fn document() -> Value {
@@ -39,17 +40,38 @@ fn operation(route: &Route) -> Value {
     }
     let mut operation =
         json!({"summary": route.summary, "security": security, "responses": replies});
-    if let Some(name) = parameter(route.path) {
-        let schema = json!({"type": "string"});
-        operation["parameters"] =
-            json!([{"name": name, "in": "path", "required": true, "schema": schema}]);
+    let schema = json!({"type": "string"});
+    let in_path = parameter(route.path).map(
+        |name| json!({"name": name, "in": "path", "required": true, "schema": schema.clone()}),
+    );
+    let in_query = route.query.iter().map(
+        |name| json!({"name": name, "in": "query", "required": false, "schema": schema.clone()}),
+    );
+    let parameters: Vec<Value> = in_path.into_iter().chain(in_query).collect();
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(name) = request_schema(route.call) {
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        operation["requestBody"] =
+            json!({"required": true, "content": {"application/json": {"schema": schema}}});
     }
     operation
 }
 
+/// The schema of what is sent.
+const fn request_schema(call: Call) -> Option<&'static str> {
+    match call {
+        Call::AddProfile => Some("NewProfile"),
+        Call::PutModel => Some("NewModel"),
+        Call::Switch => Some("NewSwitch"),
+        _ => None,
+    }
+}
+
 /// The name of the one parameter that a path may have.
 fn parameter(path: &str) -> Option<&str> {
-    path.split_once('{')?.1.strip_suffix('}')
+    Some(path.split_once('{')?.1.split_once('}')?.0)
 }
 
 fn reply(reply: &Reply) -> Value {
@@ -67,7 +89,7 @@ fn schemas() -> Value {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "array", "items": {"type": "string"}});
     let number = || json!({"type": "integer"});
-    json!({
+    let mut schemas = json!({
         "Ok": object(&[("status", text())], &[]),
         "Document": {"type": "object"},
         "Health": object(
@@ -126,7 +148,75 @@ fn schemas() -> Value {
             &[],
         ),
         "Error": object(&[("error", error_schema())], &[]),
-    })
+    });
+    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), registry_schemas()) {
+        all.extend(more);
+    }
+    schemas
+}
+
+/// Of accounts, switches and the audit.
+fn registry_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let texts = || json!({"type": "array", "items": text()});
+    let number = || json!({"type": "integer"});
+    let flag = || json!({"type": "boolean"});
+    let or_null = |kind: &str| json!({"type": [kind, "null"]});
+    let list_of = |name: &str| json!({"type": "array", "items": {"$ref": format!("#/components/schemas/{name}")}});
+    let names = [("profile_name", text()), ("model_name", text())];
+    let credentials = object(&[("api_key", text())], &[]);
+    let kinds = ProviderKind::ALL.map(ProviderKind::name);
+    let page =
+        |name, rows: &str| object(&[(name, list_of(rows)), ("next", or_null("integer"))], &[]);
+    let new_profile = [
+        ("profile_name", text()),
+        ("provider_type", json!({"enum": kinds})),
+        ("credentials", credentials),
+    ];
+    let row = [("id", number()), ("at_ms", number()), ("agent_id", text())];
+    let mut schemas = json!({
+        "NewProfile": object(&new_profile, &[("base_url", text())]),
+        "Profile": object(&[
+            ("id", text()), ("profile_name", text()), ("provider_type", json!({"enum": kinds})),
+            ("base_url", text()), ("created_at_ms", number()), ("models", number()),
+        ], &[]),
+        "Profiles": object(&[("profiles", list_of("Profile"))], &[]),
+        "Removed": object(&[("status", text()), ("id", text())], &[]),
+        "NewModel": object(&names, &[
+            ("enabled", flag()), ("tags", texts()), ("max_tokens", or_null("integer")),
+        ]),
+        "ProfileModel": object(&[&names[..], &[
+            ("id", text()), ("enabled", flag()), ("tags", texts()), ("max_tokens", or_null("integer")),
+        ]].concat(), &[]),
+        "ProfileModels": object(&[("models", list_of("ProfileModel"))], &[]),
+        "Synced": object(
+            &[("ok", flag())],
+            &[("error", text()), ("count", number()), ("models", texts())],
+        ),
+        "NewSwitch": object(&names, &[("agent_id", text())]),
+    });
+    let more = json!({
+        "Switched": object(&[&names[..], &[
+            ("status", text()), ("agent_id", text()), ("model", text()),
+            ("previous", or_null("string")), ("created", flag()), ("mode", or_null("string")),
+        ]].concat(), &[]),
+        "Active": object(&[&names[..], &[
+            ("agent_id", text()), ("model", text()), ("since_ms", number()), ("usable", flag()),
+        ]].concat(), &[]),
+        "AuditRequest": object(&[&row[..], &[
+            ("request_id", text()), ("provider", text()), ("model", text()), ("surface", text()),
+            ("status", number()), ("prompt_sha256", or_null("string")),
+        ]].concat(), &[]),
+        "AuditRequests": page("requests", "AuditRequest"),
+        "AuditSwitch": object(&[&row[..], &[
+            ("from", or_null("string")), ("to", text()), ("by", text()),
+        ]].concat(), &[]),
+        "AuditSwitches": page("switches", "AuditSwitch"),
+    });
+    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
+        all.extend(more);
+    }
+    schemas
 }
 
 /// An amount in USD: a decimal with up to 9 digits after the point.

@@ -12,7 +12,7 @@ pub enum Access {
     Local,
     /// An admin key.
     Admin,
-    /// An admin key, or a key that is bound to one agent.
+    /// Any key of ours; what an agent may see and change is decided where it is.
     Agent,
 }
 
@@ -47,6 +47,26 @@ pub enum Call {
     Limbo,
     /// What one of them came to.
     SettleLimbo,
+    /// A new account at a provider.
+    AddProfile,
+    /// All accounts.
+    Profiles,
+    /// No such account any more.
+    RemoveProfile,
+    /// A model of an account.
+    PutModel,
+    /// The models that a provider lists.
+    SyncModels,
+    /// All models by account.
+    Models,
+    /// Another model for an agent.
+    Switch,
+    /// The model of an agent.
+    Active,
+    /// Requests of the past.
+    AuditRequests,
+    /// Switches of the past.
+    AuditSwitches,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -58,6 +78,8 @@ pub enum Method {
     Get,
     /// POST.
     Post,
+    /// DELETE.
+    Delete,
 }
 
 impl Method {
@@ -66,6 +88,7 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Delete => MethodFilter::DELETE,
         }
     }
 
@@ -74,6 +97,7 @@ impl Method {
         match self {
             Self::Get => "get",
             Self::Post => "post",
+            Self::Delete => "delete",
         }
     }
 }
@@ -96,6 +120,8 @@ pub struct Route {
     pub method: Method,
     /// The path.
     pub path: &'static str,
+    /// The parameters of its query, all of them optional.
+    pub query: &'static [&'static str],
     /// Who may ask.
     pub access: Access,
     /// What it does.
@@ -142,6 +168,42 @@ const LIMBO_SETTLED: &[Reply] = &[
     reply(404, "No such hold is in limbo.", "Error"),
     NOT_DURABLE,
 ];
+const PROFILES: &[Reply] = &[reply(200, "All accounts, without their credentials.", "Profiles")];
+const ADDED: &[Reply] = &[
+    reply(201, "The account can be used.", "Profile"),
+    BAD_FIELD,
+    reply(409, "The name is taken, or there is no key to seal credentials with.", "Error"),
+    NOT_DURABLE,
+];
+const REMOVED: &[Reply] = &[
+    reply(200, "It is gone, with its models.", "Removed"),
+    NO_PROFILE,
+    reply(409, "Agents are switched to it.", "Error"),
+    NOT_DURABLE,
+];
+const MODEL: &[Reply] =
+    &[reply(200, "The model as it is now.", "ProfileModel"), BAD_FIELD, NO_PROFILE, NOT_DURABLE];
+const SYNCED: &[Reply] = &[
+    reply(200, "What the provider lists, or `ok: false` and why it could not be asked.", "Synced"),
+    NO_PROFILE,
+    NOT_DURABLE,
+];
+const MODELS: &[Reply] = &[reply(200, "Enabled and disabled models.", "ProfileModels"), NO_PROFILE];
+const SWITCHED: &[Reply] = &[
+    reply(200, "The next request of the agent uses it.", "Switched"),
+    BAD_FIELD,
+    NO_PROFILE,
+    NOT_DURABLE,
+];
+const ACTIVE: &[Reply] = &[
+    reply(200, "The model that the agent is switched to.", "Active"),
+    BAD_FIELD,
+    reply(404, "It is switched to none.", "Error"),
+];
+const AUDIT_REQUESTS: &[Reply] = &[reply(200, "The oldest first.", "AuditRequests"), BAD_FIELD];
+const AUDIT_SWITCHES: &[Reply] = &[reply(200, "The oldest first.", "AuditSwitches"), BAD_FIELD];
+const BAD_FIELD: Reply = reply(400, "A field makes no sense; it is named.", "Error");
+const NO_PROFILE: Reply = reply(404, "No such profile.", "Error");
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const METRICS: &[Reply] =
@@ -160,6 +222,48 @@ pub const ROUTES: &[Route] = &[
     get("/openapi.json", Access::Open, Call::OpenApi, ("Description of this API", OPEN_API)),
     get("/api/spend", Access::Agent, Call::SpendAll, ("Spend of all agents", SPEND_ALL)),
     get("/api/spend/{agent}", Access::Agent, Call::Spend, ("Spend of one agent", SPEND)),
+    asking(
+        get("/api/models", Access::Agent, Call::Models, ("Models by account", MODELS)),
+        &["profile"],
+    ),
+    asking(
+        get("/api/active", Access::Agent, Call::Active, ("Model of an agent", ACTIVE)),
+        &["agent_id"],
+    ),
+    Route {
+        access: Access::Agent,
+        ..post("/api/switch", Call::Switch, ("Switch an agent to another model", SWITCHED))
+    },
+    asking(
+        get(
+            "/api/audit/requests",
+            Access::Admin,
+            Call::AuditRequests,
+            ("Requests, by hashes", AUDIT_REQUESTS),
+        ),
+        &["after", "limit"],
+    ),
+    asking(
+        get(
+            "/api/audit/switches",
+            Access::Admin,
+            Call::AuditSwitches,
+            ("Switches", AUDIT_SWITCHES),
+        ),
+        &["after", "limit"],
+    ),
+    get("/admin/profiles", Access::Admin, Call::Profiles, ("Accounts at providers", PROFILES)),
+    post("/admin/profiles", Call::AddProfile, ("Add an account at a provider", ADDED)),
+    Route {
+        method: Method::Delete,
+        ..post("/admin/profiles/{id}", Call::RemoveProfile, ("Remove an account", REMOVED))
+    },
+    post(
+        "/admin/profiles/{id}/sync-models",
+        Call::SyncModels,
+        ("Ask the provider for its models", SYNCED),
+    ),
+    post("/admin/models", Call::PutModel, ("Add or change a model of an account", MODEL)),
     get("/api/limbo", Access::Admin, Call::Limbo, ("Holds of unknown outcome", LIMBO)),
     post("/api/reload", Call::Reload, ("Read the configuration anew, all or nothing", RELOAD)),
     post("/api/budget/{agent}", Call::Budget, ("Set limit or spend of an agent", CHANGED)),
@@ -179,7 +283,7 @@ const fn get(
     call: Call,
     (summary, replies): (&'static str, &'static [Reply]),
 ) -> Route {
-    Route { method: Method::Get, path, access, call, summary, replies }
+    Route { method: Method::Get, path, query: &[], access, call, summary, replies }
 }
 
 const fn post(
@@ -187,5 +291,9 @@ const fn post(
     call: Call,
     (summary, replies): (&'static str, &'static [Reply]),
 ) -> Route {
-    Route { method: Method::Post, path, access: Access::Admin, call, summary, replies }
+    Route { method: Method::Post, path, query: &[], access: Access::Admin, call, summary, replies }
+}
+
+const fn asking(route: Route, query: &'static [&'static str]) -> Route {
+    Route { query, ..route }
 }

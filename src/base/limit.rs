@@ -324,3 +324,75 @@ pub const ANSWER_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The cap on the output of a translated request that names none, where the provider's dialect demands one
 /// (Messages) and the model's own is larger or not known: what most models grant.
 pub const TRANSLATED_OUTPUT_CAP: u64 = 32_000;
+
+/// Milliseconds between two looks at whether another process has changed accounts or switches in the store.
+/// Its own changes a process puts in force at once.
+pub const FOLLOW_INTERVAL_MS: u64 = 1_000;
+
+/// Milliseconds to ask a provider for its models, the connection included; below `ADMIN_WORK_MS_MAX`, so
+/// that whoever asked is told how it went.
+pub const SYNC_CALL_MS: u64 = 8_000;
+
+/// Bytes of a provider's list of models: at 2 KiB for a model with all its prices, those of 2,000.
+pub const SYNC_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Accounts at providers that operators may keep. All are held in memory and looked through by name.
+pub const PROFILES_MAX: usize = 1_000;
+
+/// Models of one such account: the largest broker lists some 500.
+pub const PROFILE_MODELS_MAX: usize = 2_000;
+
+/// Models of all such accounts together; at some 300 bytes each this is 15 MiB.
+pub const REGISTRY_MODELS_MAX: usize = 50_000;
+
+/// Agents that may be switched to a model by hand. Beyond it clients could grow the store with names.
+pub const SWITCHED_AGENTS_MAX: usize = 20_000;
+
+/// Characters of a profile's name. It is part of model ids, logs and metrics.
+pub const PROFILE_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of the base URL of a profile: what browsers and servers take.
+pub const PROFILE_URL_BYTES_MAX: usize = 2_048;
+
+/// Bytes of a profile's credential. Keys have some 200; a signed token has room.
+pub const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+
+/// Keys that may still open credentials beside the one that seals: each rotation needs one for a moment.
+pub const KEYS_OLD_MAX: usize = 8;
+
+/// Bytes of a file with a key in it. The key has 44 characters.
+pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes by which a credential may grow when it is sealed: version, nonce and tag need 29.
+pub const SEAL_BYTES_MAX: usize = 64;
+
+/// Marks of one model of a profile.
+pub const MODEL_TAGS_MAX: usize = 32;
+
+/// Characters of one such mark.
+pub const MODEL_TAG_BYTES_MAX: usize = 64;
+
+/// Milliseconds that a change of the registry waits for the ledger's writer, or for another process. Their
+/// turns take milliseconds; it ends well before `ADMIN_WORK_MS_MAX`.
+pub const REGISTRY_BUSY_MS_MAX: u64 = 3_000;
+
+/// Requests that wait for the audit. At 300 bytes each this is 10 MiB, and seconds of the heaviest traffic.
+pub const AUDIT_QUEUE_MAX: usize = 32 * 1024;
+
+/// Rows that one transaction writes into the audit or forgets: a few milliseconds, in which the ledger's
+/// writer waits.
+pub const AUDIT_BATCH_MAX: usize = 500;
+
+/// Milliseconds that the audit leaves the store alone after each transaction. Whoever waits for the lock asks
+/// for it every 1 to 2 ms at first, so that one pause is enough to get it.
+pub const AUDIT_PAUSE_MS: u64 = 5;
+
+/// Transactions of one round, about each second, that forget old rows: 10,000 of them a second.
+pub const AUDIT_FORGET_PIECES_MAX: usize = 20;
+
+/// Rows of an audit that one call gives: at some 300 bytes each, an answer of 300 KiB.
+pub const AUDIT_PAGE_MAX: usize = 1_000;
+
+/// Hosts whose addresses are remembered. More than there can be providers and accounts at a time; names of
+/// accounts that are gone are forgotten with all others when it is reached, and looked up again.
+pub const DNS_HOSTS_MAX: usize = 4_096;

@@ -75,5 +75,7 @@ pub const SAME_MAX: Bound = bound(2, 1_000_000, 0, "times in one window");
 pub const WINDOW_SECONDS: Bound = bound(1, 86_400, 300, "seconds");
 /// `agents.<id>.breaker.turns_per_session_max`; without it, turns are not counted.
 pub const TURNS_MAX: Bound = bound(1, 1_000_000, 0, "requests of one session");
+/// `audit.retention_days`; 0 = for ever.
+pub const RETENTION_DAYS: Bound = bound(0, 36_500, 30, "days");
 /// `console.sync_interval_seconds`.
 pub const SYNC_INTERVAL_SECONDS: Bound = bound(1, 86_400, 30, "seconds");

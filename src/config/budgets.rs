@@ -13,7 +13,7 @@ use crate::routing::tier::Tier;
 use crate::upstream::target::BaseUrl;
 
 /// Everything about budgets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Budgets {
     /// The accounts, parents before children: the fleet (if it or any budget is configured), teams, and
     /// every agent.
@@ -61,6 +61,8 @@ pub struct Policy {
     pub charge_5xx: bool,
     /// What must be left above a tier's share before that tier is entered again, in parts per million.
     pub hysteresis_ppm: u32,
+    /// Most tokens of one image, for models that say nothing else.
+    pub image_tokens_max: u64,
 }
 
 /// What a model without a price costs.

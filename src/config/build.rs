@@ -1,6 +1,7 @@
 //! The last step: what was read and checked becomes what requests work with. Nothing can fail here,
 //! and nothing is looked up by name.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
 use crate::config::raw_provider::RawProvider;
 use crate::config::raw_server::{RawAuth, RawServer};
-use crate::config::snapshot::{Routing, Server, Snapshot};
+use crate::config::snapshot::{Profiles, Routing, Server, Snapshot};
 use crate::identity::agent::{Agent, Agents};
 use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
@@ -30,7 +31,7 @@ pub const CREDENTIAL_HEADERS: [&str; 4] =
     ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// Makes the snapshot of a configuration without problems.
-pub fn build(raw: Raw, links: Links) -> Snapshot {
+pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
     let budgets = build_budget::build(&raw, &links);
     let keyring = keyring(&raw.auth, &raw.agents);
     let agents = agents(raw.agents, links.agent_models);
@@ -38,7 +39,7 @@ pub fn build(raw: Raw, links: Links) -> Snapshot {
         raw.providers.into_iter().enumerate().filter_map(|(at, raw)| provider(at, raw)).collect();
     let models = raw.models.into_iter().zip(links.model_providers);
     let defaults = Defaults {
-        image_tokens_max: raw.budget.image_tokens_max,
+        image_tokens_max: raw.budget.policy.image_tokens_max,
         translation: raw.routing.translation,
     };
     let models = models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?, defaults)));
@@ -61,9 +62,12 @@ pub fn build(raw: Raw, links: Links) -> Snapshot {
         },
         providers,
         catalog,
+        active: HashMap::new(),
         budgets,
         store: raw.store,
         console: raw.console.console,
+        profiles,
+        audit: raw.audit,
         routing: routing(&raw.routing),
         stream: raw.stream,
         log: raw.log,
@@ -92,12 +96,15 @@ fn agents(raw: Vec<RawAgent>, models: Vec<Option<Box<[usize]>>>) -> Agents {
 
 fn provider(index: usize, raw: RawProvider) -> Option<Arc<Provider>> {
     let base = raw.base?;
+    let given = raw.auth.clone();
     let (auth, headers) = credential(raw.auth, raw.headers);
-    let rest_key =
-        format!("{}#{}", raw.name.value.text, fingerprint(&base, auth.iter().chain(&headers)));
+    // A fixed header that took the place of the first key stands for all of them.
+    let more = if given == auth { raw.more_auth } else { Vec::new() };
+    let own_rest_key = rest_key(&raw.name.value.text, &base, auth.iter().chain(&headers));
     // A host that was parsed as part of a URL is always a good header value.
     let authority = HeaderValue::from_str(&base.authority).ok()?;
-    Some(Arc::new(Provider {
+    let account_of = (!more.is_empty()).then(|| Arc::from(format!("file {}", raw.name.value.text)));
+    let first = Provider {
         name: Arc::from(raw.name.value.text),
         index,
         dialect: raw.dialect?,
@@ -109,8 +116,22 @@ fn provider(index: usize, raw: RawProvider) -> Option<Arc<Provider>> {
         timeouts: raw.timeouts,
         abilities: raw.abilities,
         enabled: raw.enabled,
-        rest_key: Arc::from(rest_key),
-    }))
+        rest_key: own_rest_key,
+        fence: None,
+        account_of,
+        other_keys: Vec::new(),
+    };
+    let with = |key: Header| {
+        let rest_key =
+            rest_key(&first.name, &first.base, std::iter::once(&key).chain(&first.headers));
+        Arc::new(Provider { auth: Some(key), rest_key, ..first.clone() })
+    };
+    let other_keys = more.into_iter().map(with).collect();
+    Some(Arc::new(Provider { other_keys, ..first }))
+}
+
+fn rest_key<'a>(name: &str, base: &BaseUrl, headers: impl Iterator<Item = &'a Header>) -> Arc<str> {
+    Arc::from(format!("{name}#{}", fingerprint(base, headers)))
 }
 
 type Header = (HeaderName, HeaderValue);
@@ -129,7 +150,7 @@ fn credential(auth: Option<Header>, mut headers: Vec<Header>) -> (Option<Header>
 }
 
 /// Tells one address and credential from another without giving the credential away.
-fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>) -> String {
+pub fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>) -> String {
     let mut bytes = format!("{}{}", base.authority, base.path()).into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(b"\n");

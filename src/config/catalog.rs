@@ -122,6 +122,8 @@ pub enum Via {
     Named,
     /// It is an alias.
     Alias,
+    /// It is the plain name of a model that accounts offer, the oldest account first.
+    Offered,
 }
 
 /// The wildcard models, as places in the catalog.
@@ -167,6 +169,13 @@ pub enum Choice {
     },
 }
 
+/// A model with another key of its provider.
+#[derive(Clone, Debug)]
+struct Twin {
+    of: usize,
+    model: Model,
+}
+
 /// Which model a name leads to.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -175,10 +184,16 @@ struct Entry {
 }
 
 /// All models, by place and by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
     models: Vec<Model>,
+    /// Behind the models, by place; nobody names them.
+    twins: Vec<Twin>,
+    /// Of each model, its places with other keys or accounts of the same provider.
+    spares: Vec<Box<[usize]>>,
     names: HashMap<Box<str>, Entry>,
+    /// Plain names of models and who offers them.
+    offers: HashMap<Box<str>, Box<[usize]>>,
     auto_names: Vec<Arc<str>>,
     wildcards: Wildcards,
     auto_openai: Vec<usize>,
@@ -223,8 +238,12 @@ impl Catalog {
         }
         let auto = |dialect| auto_list(&models, dialect);
         let (auto_openai, auto_anthropic) = (auto(Dialect::OpenAi), auto(Dialect::Anthropic));
+        let twins = twins(&models);
         Self {
+            spares: spares(&models, &twins),
+            twins,
             names: names(&models, aliases),
+            offers: HashMap::new(),
             auto_names: auto_names.into_iter().map(Arc::from).collect(),
             wildcards: Wildcards {
                 openai: wildcard(&models, Dialect::OpenAi),
@@ -239,6 +258,79 @@ impl Catalog {
             dearest_request: price_table::dearest_request(&models),
             models,
         }
+    }
+
+    /// The same catalog with those models of accounts behind its own. Their ids and their plain names can
+    /// be asked for, unless a name of the file is the same; no strategy chooses them.
+    #[must_use]
+    pub fn extended(mut self, more: Vec<Model>) -> Self {
+        let first = self.models.len();
+        for (index, model) in (first..).zip(&more) {
+            let entry = Entry { index, via: Via::Named };
+            self.names.entry(Box::from(&*model.id)).or_insert(entry);
+            self.chains.push(self.fallback_default.clone());
+        }
+        let mut offers: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        for (index, model) in (first..).zip(&more).filter(|(_, model)| model.enabled) {
+            offers.entry(Box::from(&*model.upstream_id)).or_default().push(index);
+        }
+        for (name, places) in offers {
+            if let Some(&index) = places.first() {
+                let entry = Entry { index, via: Via::Offered };
+                self.names.entry(name.clone()).or_insert(entry);
+            }
+            self.offers.insert(name, places.into_boxed_slice());
+        }
+        self.models.extend(more);
+        self.twins = twins(&self.models);
+        self.spares = spares(&self.models, &self.twins);
+        self.price_version = price_table::version(&self.models);
+        self.dearest = price_table::dearest(&self.models);
+        self
+    }
+
+    /// Whether a model has that id, or that name is an alias.
+    pub fn knows(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// The model that is called so by its provider, or has that id, and its provider that name.
+    pub fn at_provider(&self, provider: &str, name: &str) -> Option<usize> {
+        let called = |model: &Model| *model.upstream_id == *name || *model.id == *name;
+        self.models.iter().position(|model| *model.provider.name == *provider && called(model))
+    }
+
+    /// A model of the same name in that dialect, one with a price if there is one.
+    pub fn alike(&self, name: &str, dialect: Dialect) -> Option<&Model> {
+        let named = |model: &&Model| {
+            let called = *model.upstream_id == *name || *model.id == *name;
+            called && model.dialect() == dialect && !model.is_wildcard()
+        };
+        let mut all = self.models.iter().filter(named);
+        all.clone().find(|model| model.priced).or_else(|| all.next())
+    }
+
+    /// The enabled models of accounts with that plain name, the oldest account first.
+    pub fn offers(&self, name: &str) -> &[usize] {
+        self.offers.get(name).map_or(&[], |places| places)
+    }
+
+    /// The same model with other keys or at other accounts of its provider, as places.
+    pub fn spares(&self, index: usize) -> &[usize] {
+        self.spares.get(index).map_or(&[], |places| places)
+    }
+
+    /// The place by which a model is listed: itself, or of whom it is a twin with another key.
+    pub fn listed(&self, index: usize) -> usize {
+        index
+            .checked_sub(self.models.len())
+            .and_then(|at| self.twins.get(at))
+            .map_or(index, |twin| twin.of)
+    }
+
+    /// All models by place, their twins with other keys included.
+    pub fn places(&self) -> impl Iterator<Item = &Model> {
+        self.models.iter().chain(self.twins.iter().map(|twin| &twin.model))
     }
 
     /// What that name means; `None` and the empty name leave the choice to the strategy.
@@ -310,10 +402,11 @@ impl Catalog {
 
     /// The model at that place.
     pub fn get(&self, index: usize) -> Option<&Model> {
-        self.models.get(index)
+        let at = index.checked_sub(self.models.len());
+        at.map_or_else(|| self.models.get(index), |at| self.twins.get(at).map(|twin| &twin.model))
     }
 
-    /// All models in the order of the file, disabled ones and wildcards included.
+    /// All models in the order of the file, then those of accounts; disabled ones and wildcards included.
     pub fn models(&self) -> &[Model] {
         &self.models
     }
@@ -331,6 +424,38 @@ fn names(models: &[Model], aliases: Vec<(String, usize)>) -> HashMap<Box<str>, E
         .into_iter()
         .map(|(name, index)| (name.into_boxed_str(), Entry { index, via: Via::Alias }));
     own.chain(aliases).collect()
+}
+
+fn twins(models: &[Model]) -> Vec<Twin> {
+    let of_one = |(of, model): (usize, &Model)| {
+        let keys = model.provider.other_keys.clone();
+        let model = model.clone();
+        keys.into_iter()
+            .map(move |provider| Twin { of, model: Model { provider, ..model.clone() } })
+    };
+    models.iter().enumerate().flat_map(of_one).collect()
+}
+
+/// Of each model, the same one with other keys (of a provider of the file) or at other accounts.
+fn spares(models: &[Model], twins: &[Twin]) -> Vec<Box<[usize]>> {
+    let mut accounts: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+    for (at, model) in models.iter().enumerate().filter(|(_, model)| model.enabled) {
+        if let Some(word) = &model.provider.account_of {
+            accounts.entry((word, &model.upstream_id)).or_default().push(at);
+        }
+    }
+    let mut spares: Vec<Vec<usize>> = vec![Vec::new(); models.len()];
+    for (place, twin) in (models.len()..).zip(twins) {
+        spares[twin.of].push(place);
+    }
+    // Two models of the file that share keys are not each other's spares: clients can tell them apart.
+    let made = accounts.into_values().filter(|places| models[places[0]].provider.fence.is_some());
+    for places in made {
+        for &at in &places {
+            spares[at] = places.iter().copied().filter(|&other| other != at).collect();
+        }
+    }
+    spares.into_iter().map(Vec::into_boxed_slice).collect()
 }
 
 fn auto_list(models: &[Model], dialect: Dialect) -> Vec<usize> {

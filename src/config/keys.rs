@@ -31,9 +31,11 @@ pub const TOP: Table = Table {
         "agents",
         "store",
         "console",
+        "profiles",
+        "audit",
         "log",
     ],
-    later: &["profiles", "guard", "pinning", "mutators"],
+    later: &["guard", "pinning", "mutators"],
 };
 
 /// `server`.
@@ -75,6 +77,7 @@ pub const PROVIDER: Table = Table {
         "base_url",
         "ca",
         "api_key",
+        "api_keys",
         "auth_header",
         "auth_prefix",
         "headers",
@@ -234,11 +237,29 @@ pub const CONSOLE: Table = Table {
     later: &[],
 };
 
+/// `profiles`.
+pub const PROFILES: Table = Table {
+    name: "profiles",
+    known: &[
+        "kms_key",
+        "kms_key_file",
+        "kms_keys_old",
+        "key_from_admin_key",
+        "allow_private",
+        "allow",
+    ],
+    later: &[],
+};
+
+/// `audit`.
+pub const AUDIT: Table =
+    Table { name: "audit", known: &["requests", "retention_days"], later: &[] };
+
 /// `log`.
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 21] = [
+pub const ALL: [&Table; 23] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -259,5 +280,7 @@ pub const ALL: [&Table; 21] = [
     &TIER,
     &BREAKER,
     &CONSOLE,
+    &PROFILES,
+    &AUDIT,
     &LOG,
 ];

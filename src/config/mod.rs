@@ -16,12 +16,14 @@ mod check_names;
 pub mod current;
 pub mod expand;
 pub mod keys;
+pub mod overlay;
 mod price_table;
 pub mod problem;
 pub mod raw;
 pub mod raw_agent;
 pub mod raw_budget;
 pub mod raw_model;
+pub mod raw_profiles;
 pub mod raw_provider;
 pub mod raw_server;
 pub mod raw_store;
@@ -35,12 +37,17 @@ mod tests;
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use expand::Env;
 use problem::{Place, Problem, Problems};
 use snapshot::{Snapshot, Tls};
 
 /// Certificates in DER form, at least one; or what is wrong with their file.
 pub type Certificates = Result<Vec<Vec<u8>>, String>;
+
+/// The text of a file with a key in it; or why it cannot be read.
+pub type KeyFile = Result<Zeroizing<String>, String>;
 
 /// Nothing; or which key of `server.tls` names a bad file, and what is wrong with it.
 pub type Verdict = Result<(), (&'static str, String)>;
@@ -51,6 +58,8 @@ pub struct Outside<'a> {
     pub env: Env<'a>,
     /// Reads a file of certificates.
     pub certificates: &'a dyn Fn(&Path) -> Certificates,
+    /// Reads a file with a key in it.
+    pub key_file: &'a dyn Fn(&Path) -> KeyFile,
     /// Looks at the certificate and the key of the data plane.
     pub server_certificate: &'a dyn Fn(&Tls) -> Verdict,
 }
@@ -59,7 +68,9 @@ pub struct Outside<'a> {
 /// the names of `seed_env` where the file is silent.
 pub fn load(text: &str, file_name: &str, env: Env<'_>) -> Result<Snapshot, Vec<Problem>> {
     let certificates = &|_: &Path| Err("cannot be read here".to_owned());
-    load_with(text, file_name, &Outside { env, certificates, server_certificate: &|_| Ok(()) })
+    let key_file = &|_: &Path| Err("cannot be read here".to_owned());
+    let server_certificate = &|_: &Tls| Ok(());
+    load_with(text, file_name, &Outside { env, certificates, key_file, server_certificate })
 }
 
 /// The same with the files that it names.
@@ -80,5 +91,12 @@ pub fn load_with(
     }
     let mut links = check::check(&raw, &problems);
     links.warnings.extend(warnings);
-    if problems.is_empty() { Ok(build::build(raw, links)) } else { Err(problems.into_sorted()) }
+    let (profiles, warnings) =
+        raw.profiles.read(raw.admin_key.as_ref().map(|key| key.as_str()), outside, &problems);
+    links.warnings.extend(warnings);
+    if problems.is_empty() {
+        Ok(build::build(raw, profiles, links))
+    } else {
+        Err(problems.into_sorted())
+    }
 }

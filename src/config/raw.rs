@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use zeroize::Zeroizing;
+
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::config::bound;
 use crate::config::catalog::Translation;
@@ -13,11 +15,12 @@ use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
 use crate::config::raw_model::{self, RawModel};
+use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
 use crate::config::raw_server::{self, RawAuth, RawServer};
 use crate::config::raw_store::{self, RawConsole};
 use crate::config::section::{Section, number, shown, text};
-use crate::config::snapshot::{AccessLog, Log, Store, Strategy, Stream};
+use crate::config::snapshot::{AccessLog, Audit, Log, Store, Strategy, Stream};
 use crate::config::yaml::{Node, Text, Value};
 use crate::dialect::notice::NoticeMode;
 use crate::upstream::retry::RETRY_STATUSES;
@@ -59,6 +62,12 @@ pub struct Raw {
     pub store: Store,
     /// `console`.
     pub console: RawConsole,
+    /// `profiles`, without the files that it names.
+    pub profiles: RawProfiles,
+    /// The first admin key as it was given.
+    pub admin_key: Option<Zeroizing<String>>,
+    /// `audit`.
+    pub audit: Audit,
     /// `log`.
     pub log: Log,
 }
@@ -88,9 +97,10 @@ pub struct RawRouting {
 /// Reads the whole tree.
 pub fn read(node: &Node, problems: &Problems) -> Raw {
     let top = Section::open(node, Place::top(), &keys::TOP, problems);
+    let auth = top.section("auth", &keys::AUTH);
     Raw {
         server: raw_server::server(&top.section("server", &keys::SERVER), problems),
-        auth: raw_server::auth(&top.section("auth", &keys::AUTH), problems),
+        auth: raw_server::auth(&auth, problems),
         providers: providers(&top, problems),
         models: models(&top, problems),
         aliases: aliases(&top, problems),
@@ -102,6 +112,9 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         agents: agents(&top, problems),
         store: raw_store::store(&top),
         console: raw_store::console(&top.section("console", &keys::CONSOLE)),
+        profiles: raw_profiles::profiles(&top.section("profiles", &keys::PROFILES), problems),
+        admin_key: raw_profiles::admin_key(&auth),
+        audit: raw_profiles::audit(&top.section("audit", &keys::AUDIT)),
         log: Log { access: access_log(&top.section("log", &keys::LOG)) },
     }
 }

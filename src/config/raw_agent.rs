@@ -39,7 +39,8 @@ pub struct RawAgent {
 pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
     check_name(&id, ID_HEADER_BYTES_MAX, problems);
     let section = Section::open(node, id.place.clone(), &keys::AGENT, problems);
-    let words = [Mode::Auto, Mode::Budget, Mode::Pinned].map(|mode| (mode.name(), mode));
+    let words = [Mode::Auto, Mode::Budget, Mode::Pinned, Mode::Manual];
+    let words = words.map(|mode| (mode.name(), mode));
     let models = section.texts("models");
     if models.as_ref().is_some_and(Vec::is_empty) {
         section
@@ -47,7 +48,7 @@ pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
     }
     RawAgent {
         keys: raw_server::keys(&section, "keys", problems),
-        mode: section.choice("mode", &words, &["manual"]).unwrap_or_default(),
+        mode: section.choice("mode", &words, &[]).unwrap_or_default(),
         models,
         team: section.text("team"),
         budget: raw_budget::budget(&section, "budget"),

@@ -28,8 +28,6 @@ pub struct RawPolicy {
     pub policy: Policy,
     /// Where `unknown_price` stands, or would stand.
     pub unknown_price_place: Place,
-    /// Most tokens of one image, for models that say nothing else.
-    pub image_tokens_max: u64,
 }
 
 /// A budget.
@@ -96,9 +94,9 @@ pub fn policy(section: &Section<'_>) -> RawPolicy {
             output_floor_tokens: section.number("output_floor_tokens", &bound::OUTPUT_FLOOR_TOKENS),
             charge_5xx: section.flag_or("charge_5xx", false),
             hysteresis_ppm: hysteresis_percent * PPM_PER_PERCENT,
+            image_tokens_max: section.number("image_tokens_max", &bound::IMAGE_TOKENS),
         },
         unknown_price_place: section.place_of("unknown_price"),
-        image_tokens_max: section.number("image_tokens_max", &bound::IMAGE_TOKENS),
     }
 }
 

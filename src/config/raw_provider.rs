@@ -19,6 +19,9 @@ use crate::upstream::target::BaseUrl;
 /// Most characters of a provider's name, which is a metric label.
 const NAME_BYTES_MAX: usize = 64;
 
+/// Most keys of one provider: more than anybody rotates among, and each makes a breaker for every model.
+const API_KEYS_MAX: usize = 16;
+
 /// Headers that the gateway writes itself: a fixed value would break the request or its metering.
 const OWN_HEADERS: [&str; 14] = [
     "accept-encoding",
@@ -60,6 +63,8 @@ pub struct RawProvider {
     pub authorities: Option<Authorities>,
     /// Header and value of our credential.
     pub auth: Option<(HeaderName, HeaderValue)>,
+    /// The same header with each of the further keys of `api_keys`.
+    pub more_auth: Vec<(HeaderName, HeaderValue)>,
     /// Whether a key was given, usable or not.
     pub has_key: bool,
     /// Fixed headers.
@@ -78,11 +83,14 @@ pub fn read(name: At<Text>, node: &Node, problems: &Problems) -> RawProvider {
     let section = Section::open(node, name.place.clone(), &keys::PROVIDER, problems);
     let dialect = dialect(&section);
     let base = base(&section);
+    let mut keys = keys(&section, dialect);
+    let more_auth = keys.split_off(keys.len().min(1));
     RawProvider {
         ca: ca(&section, base.as_ref()),
         authorities: None,
-        auth: auth(&section, dialect),
-        has_key: section.is_given("api_key"),
+        auth: keys.pop(),
+        more_auth,
+        has_key: section.is_given("api_key") || section.is_given("api_keys"),
         headers: headers(&section, problems),
         timeouts: Timeouts {
             connect_ms: section.number("connect_timeout_ms", &bound::CONNECT_MS),
@@ -136,31 +144,56 @@ fn base(section: &Section<'_>) -> Option<BaseUrl> {
     base.map_err(|error| section.problem("base_url", error.to_string())).ok()
 }
 
-fn auth(section: &Section<'_>, dialect: Option<Dialect>) -> Option<(HeaderName, HeaderValue)> {
-    let default_name = match dialect {
-        Some(Dialect::Anthropic) => HeaderName::from_static("x-api-key"),
-        Some(Dialect::OpenAi) | None => http::header::AUTHORIZATION,
-    };
-    let given_name = section.text("auth_header").and_then(|text| header_name(section, &text));
-    let name = given_name.unwrap_or(default_name);
+/// Our credentials as headers, in the order of the file.
+fn keys(section: &Section<'_>, dialect: Option<Dialect>) -> Vec<(HeaderName, HeaderValue)> {
+    let name = auth_header(section, dialect);
     let default_prefix = if name == http::header::AUTHORIZATION { "Bearer " } else { "" };
     let given_prefix = section.text("auth_prefix").map(|text| text.value.text);
     let prefix = given_prefix.as_deref().unwrap_or(default_prefix);
     if HeaderValue::from_str(prefix).is_err() {
         section.problem("auth_prefix", "cannot stand in a header (visible ASCII and blanks only)");
-        return None;
+        return Vec::new();
     }
-    let key = section.text("api_key")?.value.text;
+    let one = section.text("api_key").map(|text| ("api_key", vec![text]));
+    let all = section.texts("api_keys").map(|texts| ("api_keys", texts));
+    if one.is_some() && all.is_some() {
+        section.problem("api_keys", "excludes api_key (put all keys into api_keys)");
+    }
+    let Some((key, texts)) = all.or(one) else { return Vec::new() };
+    if texts.is_empty() || texts.len() > API_KEYS_MAX {
+        section.problem(key, format!("must list 1 to {API_KEYS_MAX} keys"));
+    }
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for text in &texts {
+        let Some(value) = key_value(section, key, (prefix, &text.value.text)) else { continue };
+        if headers.iter().any(|(_, known)| *known == value) {
+            section.problem(key, "holds the same key twice");
+        }
+        headers.push((name.clone(), value));
+    }
+    headers
+}
+
+fn auth_header(section: &Section<'_>, dialect: Option<Dialect>) -> HeaderName {
+    let default_name = match dialect {
+        Some(Dialect::Anthropic) => HeaderName::from_static("x-api-key"),
+        Some(Dialect::OpenAi) | None => http::header::AUTHORIZATION,
+    };
+    let given_name = section.text("auth_header").and_then(|text| header_name(section, &text));
+    given_name.unwrap_or(default_name)
+}
+
+fn key_value(section: &Section<'_>, at: &str, (prefix, key): (&str, &str)) -> Option<HeaderValue> {
     if key.trim().is_empty() {
-        section.problem("api_key", "is empty (leave it out if the provider needs none)");
+        section.problem(at, "is empty (leave it out if the provider needs none)");
         return None;
     }
     let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{key}")) else {
-        section.problem("api_key", "cannot stand in a header (visible ASCII only, no line breaks)");
+        section.problem(at, "cannot stand in a header (visible ASCII only, no line breaks)");
         return None;
     };
     value.set_sensitive(true);
-    Some((name, value))
+    Some(value)
 }
 
 fn header_name(section: &Section<'_>, text: &At<Text>) -> Option<HeaderName> {
@@ -214,8 +247,8 @@ fn abilities(section: &Section<'_>, dialect: Option<Dialect>, base: Option<&Base
         }
         on
     };
-    let asks = base.is_some_and(|base| !HOSTS_WITHOUT_ASKING.iter().any(|of| ends(&base.host, of)));
-    let names = base.is_some_and(|base| ends(&base.host, HOST_OF_OPENROUTER));
+    let asks = base.is_some_and(takes_asking);
+    let names = base.is_some_and(names_attempts);
     Abilities {
         native_fallback: ability("native_fallback", false),
         chat: ability("chat", true),
@@ -241,6 +274,16 @@ fn output_cap_field(
     let is_openai = base.is_some_and(|base| HOSTS_OF_OPENAI.iter().any(|of| ends(&base.host, of)));
     let default = if is_openai && !anthropic { long } else { short };
     given.unwrap_or(default)
+}
+
+/// Whether the provider there takes `stream_options`.
+pub fn takes_asking(base: &BaseUrl) -> bool {
+    !HOSTS_WITHOUT_ASKING.iter().any(|of| ends(&base.host, of))
+}
+
+/// Whether the provider there names its attempts, and tells afterwards what one has cost.
+pub fn names_attempts(base: &BaseUrl) -> bool {
+    ends(&base.host, HOST_OF_OPENROUTER)
 }
 
 /// Whether a host is that domain or lies below it.

@@ -7,6 +7,7 @@
 //! | `ADAPTER_HOST`, `ADAPTER_PORT` (S0-18); `HOST`, `PORT` (S4-13); `ORCHESTRATOR_PORT` (S1-12) | `server.listen`: the first of these three that is set in any part; a host alone keeps port 8080, a port alone keeps 127.0.0.1 |
 //! | `ROUTER_ADMIN_KEY`, `ROUTER_AGENT_KEY` (S3-02) | `auth.admin_keys`, `auth.agent_keys` |
 //! | `REQUIRE_AGENT_KEY_FOR_PROXY` (S3-02) | `auth.require_agent_key` |
+//! | `WEIR_KMS_KEY`, else `ROUTER_KMS_KEY` (S3-04) | `profiles.kms_key`, unless `kms_key_file` is given; an empty `kms_key` is silent too |
 //! | `RETRY_STATUS_CODES` (S4-13; commas between) | `routing.retry_statuses` |
 //! | `GLOBAL_FALLBACK_MODELS` (S4-13; commas between) | `routing.fallback_default` |
 //! | `MODEL_FALLBACK_MAP` (S4-13; a JSON object of model to model or list) | `routing.fallbacks` |
@@ -77,11 +78,15 @@ struct Given {
 /// A section, a key in it, and what the environment says.
 type Rule = (&'static str, &'static str, fn(&Seed<'_>) -> Option<Given>);
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     ("server", "listen", |seed| seed.listen()),
     ("auth", "admin_keys", |seed| seed.secret(&variable!("ROUTER_ADMIN_KEY"))),
     ("auth", "agent_keys", |seed| seed.secret(&variable!("ROUTER_AGENT_KEY"))),
     ("auth", "require_agent_key", |seed| seed.plain(&variable!("REQUIRE_AGENT_KEY_FOR_PROXY"))),
+    ("profiles", "kms_key", |seed| {
+        let own = seed.secret(&variable!("WEIR_KMS_KEY"));
+        own.or_else(|| seed.secret(&variable!("ROUTER_KMS_KEY")))
+    }),
     ("routing", "retry_statuses", |seed| seed.list(&variable!("RETRY_STATUS_CODES"))),
     ("routing", "fallback_default", |seed| seed.list(&variable!("GLOBAL_FALLBACK_MODELS"))),
     ("routing", "fallbacks", |seed| seed.fallbacks()),
@@ -119,6 +124,9 @@ impl Seed<'_> {
             sections.push(Entry { key: section.to_owned(), line: 1, origin: None, node });
             sections.len() - 1
         });
+        if key == "kms_key" && !lacks_key(&mut sections[at].node) {
+            return;
+        }
         let Some(entries) = silent(&mut sections[at].node, key) else { return };
         if let Some(given) = read(self) {
             self.set(entries, &format!("{section}.{key}"), given);
@@ -282,6 +290,14 @@ fn silent<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Vec<Entry>> {
     let Value::Map(entries) = &mut node.value else { return None };
     let given = |entry: &Entry| entry.key == key && !matches!(entry.node.value, Value::Null);
     if entries.iter().any(given) { None } else { Some(entries) }
+}
+
+/// Whether `profiles` names no key that seals; an empty one is taken out.
+fn lacks_key(profiles: &mut Node) -> bool {
+    let Value::Map(entries) = &mut profiles.value else { return true };
+    let is_empty = |entry: &Entry| matches!(&entry.node.value, Value::Text(text) if text.text.trim().is_empty());
+    entries.retain(|entry| !(entry.key == "kms_key" && is_empty(entry)));
+    child(profiles, "kms_key_file").is_none_or(|file| matches!(file.value, Value::Null))
 }
 
 fn entries(node: &Node) -> &[Entry] {

@@ -10,15 +10,18 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::overlay::ActiveTable;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
+use crate::identity::vault::Keys;
 use crate::upstream::breaker::{Cooldowns, Endpoints};
 use crate::upstream::provider::Provider;
+use crate::upstream::reach::Fence;
 use crate::upstream::retry::RetryPolicy;
 use crate::upstream::target::BaseUrl;
 
 /// A configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Set by the caller, who knows how many came before; 0 until then.
     pub version: u64,
@@ -32,12 +35,18 @@ pub struct Snapshot {
     pub providers: Vec<Arc<Provider>>,
     /// The models.
     pub catalog: Catalog,
+    /// What each agent is switched to.
+    pub active: ActiveTable,
     /// Accounts, and what money decides.
     pub budgets: Budgets,
     /// Where the ledger lies. A change needs a restart.
     pub store: Store,
     /// The control plane that budgets are pulled from and spend is pushed to; `None` = none.
     pub console: Option<Console>,
+    /// Accounts that are made through the API.
+    pub profiles: Profiles,
+    /// What is kept of switches and requests.
+    pub audit: Audit,
     /// How candidates are chosen and tried.
     pub routing: Routing,
     /// What the gateway adds to answers.
@@ -49,7 +58,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The breakers of its models, old ones where they exist.
     pub fn endpoints(&self, cooldowns: &mut Cooldowns) -> Endpoints {
-        let names = self.catalog.models().iter().map(|model| (&model.provider.rest_key, &model.id));
+        let names = self.catalog.places().map(|model| (&model.provider.rest_key, &model.id));
         Endpoints::of(names, cooldowns)
     }
 
@@ -126,6 +135,47 @@ pub struct Console {
     pub sync_interval_seconds: u64,
     /// The value of `Authorization`, marked as sensitive, so that it is never printed.
     pub authorization: Option<HeaderValue>,
+}
+
+/// Accounts that are made through the API.
+#[derive(Clone, Debug, Default)]
+pub struct Profiles {
+    /// What seals and opens their credentials; `None` = there can be no such accounts. Shows only ids.
+    pub keys: Option<Arc<Keys>>,
+    /// Where they may lead.
+    pub fence: Arc<Fence>,
+}
+
+/// What is kept of switches and requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Which requests are kept. Switches always are.
+    pub requests: Audited,
+    /// How many days; 0 = for ever.
+    pub retention_days: u64,
+}
+
+/// Which requests the audit keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audited {
+    /// All that are proxied.
+    #[default]
+    All,
+    /// Those of agents in manual mode.
+    Manual,
+    /// None.
+    Off,
+}
+
+impl Audited {
+    /// The name used in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Manual => "manual",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Files in PEM form.

@@ -10,13 +10,14 @@
 //! counting part takes a million records a second): then the sender counts its record itself, so that no
 //! token and no cent is lost, and only the log line is, which is counted too.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::base::limit;
+use crate::engine::auditor::Auditor;
 use crate::record::Record;
 use crate::telemetry::access_log::{AccessLog, LinesLost};
 use crate::telemetry::metrics::Metrics;
@@ -51,6 +52,8 @@ struct Shared {
     /// stands still.
     next_log: Mutex<Option<AccessLog>>,
     log_error: Mutex<Option<String>>,
+    /// Where requests are left for the audit.
+    auditor: OnceLock<Arc<Auditor>>,
 }
 
 #[derive(Default)]
@@ -98,6 +101,7 @@ impl Recorder {
             log: Mutex::new(log),
             next_log: Mutex::default(),
             log_error: Mutex::default(),
+            auditor: OnceLock::new(),
         };
         Self { shared: Arc::new(shared), thread: Mutex::default() }
     }
@@ -111,6 +115,12 @@ impl Recorder {
             *thread = Some(named.spawn(move || shared.run())?);
         }
         Ok(())
+    }
+
+    /// From now on requests are left for the audit too. Only the first call counts.
+    pub fn audit_to(&self, auditor: Arc<Auditor>) {
+        // A second one would be a mistake of the composition, and changes nothing.
+        let _ = self.shared.auditor.set(auditor);
     }
 
     /// Hands over a finished request.
@@ -190,6 +200,7 @@ impl Shared {
         let mut vain_looks = 0;
         while self.collect(&mut batch, &mut vain_looks) {
             self.metrics.observe_all(&batch);
+            self.leave_for_audit(&batch);
             let count = batch.len() as u64;
             self.queue.lock().counted += count;
             self.progress.notify_all();
@@ -239,10 +250,17 @@ impl Shared {
     /// not move; after the end both.
     fn take_in_place(&self, record: &Record, closed: bool) {
         self.metrics.observe(record);
+        self.leave_for_audit(std::slice::from_ref(record));
         let log = if closed { self.log.try_lock_for(LAST_WAIT) } else { None };
         match log {
             Some(log) => self.write_log(log, std::slice::from_ref(record)),
             None => self.metrics.log_lines_dropped(1),
+        }
+    }
+
+    fn leave_for_audit(&self, records: &[Record]) {
+        if let Some(auditor) = self.auditor.get() {
+            auditor.leave(records);
         }
     }
 

@@ -14,13 +14,15 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::base::limit::WATCH_INTERVAL_MS;
+use crate::base::limit::{FOLLOW_INTERVAL_MS, WATCH_INTERVAL_MS};
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::source::{Source, Stamp};
+use crate::store::registry::RegistryError;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::labels::Names;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +40,8 @@ pub struct Targets {
     pub recorder: Arc<Recorder>,
     /// Whose accounts are configured.
     pub keeper: Arc<Bookkeeper>,
+    /// What joins the configuration of the file.
+    pub accounts: Arc<Accounts>,
 }
 
 /// What reloads.
@@ -87,7 +91,6 @@ impl Reloader {
     /// A reloader of what is in force in `live`, read from `source`.
     pub fn new(source: Source, on: Targets) -> Self {
         let current = on.live.load_full();
-        on.metrics.set_names(Names::of(&current.snapshot));
         on.keeper.configure(&current.snapshot.budgets);
         Self { source, on, last_failure: Mutex::default() }
     }
@@ -128,11 +131,14 @@ impl Reloader {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut look = interval(Duration::from_millis(WATCH_INTERVAL_MS));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut follow = interval(Duration::from_millis(FOLLOW_INTERVAL_MS));
+        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = Stamp::default();
         loop {
             tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 _ = hangup.recv() => self.clone().on_signal().await,
+                _ = follow.tick() => self.clone().follow().await,
                 _ = look.tick(), if watch => self.clone().look(&mut seen).await,
             }
         }
@@ -168,6 +174,18 @@ impl Reloader {
             .await;
     }
 
+    /// Accounts and switches that another process has changed.
+    async fn follow(self: Arc<Self>) {
+        self.in_background(|own| match own.on.accounts.follow() {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::warn!(%error, "accounts and switches cannot be read at present");
+                false
+            }
+        })
+        .await;
+    }
+
     async fn in_background(self: Arc<Self>, work: impl FnOnce(&Self) -> bool + Send + 'static) {
         if let Err(error) = tokio::task::spawn_blocking(move || work(&self)).await {
             tracing::error!(%error, "a reload broke off");
@@ -175,24 +193,30 @@ impl Reloader {
     }
 
     fn replace(&self) -> Result<Reloaded, Vec<Problem>> {
-        let snapshot = self.source.read()?;
+        let file = self.source.read()?;
+        let turn = self.on.accounts.turn();
+        let joined = turn.join(&file).map_err(|error| vec![unreadable(&error)])?;
+        let snapshot = &joined.snapshot;
         let old = self.on.live.load_full();
-        let changes = changes(&old.snapshot, &snapshot);
-        let mut warnings = needs_restart(&old.snapshot, &snapshot);
+        let changes = changes(&old.snapshot, snapshot);
+        let mut warnings = needs_restart(&old.snapshot, snapshot);
         warnings.extend(snapshot.warnings.iter().cloned());
         // Opened before anything is put in force, because it can fail.
-        let log = if old.snapshot.log == snapshot.log { None } else { Some(open_log(&snapshot)?) };
+        let log = if old.snapshot.log == snapshot.log { None } else { Some(open_log(snapshot)?) };
         let agents = snapshot.gate.agents.all().iter().map(|agent| agent.id.clone()).collect();
-        let names = Names::of(&snapshot);
         // Accounts first: a request that sees the new agents must find theirs.
         self.on.keeper.configure(&snapshot.budgets);
-        let version = self.on.live.replace(snapshot);
-        self.on.metrics.set_names(names);
+        let version = turn.put(joined, Some(file));
         if let Some(log) = log {
             self.on.recorder.replace_log(log);
         }
         Ok(Reloaded { version, agents, changes, warnings })
     }
+}
+
+fn unreadable(error: &RegistryError) -> Problem {
+    let message = format!("the accounts in it cannot be read: {error}");
+    Problem { path: "store".to_owned(), message, line: None }
 }
 
 /// Opens the log that the configuration names.
@@ -253,6 +277,7 @@ fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::accounts;
     use crate::engine::recorder::Stage;
     use crate::engine::source::sample::{self, Folder};
     use crate::ledger::book::Book;
@@ -268,12 +293,13 @@ mod tests {
         let folder = Folder::new(name);
         let path = folder.write("weir.yaml", &sample::yaml("one"));
         let source = Source::with_env(path, Box::new(sample::env));
-        let live = Arc::new(Live::new(source.read().unwrap()));
         let metrics = Arc::new(Metrics::new("0").unwrap());
+        let file = source.read().unwrap();
+        let (accounts, live) = accounts::sample::accounts(folder.path(), file, metrics.clone());
         let log = AccessLog::to_memory().0;
         let recorder = Arc::new(Recorder::new(metrics.clone(), log));
         let keeper = Arc::new(Bookkeeper::new(Book::restore(Saved::default()), metrics.clone()));
-        let on = Targets { live, metrics, recorder, keeper };
+        let on = Targets { live, metrics, recorder, keeper, accounts };
         Stand { folder, reloader: Arc::new(Reloader::new(source, on)) }
     }
 

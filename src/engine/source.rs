@@ -12,8 +12,9 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use crate::base::limit::CONFIG_BYTES_MAX;
+use crate::base::limit::{CONFIG_BYTES_MAX, KEY_FILE_BYTES_MAX};
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Outside};
@@ -64,6 +65,7 @@ impl Source {
         let outside = Outside {
             env: &env,
             certificates: &trust::certificates,
+            key_file: &key_file,
             server_certificate: &trust::server_certificate,
         };
         config::load_with(&text, &name, &outside)
@@ -106,6 +108,23 @@ fn bounded(path: &Path) -> io::Result<String> {
     if text.len() > CONFIG_BYTES_MAX {
         let message = format!("is too large (at most {CONFIG_BYTES_MAX} bytes)");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
+/// The text of a file with a key in it.
+///
+/// # Errors
+/// Why it cannot be read, for people; nothing of it is shown.
+pub fn key_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    // With room for all from the start, no copy is left behind.
+    let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX + 1));
+    let room = KEY_FILE_BYTES_MAX as u64 + 1;
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(room).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() > KEY_FILE_BYTES_MAX {
+        return Err(format!("is too large (at most {KEY_FILE_BYTES_MAX} bytes)"));
     }
     Ok(text)
 }

@@ -129,8 +129,9 @@ pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> 
 impl Exchange {
     /// Whether another model answers than the one chosen first.
     pub fn switched(&self) -> bool {
-        match (self.current.as_ref().map(|current| &current.candidate), &self.plan.first_choice) {
-            (Some(Candidate::Model(current)), Candidate::Model(first)) => current != first,
+        let first = self.model_of(&self.plan.first_choice);
+        match (self.current_model(), first) {
+            (Some(current), Some(first)) => !is_same_but_for_key(current, first),
             _ => false,
         }
     }
@@ -313,7 +314,9 @@ impl Exchange {
         out.extend_from_slice(b",\"model\":");
         quote_into(self.shown_model(), out);
         out.extend_from_slice(b",\"models_allowed\":[");
-        let models = self.plan.candidates.iter().filter_map(|candidate| self.model_of(candidate));
+        // Another key is no other model.
+        let models = self.plan.candidates.iter().filter(|one| !matches!(one, Candidate::Spare(_)));
+        let models = models.filter_map(|candidate| self.model_of(candidate));
         for (at, model) in models.enumerate() {
             if at > 0 {
                 out.push(b',');
@@ -339,6 +342,12 @@ impl Exchange {
     fn shown_id<'a>(&'a self, model: &'a Model) -> &'a str {
         if model.is_wildcard() { self.asked.model().unwrap_or_default() } else { &model.id }
     }
+}
+
+/// Whether two models are one and the same at its provider, asked with different keys.
+fn is_same_but_for_key(one: &Model, other: &Model) -> bool {
+    let same_account = one.provider.is_account_like(&other.provider);
+    one.id == other.id || same_account && one.upstream_id == other.upstream_id
 }
 
 fn insert(body: &Bytes, at: usize, empty_object: bool, members: &[u8]) -> Bytes {

@@ -19,6 +19,7 @@ pub mod exhausted;
 pub mod headers;
 pub mod models;
 pub mod path;
+pub mod prompt;
 pub mod purse;
 pub mod relay;
 pub mod rendition;
@@ -96,8 +97,10 @@ pub struct Exchange {
     around: Arc<Current>,
     asked: Asked,
     plan: Plan,
-    /// How many candidates have been asked; the current one is the last of them.
+    /// How many candidates have had their turn; the current one is the last of them.
     tried: usize,
+    /// How many of them were asked.
+    asked_count: usize,
     current: Option<Running>,
     attempts: Vec<AttemptRecord>,
     trigger_status: Option<u16>,
@@ -137,6 +140,8 @@ struct Running {
     headers: Vec<(HeaderName, HeaderValue)>,
     recorded: bool,
     length_announced: bool,
+    /// Its failure is one of the key it was asked with.
+    key_failed: bool,
 }
 
 impl Exchange {
@@ -148,6 +153,7 @@ impl Exchange {
             asked,
             plan,
             tried: 0,
+            asked_count: 0,
             current: None,
             attempts: Vec::with_capacity(1),
             trigger_status: None,
@@ -207,7 +213,20 @@ impl Exchange {
 
     /// Whether another candidate is left.
     pub fn has_next(&self) -> bool {
-        self.tried < self.plan.candidates.len()
+        self.next_place().is_some()
+    }
+
+    /// The place of the next candidate in the plan. Another key is passed over where the key was not at
+    /// fault.
+    fn next_place(&self) -> Option<usize> {
+        if self.asked_count >= self.around.snapshot.routing.retry.attempts_max {
+            return None;
+        }
+        let key_failed = self.current.as_ref().is_some_and(|current| current.key_failed);
+        let rest = self.plan.candidates.iter().enumerate().skip(self.tried);
+        let mut fitting =
+            rest.filter(|(_, candidate)| key_failed || !matches!(candidate, Candidate::Spare(_)));
+        fitting.next().map(|(place, _)| place)
     }
 
     /// The next candidate that may be asked; `None` when all have had their turn. What it wants to have
@@ -216,16 +235,17 @@ impl Exchange {
     /// # Errors
     /// `internal`, if the plan does not fit the catalog.
     pub fn next_candidate(&mut self, now: Now) -> Result<Option<Next>, Fault> {
-        while let Some(candidate) = self.plan.candidates.get(self.tried).cloned() {
-            self.tried += 1;
+        while let Some(place) = self.next_place() {
+            let Some(candidate) = self.plan.candidates.get(place).cloned() else { break };
+            self.tried = place + 1;
             self.relay = None;
             self.grant = None;
             self.bound_class = None;
             self.failed_bill = None;
             let provider = match (&candidate, self.model_of(&candidate)) {
                 (Candidate::Provider(provider), _) => Arc::clone(provider),
-                (Candidate::Model(_), Some(model)) => Arc::clone(&model.provider),
-                (Candidate::Model(_), None) => {
+                (_, Some(model)) => Arc::clone(&model.provider),
+                (_, None) => {
                     return Err(Fault::new(Code::Internal, "a model is missing from the catalog"));
                 }
             };
@@ -239,6 +259,7 @@ impl Exchange {
                 headers: Vec::new(),
                 recorded: false,
                 length_announced: false,
+                key_failed: false,
             });
             match self.render().and_then(|()| self.order()) {
                 Ok(hold) => return Ok(Some(Next { hold })),
@@ -274,6 +295,7 @@ impl Exchange {
             current.own_credential = attempt.own_credential;
             current.asks_usage = attempt.asks_usage;
         }
+        self.asked_count += 1;
         Ok(attempt)
     }
 
@@ -283,6 +305,7 @@ impl Exchange {
             return OnHeader::Refuse(Fault::new(Code::Internal, "an answer without a request"));
         };
         current.status = status;
+        current.key_failed = current.own_credential && matches!(status, 401 | 403 | 429);
         let policy = &self.around.snapshot.routing.retry;
         match policy.judge(Reply::Status(status), current.own_credential) {
             Verdict::NextAuth => self.credential_refused(now),
@@ -361,6 +384,7 @@ impl Exchange {
             return false;
         }
         self.tried -= 1;
+        self.asked_count = self.asked_count.saturating_sub(1);
         true
     }
 
@@ -406,10 +430,7 @@ impl Exchange {
     // --- the steps behind
 
     fn model_of(&self, candidate: &Candidate) -> Option<&Model> {
-        match candidate {
-            Candidate::Model(index) => self.around.snapshot.catalog.get(*index),
-            Candidate::Provider(_) => None,
-        }
+        self.around.snapshot.catalog.get(candidate.place()?)
     }
 
     /// The model to ask for, and those that the same provider would be asked for next.
@@ -419,7 +440,11 @@ impl Exchange {
             let later = self.plan.candidates[self.tried..].iter().map_while(|candidate| {
                 self.model_of(candidate).filter(|model| model.provider.index == provider.index)
             });
-            models.extend(later.filter(|model| !model.is_wildcard()));
+            for model in later.filter(|model| !model.is_wildcard()) {
+                if models.iter().all(|known| known.upstream_id != model.upstream_id) {
+                    models.push(model);
+                }
+            }
         }
         models
     }
@@ -434,9 +459,8 @@ impl Exchange {
     }
 
     fn credential_refused(&mut self, now: Now) -> OnHeader {
-        if let Some(Candidate::Model(index)) =
-            self.current.as_ref().map(|current| &current.candidate)
-            && let Some(endpoint) = self.around.endpoints.get(*index)
+        if let Some(index) = self.current.as_ref().and_then(|current| current.candidate.place())
+            && let Some(endpoint) = self.around.endpoints.get(index)
         {
             endpoint.provider.report_auth_failure(now.ms());
         }
@@ -454,11 +478,8 @@ impl Exchange {
     }
 
     fn rest_endpoint(&self, now: Now, retry_after_ms: Option<u64>) {
-        let Some(Candidate::Model(index)) = self.current.as_ref().map(|current| &current.candidate)
-        else {
-            return;
-        };
-        if let Some(endpoint) = self.around.endpoints.get(*index) {
+        let place = self.current.as_ref().and_then(|current| current.candidate.place());
+        if let Some(endpoint) = place.and_then(|index| self.around.endpoints.get(index)) {
             endpoint.model.report_failure(
                 now.ms(),
                 self.around.snapshot.routing.cooldown_ms,

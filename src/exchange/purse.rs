@@ -16,7 +16,6 @@ use crate::config::catalog::Model;
 use crate::exchange::Exchange;
 use crate::exchange::exhausted;
 use crate::exchange::rewrite;
-use crate::exchange::route::Candidate;
 use crate::ledger::account::AccountId;
 use crate::ledger::hold::{HoldOrder, Refusal};
 use crate::ledger::level::Level;
@@ -81,10 +80,9 @@ impl Exchange {
             // Providers do not charge for counting.
             return Ok(None);
         }
-        let index = match self.current.as_ref().map(|current| &current.candidate) {
-            Some(Candidate::Model(index)) if !matches!(self.asked.surface, Surface::Other(_)) => {
-                *index
-            }
+        let place = self.current.as_ref().and_then(|current| current.candidate.place());
+        let index = match place {
+            Some(index) if !matches!(self.asked.surface, Surface::Other(_)) => index,
             _ => return if strict { Err(unmetered()) } else { Ok(None) },
         };
         self.weigh();

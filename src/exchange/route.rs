@@ -9,6 +9,7 @@ use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
 use crate::config::catalog::{Choice, Model, Via, Wildcards};
 use crate::config::current::Current;
+use crate::config::overlay;
 use crate::config::snapshot::Strategy;
 use crate::exchange::asked::Asked;
 use crate::exchange::purse::Purse;
@@ -23,8 +24,20 @@ use crate::upstream::provider::Provider;
 pub enum Candidate {
     /// A configured model, by its place in the catalog.
     Model(usize),
+    /// The model before it with another key of its provider, to be asked only where the key was at fault.
+    Spare(usize),
     /// A provider without a model: the request named none (S4-01).
     Provider(Arc<Provider>),
+}
+
+impl Candidate {
+    /// Its place in the catalog, if it is a model.
+    pub const fn place(&self) -> Option<usize> {
+        match self {
+            Self::Model(index) | Self::Spare(index) => Some(*index),
+            Self::Provider(_) => None,
+        }
+    }
 }
 
 /// The candidates in the order of trying, never empty.
@@ -63,6 +76,9 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     let surface = asked.surface;
     let catalog = &scene.current.snapshot.catalog;
     let name = asked.model();
+    if asked.principal.agent.mode == Mode::Manual {
+        return (Chooser { scene, asked }).by_switch();
+    }
     if name.is_none() && matches!(surface, Surface::Other(_)) {
         return any_provider(scene, asked);
     }
@@ -72,6 +88,7 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     }
     match catalog.resolve(name) {
         Choice::Auto => choice.by_strategy(),
+        Choice::Model { via: Via::Offered, .. } => choice.offered(name.unwrap_or_default()),
         Choice::Model { index, via } => choice.named(index, via),
         Choice::Wildcard(wildcards) => match wildcard(wildcards, surface) {
             Some(index) => choice.wildcard(index),
@@ -127,8 +144,48 @@ impl Chooser<'_> {
         let decision = match via {
             Via::Named => "named",
             Via::Alias => "alias",
+            Via::Offered => "offered",
         };
         Ok(self.ordered(order, 0, decision))
+    }
+
+    /// The accounts that offer a model of that name, the oldest first.
+    fn offered(&self, name: &str) -> Result<Plan, Fault> {
+        let offers = self.scene.current.snapshot.catalog.offers(name);
+        let order: Vec<usize> =
+            offers.iter().copied().filter(|&index| self.usable(index)).collect();
+        let Some(&first) = offers.first().filter(|_| order.is_empty()) else {
+            return Ok(self.ordered(order, 0, "offered"));
+        };
+        self.allowed(first)?;
+        self.speaks(first)?;
+        Err(nobody())
+    }
+
+    /// The model that the agent was switched to, and no other (S3-13).
+    fn by_switch(&self) -> Result<Plan, Fault> {
+        let snapshot = &self.scene.current.snapshot;
+        let id = self.asked.principal.id();
+        let refuse =
+            |message: String| Err(Fault::new(Code::InvalidRequest, message).param("model"));
+        let Some(active) = snapshot.active.get(id) else {
+            let hint = "switch it with POST /api/switch";
+            return refuse(format!("No active model set for agent_id {id}; {hint}"));
+        };
+        let shown = overlay::model_id(&active.switch.profile, &active.switch.model);
+        let model = active.model.and_then(|index| Some((index, snapshot.catalog.get(index)?)));
+        let Some((index, model)) = model else {
+            return refuse(format!("the active model `{shown}` does not exist any more"));
+        };
+        if !model.enabled {
+            return refuse(format!("the active model `{shown}` is disabled"));
+        }
+        self.allowed(index)?;
+        if self.asked.model().is_none() && matches!(self.asked.surface, Surface::Other(_)) {
+            return at_provider(&model.provider, self.asked);
+        }
+        self.speaks(index)?;
+        Ok(self.ordered(vec![index], 0, "manual"))
     }
 
     fn wildcard(&self, index: usize) -> Result<Plan, Fault> {
@@ -240,9 +297,40 @@ impl Chooser<'_> {
         let order: Vec<usize> =
             order.into_iter().filter(|&index| self.may_carry(index, credential_for)).collect();
         let rests = |index| endpoints.is_resting(index, now_ms);
-        let order = round_robin::plan(&order, start, snapshot.routing.retry.attempts_max, rests);
-        let candidates = order.into_iter().map(Candidate::Model).collect();
+        let all_rest = |index| rests(index) && self.spares(index).all(rests);
+        let order = round_robin::plan(&order, start, snapshot.routing.retry.attempts_max, all_rest);
+        let candidates = self.with_spares(&order, rests);
         Plan { candidates, first_choice, decision, credential_for, tier: None }
+    }
+
+    /// Each model with its other keys and accounts behind it, those that rest last.
+    fn with_spares(&self, order: &[usize], rests: impl Fn(usize) -> bool) -> Vec<Candidate> {
+        let mut seen: Vec<usize> = Vec::new();
+        let mut candidates = Vec::with_capacity(order.len());
+        let catalog = &self.scene.current.snapshot.catalog;
+        for &index in order {
+            if catalog.spares(index).is_empty() {
+                candidates.push(Candidate::Model(index));
+                continue;
+            }
+            let group = std::iter::once(index).chain(self.spares(index));
+            let group = group.filter(|place| !seen.contains(place));
+            let (resting, mut keys): (Vec<usize>, Vec<usize>) = group.partition(|&at| rests(at));
+            keys.extend(resting);
+            seen.extend(&keys);
+            let spare = |at: &usize| Candidate::Spare(*at);
+            let first = keys.first().copied().map(Candidate::Model);
+            candidates.extend(first.into_iter().chain(keys.iter().skip(1).map(spare)));
+        }
+        candidates
+    }
+
+    /// The places of the same model with other keys of its provider that this agent may use.
+    fn spares(&self, index: usize) -> impl Iterator<Item = usize> {
+        let catalog = &self.scene.current.snapshot.catalog;
+        let agent = &self.asked.principal.agent;
+        let spares = catalog.spares(index).iter().copied();
+        spares.filter(|&spare| agent.allows(catalog.listed(spare)))
     }
 
     /// What the fleet's level leaves of an order (S1-23): from SOFT on dear models give way to cheaper ones,
@@ -328,6 +416,16 @@ fn any_provider(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
         let message = format!("no provider of the {} dialect is configured", dialect.name());
         return Err(Fault::new(Code::InvalidRequest, message));
     };
+    at_provider(provider, asked)
+}
+
+/// A request without a model goes to that provider as it is.
+fn at_provider(provider: &Arc<Provider>, asked: &Asked) -> Result<Plan, Fault> {
+    let dialect = asked.surface.dialect();
+    if provider.dialect != dialect {
+        let message = format!("provider `{}` does not speak this path's dialect", provider.name);
+        return Err(Fault::new(Code::InvalidRequest, message));
+    }
     let credential_for = asked
         .principal
         .client_credential

@@ -16,6 +16,8 @@ pub enum Mode {
     Budget,
     /// As the request says, and never another model than the first one chosen.
     Pinned,
+    /// The model that the agent was switched to by hand, whatever the request says.
+    Manual,
 }
 
 impl Mode {
@@ -25,6 +27,7 @@ impl Mode {
             Self::Auto => "auto",
             Self::Budget => "budget",
             Self::Pinned => "pinned",
+            Self::Manual => "manual",
         }
     }
 }
@@ -52,7 +55,7 @@ impl Agent {
 }
 
 /// All agents, by id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Agents {
     list: Vec<Arc<Agent>>,
     by_id: HashMap<Arc<str>, usize>,

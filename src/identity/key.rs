@@ -107,7 +107,8 @@ pub fn fresh(random: &[u8; 32]) -> FreshKey {
     FreshKey { key, hash }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+/// Those bytes in lower-case hex.
+pub fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

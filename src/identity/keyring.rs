@@ -16,12 +16,12 @@ pub enum Grant {
 }
 
 /// The keys, sorted by the prefix of their hash.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Keyring {
     entries: Vec<Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     prefix: u64,
     hash: KeyHash,

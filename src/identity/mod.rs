@@ -7,3 +7,4 @@ pub mod agent;
 pub mod key;
 pub mod keyring;
 pub mod principal;
+pub mod vault;

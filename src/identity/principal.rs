@@ -10,10 +10,11 @@ use http::HeaderValue;
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::ID_HEADER_BYTES_MAX;
 use crate::identity::agent::{Agent, Agents, DEFAULT_AGENT};
+use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
 
 /// All that the rule needs from the configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gate {
     /// The keys of the gateway.
     pub keyring: Keyring,
@@ -76,6 +77,9 @@ impl fmt::Debug for ClientCredential {
 pub struct Principal {
     /// The agent it counts to.
     pub agent: Arc<Agent>,
+    /// The id that the request named where no agent of that id is configured: it counts to `default`, but
+    /// has a switch of its own.
+    pub alias: Option<Arc<str>>,
     /// What its key grants; `None` = it came without a key of ours.
     pub grant: Option<Grant>,
     /// A credential of the client's own, kept only under `auth.pass_through`.
@@ -87,6 +91,11 @@ impl Principal {
     pub fn is_admin(&self) -> bool {
         self.grant == Some(Grant::Admin)
     }
+
+    /// The id by which it can be switched.
+    pub fn id(&self) -> &Arc<str> {
+        self.alias.as_ref().unwrap_or(&self.agent.id)
+    }
 }
 
 impl Gate {
@@ -94,6 +103,14 @@ impl Gate {
     /// first.
     pub fn grant(&self, presented: &Presented<'_>) -> Option<Grant> {
         self.grants(presented).into_iter().flatten().next()
+    }
+
+    /// Which of our keys was presented, by the first digits of its hash.
+    pub fn key_id(&self, presented: &Presented<'_>) -> Option<String> {
+        let values = [presented.authorization, presented.x_api_key];
+        let mut keys = values.into_iter().flatten().map(key_of);
+        let ours = keys.find(|key| self.keyring.find(key).is_some())?;
+        Some(KeyHash::of(ours).id())
     }
 
     /// Who is asking, or why they may not.
@@ -112,7 +129,9 @@ impl Gate {
             None
         };
         let agent = self.agent(grant, presented.agent_id)?;
-        Ok(Principal { agent, grant, client_credential })
+        let named = presented.agent_id.map(agent_id).transpose()?.flatten();
+        let alias = named.filter(|named| **named != *agent.id).map(Arc::from);
+        Ok(Principal { agent, alias, grant, client_credential })
     }
 
     fn grants(&self, presented: &Presented<'_>) -> [Option<Grant>; 2] {
@@ -212,7 +231,6 @@ fn agent_id(value: &HeaderValue) -> Result<Option<&str>, Fault> {
 mod tests {
     use super::*;
     use crate::identity::agent::Mode;
-    use crate::identity::key::KeyHash;
 
     const ADMIN: &str = "admin-key-of-tests";
     const ANY: &str = "agent-key-of-tests";

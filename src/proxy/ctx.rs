@@ -90,6 +90,8 @@ pub struct Ctx {
 pub struct Draft {
     /// The agent it counts to; empty before it is known.
     pub agent: Arc<str>,
+    /// The id that it named, where no agent of that id is configured.
+    pub agent_alias: Option<Arc<str>>,
     /// Which API it spoke.
     pub surface: Option<Surface>,
     /// The model it named.
@@ -98,6 +100,8 @@ pub struct Draft {
     pub session: Option<Arc<str>>,
     /// Bytes of its decoded body.
     pub request_bytes: u64,
+    /// Whether the audit keeps it, and the hash of its prompt.
+    pub audit: Option<Option<[u8; 32]>>,
     /// Our refusal, if that was the answer.
     pub fault: Option<&'static str>,
 }
@@ -121,10 +125,12 @@ impl Ctx {
             inflate: None,
             draft: Draft {
                 agent: Arc::clone(&empty),
+                agent_alias: None,
                 surface: None,
                 model: empty,
                 session: None,
                 request_bytes: 0,
+                audit: None,
                 fault: None,
             },
             refusal: None,
@@ -379,6 +385,7 @@ impl Ctx {
             overhead_us: up_to_first.saturating_sub(self.waited_us),
             surface: self.draft.surface,
             agent: Arc::clone(&self.draft.agent),
+            agent_alias: self.draft.agent_alias.take(),
             session: self.draft.session.take(),
             requested_model: Arc::clone(&self.draft.model),
             served_model: None,
@@ -397,6 +404,8 @@ impl Ctx {
             cost: Bill::NONE.cost,
             table_cost: Bill::NONE.table_cost,
             unpriced: false,
+            audited: self.draft.audit.is_some(),
+            prompt_sha256: self.draft.audit.flatten(),
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

@@ -16,6 +16,7 @@ use crate::config::current::Current;
 use crate::exchange::Exchange;
 use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::path::{self, Destination, RequestLine};
+use crate::exchange::prompt;
 use crate::exchange::purse::Purse;
 use crate::exchange::route::{self, Scene};
 use crate::identity::principal::Principal;
@@ -24,6 +25,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
 use crate::proxy::funds;
 use crate::proxy::local;
+use crate::proxy::operator;
 use crate::proxy::reply::Reply;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
@@ -62,6 +64,10 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     }
     let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
     ctx.draft.agent = Arc::clone(&principal.agent.id);
+    ctx.draft.agent_alias.clone_from(&principal.alias);
+    if let (Destination::Api, Some(call)) = (destination, operator::call_of(head)?) {
+        return operator::answer(session, ctx, (&current, call)).await.map(Admitted::Here);
+    }
     let Destination::Provider(surface) = destination else {
         return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
             .map(Admitted::Here);
@@ -173,6 +179,8 @@ fn start_exchange(
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
+    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
+    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

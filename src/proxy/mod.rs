@@ -10,6 +10,7 @@ pub mod held;
 pub mod inflate;
 pub mod intake;
 pub mod local;
+pub mod operator;
 pub mod peer;
 pub mod reply;
 pub mod server;

@@ -15,12 +15,14 @@ use pingora_core::protocols::tls::CaType;
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
-use crate::base::limit::{CA_SETS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX};
+use crate::base::limit::{
+    CA_SETS_MAX, DNS_HOSTS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX,
+};
 use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::Provider;
 
-/// The addresses of the providers' hosts. Bounded by the number of configured hosts: only names from
-/// the configuration are ever looked up.
+/// The addresses of the providers' hosts: only names from the configuration, and of accounts, are ever looked
+/// up. Bounded: see `DNS_HOSTS_MAX`.
 #[derive(Default)]
 pub struct Resolver {
     hosts: RwLock<HashMap<Box<str>, Resolved>>,
@@ -32,11 +34,22 @@ struct Resolved {
 }
 
 impl Resolver {
-    /// The address to connect to for that provider.
+    /// The address to connect to for that provider. That of an account which was made through the API is
+    /// judged here, for every connection: a name may lead elsewhere than when the account was made.
     ///
     /// # Errors
-    /// A connect error when the name cannot be resolved.
+    /// A connect error when the name cannot be resolved, or leads where accounts may not.
     pub async fn address(&self, provider: &Provider) -> Result<SocketAddr> {
+        let address = self.any_address(provider).await?;
+        match &provider.fence {
+            Some(fence) if !fence.admits(provider.host(), address.ip()) => {
+                no_route(provider, "lies where accounts may not lead")
+            }
+            _ => Ok(address),
+        }
+    }
+
+    async fn any_address(&self, provider: &Provider) -> Result<SocketAddr> {
         if let Ok(ip) = provider.host().parse::<IpAddr>() {
             return Ok(SocketAddr::new(ip, provider.port()));
         }
@@ -76,17 +89,23 @@ impl Resolver {
             _ => Vec::new(),
         };
         let Some(first) = found.first().copied() else {
-            let mut error = Error::explain(
-                ErrorType::ConnectNoRoute,
-                format!("the host of provider {} has no address", provider.name),
-            );
-            error.as_up();
-            return Err(error);
+            return no_route(provider, "has no address");
         };
         let resolved = Resolved { addresses: found, at: Instant::now() };
-        self.hosts.write().insert(provider.host().into(), resolved);
+        let mut hosts = self.hosts.write();
+        if hosts.len() >= DNS_HOSTS_MAX {
+            hosts.clear();
+        }
+        hosts.insert(provider.host().into(), resolved);
         Ok(first)
     }
+}
+
+fn no_route<T>(provider: &Provider, why: &str) -> Result<T> {
+    let why = format!("the host of provider {} {why}", provider.name);
+    let mut error = Error::explain(ErrorType::ConnectNoRoute, why);
+    error.as_up();
+    Err(error)
 }
 
 /// The certificates of providers in Pingora's form, so that no request has to parse them. Bounded: see
@@ -134,4 +153,55 @@ pub fn peer(provider: &Provider, address: SocketAddr, trust: &Trust) -> Box<Http
         }
     }
     peer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::overlay::{Account, AccountModel, Kind, Overlay, apply};
+    use crate::engine::source::sample;
+    use crate::upstream::reach::Fence;
+    use crate::upstream::target::BaseUrl;
+
+    async fn reaches(url: &str, fence: Fence) -> Option<SocketAddr> {
+        let account = Account {
+            name: "made".into(),
+            kind: Kind::OpenAi,
+            base: BaseUrl::parse(url, false).unwrap(),
+            auth: Kind::OpenAi.credential("sk-x"),
+            models: Vec::<AccountModel>::new(),
+        };
+        let fence = Arc::new(fence);
+        let overlay = Overlay { accounts: vec![account], fence, ..Overlay::default() };
+        let snapshot = apply(sample::snapshot("one"), &overlay);
+        Resolver::default().address(&snapshot.providers[1]).await.ok()
+    }
+
+    #[tokio::test]
+    async fn accounts_lead_to_public_addresses_and_exceptions_only() {
+        for url in [
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://169.254.169.254",
+            "http://localhost:1",
+            "http://2130706433:1",
+            "http://0177.0.0.1:1",
+            "http://[::ffff:127.0.0.1]:1",
+        ] {
+            assert_eq!(reaches(url, Fence::default()).await, None, "{url}");
+        }
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let url = "http://127.0.0.1:1";
+        assert_eq!(reaches(url, Fence::new(true, []).unwrap()).await, Some(address));
+        assert_eq!(reaches(url, Fence::new(false, ["127.0.0.0/8"]).unwrap()).await, Some(address));
+        let public = "http://8.8.8.8:1";
+        assert_eq!(reaches(public, Fence::default()).await, Some("8.8.8.8:1".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn providers_of_the_file_may_lead_anywhere() {
+        let snapshot = sample::snapshot("one");
+        let address = Resolver::default().address(&snapshot.providers[0]).await.unwrap();
+        assert_eq!(address, "127.0.0.1:9000".parse().unwrap());
+    }
 }

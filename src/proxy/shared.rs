@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::base::id::RequestId;
 use crate::base::limit::{DRAIN_LOOK_MS, LINGER_MS};
+use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub recorder: Arc<Recorder>,
     /// Who has money.
     pub keeper: Arc<Bookkeeper>,
+    /// Accounts at providers, and switches.
+    pub accounts: Arc<Accounts>,
     /// Gauges that are moved while a request runs.
     pub metrics: Arc<Metrics>,
     /// Addresses of providers.
@@ -52,6 +55,7 @@ impl Shared {
             live: Arc::clone(&on.live),
             recorder: Arc::clone(&on.recorder),
             keeper: Arc::clone(&on.keeper),
+            accounts: Arc::clone(&on.accounts),
             metrics: Arc::clone(&on.metrics),
             resolver: Resolver::default(),
             trust: Trust::default(),

@@ -1,10 +1,12 @@
 //! What operators keep beside the ledger: named accounts at providers (profiles) with their models, which
 //! model each agent is switched to, and the audit of switches and requests.
 //!
-//! Credentials come and go sealed; nothing here can open one. No prompt is ever stored, only its hash.
+//! Credentials come and go sealed; only `check_keys` and `rotate` open them, and keep nothing of what they
+//! saw. No prompt is ever stored, only its hash.
 
 use std::fmt;
 
+use crate::identity::vault::{self, Key, Keys, NONCE_BYTES, OpenError};
 use crate::store::StoreError;
 
 /// The kinds of provider that a profile can be an account of (S3-05).
@@ -176,6 +178,12 @@ pub enum RegistryError {
     /// It has as many of them as it may.
     #[error("there are as many {0} as there may be")]
     Full(&'static str),
+    /// It is longer than it may be.
+    #[error("the {0} is longer than it may be")]
+    TooLong(&'static str),
+    /// A credential could not be sealed by another key, so that none was.
+    #[error("{0}")]
+    Reseal(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -231,4 +239,87 @@ pub trait Registry: Send + Sync {
 
     /// A number that changes when profiles, models or switches change, whoever changes them.
     fn version(&self) -> Result<i64, RegistryError>;
+}
+
+/// Why the profiles that are there cannot be used with the keys that are configured.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// There are profiles, and no key.
+    #[error(
+        "there are {0} profiles, but no key that opens their credentials (set profiles.kms_key, \
+         profiles.kms_key_file or WEIR_KMS_KEY to the key that they were made with)"
+    )]
+    NoKey(usize),
+    /// A credential does not open.
+    #[error(
+        "the credential of profile {profile} does not open: {why}; it was sealed with the key {key_id}, \
+         and those configured are {known} (name the former key in profiles.kms_key or profiles.kms_keys_old)"
+    )]
+    Shut {
+        /// The profile's name.
+        profile: String,
+        /// The id of the key that sealed it.
+        key_id: String,
+        /// The ids of the keys that are configured.
+        known: String,
+        /// Why it does not open.
+        why: OpenError,
+    },
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Whether every credential opens with one of those keys: asked at the start and before new keys are put in
+/// force, so that a wrong key is noticed by the operator and not by an agent.
+///
+/// # Errors
+/// The first profile whose credential does not open.
+pub fn check_keys(registry: &dyn Registry, keys: Option<&Keys>) -> Result<(), KeyError> {
+    let profiles = registry.profiles()?;
+    let Some(keys) = keys else {
+        return if profiles.is_empty() { Ok(()) } else { Err(KeyError::NoKey(profiles.len())) };
+    };
+    profiles.iter().try_for_each(|profile| {
+        let opened = keys.open(&profile.key_id, &profile.id, &profile.credential.0);
+        opened.map(drop).map_err(|why| shut(profile, keys, why))
+    })
+}
+
+fn shut(profile: &Profile, keys: &Keys, why: OpenError) -> KeyError {
+    KeyError::Shut {
+        profile: profile.name.clone(),
+        key_id: profile.key_id.clone(),
+        known: keys.ids().join(", "),
+        why,
+    }
+}
+
+/// Seals every credential with `new`, each with a nonce of its own, in one transaction; gives how many there
+/// were. What `new` has sealed already is sealed again, so that a second call does no harm.
+///
+/// # Errors
+/// A credential that neither `new` nor one of `keys` opens, no randomness, or the store failed; nothing is
+/// changed then.
+pub fn rotate(
+    registry: &dyn Registry,
+    keys: Option<&Keys>,
+    new: &Key,
+    nonce: &mut dyn FnMut() -> Result<[u8; NONCE_BYTES], String>,
+) -> Result<usize, RegistryError> {
+    let new_id = new.id();
+    registry.reseal(&mut |profile| {
+        let sealed = &profile.credential.0;
+        let opened = match keys {
+            _ if profile.key_id == new_id => vault::open(new, &profile.id, sealed),
+            Some(keys) => keys.open(&profile.key_id, &profile.id, sealed),
+            None => Err(OpenError::UnknownKey),
+        };
+        let plain = opened.map_err(|why| {
+            format!("profile {}, sealed with the key {}: {why}", profile.name, profile.key_id)
+        })?;
+        let again = vault::seal(new, nonce()?, &profile.id, &plain);
+        let credential = Sealed(again.map_err(|error| error.to_string())?);
+        Ok(Resealed { credential, key_id: new_id.clone() })
+    })
 }

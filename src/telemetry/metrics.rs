@@ -142,6 +142,11 @@ impl Metrics {
         self.counts.log_lines_dropped.inc_by(lines);
     }
 
+    /// Counts requests that did not come into the audit.
+    pub fn audit_dropped(&self, requests: u64) {
+        self.counts.audit_dropped.inc_by(requests);
+    }
+
     /// How many access log lines could not be written so far.
     pub fn log_lines_dropped_total(&self) -> u64 {
         self.counts.log_lines_dropped.get()
@@ -402,6 +407,7 @@ mod tests {
             "weir_streams_open 0",
             "weir_requests_inflight 0",
             "weir_log_lines_dropped_total 0",
+            "weir_audit_dropped_total 0",
         ] {
             has(&page, line);
         }

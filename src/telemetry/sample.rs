@@ -16,6 +16,7 @@ pub(crate) fn record() -> Record {
         overhead_us: 45,
         surface: Some(Surface::Chat),
         agent: "agent-1".into(),
+        agent_alias: None,
         session: Some("s-1".into()),
         requested_model: "auto".into(),
         served_model: Some("claude".into()),
@@ -45,6 +46,8 @@ pub(crate) fn record() -> Record {
         cost: NanoUsd(570_000),
         table_cost: NanoUsd(570_000),
         unpriced: false,
+        audited: false,
+        prompt_sha256: None,
         request_bytes: 1_234,
         response_bytes: 5_678,
     }

@@ -34,6 +34,7 @@ pub(super) struct Counts {
     pub(super) reloads: IntCounterVec,
     pub(super) notices: IntCounter,
     pub(super) log_lines_dropped: IntCounter,
+    pub(super) audit_dropped: IntCounter,
 }
 
 /// How long things take.
@@ -101,6 +102,7 @@ impl Counts {
             reloads: vec("weir_config_reloads_total", "Configuration reloads", &["result"])?,
             notices: one("weir_notices_total", "Switch notices written")?,
             log_lines_dropped: one("weir_log_lines_dropped_total", "Access log lines lost")?,
+            audit_dropped: one("weir_audit_dropped_total", "Requests missing in the audit")?,
         })
     }
 }

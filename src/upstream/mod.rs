@@ -4,5 +4,6 @@
 pub mod authorities;
 pub mod breaker;
 pub mod provider;
+pub mod reach;
 pub mod retry;
 pub mod target;

@@ -9,6 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::base::surface::{Dialect, Surface};
 use crate::upstream::authorities::Authorities;
+use crate::upstream::reach::Fence;
 use crate::upstream::target::BaseUrl;
 
 /// How long to wait for a provider, in milliseconds.
@@ -88,6 +89,13 @@ pub struct Provider {
     /// Names this provider with this address and credential: state that must not outlive a change of
     /// either (a rest after a refused key) is kept under it.
     pub rest_key: Arc<str>,
+    /// Where its address may lie; `None` = anywhere, on the word of the configuration file.
+    pub fence: Option<Arc<Fence>>,
+    /// Providers with the same word here are accounts of one and the same: where one is refused, the
+    /// others may be asked for the same model. `None` = it stands alone.
+    pub account_of: Option<Arc<str>>,
+    /// The same provider with each of its further keys.
+    pub other_keys: Vec<Arc<Self>>,
 }
 
 impl Provider {
@@ -146,6 +154,11 @@ impl Provider {
             "api.anthropic.com" => Some("standard_only"),
             _ => None,
         }
+    }
+
+    /// Whether another provider is an account of the same one.
+    pub fn is_account_like(&self, other: &Self) -> bool {
+        self.account_of.is_some() && self.account_of == other.account_of
     }
 
     /// Whether our own credential goes with a request, so that a client's must not.

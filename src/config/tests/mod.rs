@@ -4,12 +4,16 @@ mod accepted;
 mod example;
 mod money;
 mod money_refused;
+mod overlay;
+mod profiles;
 mod refused;
 mod seed_env;
 
-use crate::config::load;
+use std::path::Path;
+
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
+use crate::config::{KeyFile, load};
 
 pub const PROVIDERS: &str = "providers:\n  p: {dialect: openai, base_url: http://127.0.0.1:9000/v1}\n  q: \
                          {dialect: anthropic, base_url: http://127.0.0.1:9001}\n";
@@ -28,6 +32,11 @@ pub fn env(name: &str) -> Option<String> {
 
 pub fn read(text: &str) -> Result<Snapshot, Vec<Problem>> {
     load(text, "weir.yaml", &env)
+}
+
+/// No file with a key in it can be read.
+pub fn no_key_file(_: &Path) -> KeyFile {
+    Err("cannot be read: gone".to_owned())
 }
 
 /// The snapshot of a sound file with these lines added.

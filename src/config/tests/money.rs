@@ -3,6 +3,7 @@
 use super::*;
 
 use crate::base::money::NanoUsd;
+use crate::config::bound;
 use crate::config::budgets::{Opening, Policy, RunawayAction, UnknownPrice};
 use crate::config::snapshot::Synchronous;
 use crate::identity::agent::Mode;
@@ -179,6 +180,7 @@ fn the_policy_has_safe_defaults() {
         output_floor_tokens: 256,
         charge_5xx: false,
         hysteresis_ppm: 20_000,
+        image_tokens_max: bound::IMAGE_TOKENS.default,
     };
     assert_eq!(sound("").budgets.policy, defaults);
     let other = "budget: {unknown_price: assume_max, output_floor_tokens: 1, charge_5xx: true, \

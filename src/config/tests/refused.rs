@@ -57,7 +57,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
     for key in keys::TOP.later {
         refused(&format!("{key}: {{}}"), key, "is not supported yet by this version");
     }
-    refused("agents: {x: {mode: manual}}", "agents.x.mode", "not supported yet");
     for strategy in ["rule_based", "decision_tree", "learned"] {
         refused(
             &format!("routing: {{strategy: {strategy}}}"),
@@ -73,7 +72,7 @@ fn words_are_checked() {
     refused("stream: {notice: maybe}", "stream.notice", "(chunk, event, comment, off)");
     refused("stream: {metadata_field: usage}", "stream.metadata_field", "providers use");
     refused("stream: {metadata_field: 'a\"b'}", "stream.metadata_field", "is not allowed");
-    refused("agents: {x: {mode: fast}}", "agents.x.mode", "(auto, budget, pinned)");
+    refused("agents: {x: {mode: fast}}", "agents.x.mode", "(auto, budget, pinned, manual)");
     refused("log: {access: sdtout}", "log.access", "(stdout, stderr, off");
     refused("auth: {pass_through: 1}", "auth.pass_through", "(true, false)");
     refused("server: {h2c: [true]}", "server.h2c", "not a list");
@@ -390,7 +389,12 @@ fn certificates_are_checked() {
             found.clone()
         };
         let server_certificate = &|_: &Tls| Ok(());
-        let outside = Outside { env: &env, certificates: &certificates, server_certificate };
+        let outside = Outside {
+            env: &env,
+            certificates: &certificates,
+            key_file: &no_key_file,
+            server_certificate,
+        };
         load_with(&text, "weir.yaml", &outside)
     };
     let (https, http) = ("base_url: 'https://h', ca", "base_url: 'http://h', ca");
@@ -418,7 +422,8 @@ fn a_certificate_of_the_server_is_looked_at() {
             found.clone()
         };
         let certificates = &|_: &Path| Err(String::new());
-        let outside = Outside { env: &env, certificates, server_certificate: &look };
+        let outside =
+            Outside { env: &env, certificates, key_file: &no_key_file, server_certificate: &look };
         load_with(&text, "weir.yaml", &outside)
     };
     assert!(with(Ok(())).unwrap().server.tls.is_some());

@@ -9,6 +9,8 @@ pub mod batch;
 mod load;
 pub mod opening;
 pub mod reading;
+pub mod registry;
+mod registry_rows;
 pub mod rows;
 pub mod sums;
 pub mod told;

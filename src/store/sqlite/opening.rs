@@ -248,9 +248,13 @@ fn check_kind(conn: &Connection, file: &Path) -> Result<i64, StoreError> {
     Ok(version)
 }
 
+/// The tables of the ledger; those of the registry have a version of their own.
 fn shape(conn: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
     let mut tables = conn.prepare(
-        "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name",
+        "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name NOT IN
+             ('registry_meta', 'profiles', 'models', 'agent_state', 'audit_switches',
+              'audit_requests')
+         ORDER BY name",
     )?;
     tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }

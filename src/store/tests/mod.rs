@@ -3,6 +3,7 @@
 mod behaviour;
 mod faults;
 mod random;
+mod registry;
 mod reports;
 mod sharing;
 

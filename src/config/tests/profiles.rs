@@ -1,0 +1,150 @@
+//! The keys of `profiles` and `audit`: where they may stand, what is wrong with them, and that none is shown.
+
+use std::net::IpAddr;
+
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::config::snapshot::{Audit, Audited, Profiles, Tls};
+use crate::config::{Outside, load_with};
+use crate::identity::vault::Key;
+
+const NEW: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OLD: &str = "//////////////////////////////////////////8=";
+
+/// What may be set beside the file; `/keys/NAME` are the files with keys in them.
+fn with(rest: &str, set: &[(&str, &str)]) -> Result<Snapshot, Vec<Problem>> {
+    let get = |name: &str| {
+        let found = set.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let key_file = |path: &Path| match path.to_str() {
+        Some("/keys/new") => Ok(Zeroizing::new(format!("{NEW}\n"))),
+        Some("/keys/short") => Ok(Zeroizing::new("AAEC".to_owned())),
+        _ => no_key_file(path),
+    };
+    let outside = Outside {
+        env: &get,
+        certificates: &|_| Err(String::new()),
+        key_file: &key_file,
+        server_certificate: &|_: &Tls| Ok(()),
+    };
+    load_with(&format!("{PROVIDERS}{MODELS}{rest}"), "weir.yaml", &outside)
+}
+
+fn ids(profiles: &Profiles) -> Vec<String> {
+    profiles.keys.as_ref().map(|keys| keys.ids()).unwrap_or_default()
+}
+
+#[track_caller]
+fn assert_keys(rest: &str, set: &[(&str, &str)], expected: &[&str]) {
+    let expected: Vec<String> =
+        expected.iter().map(|text| Key::from_base64(text).ok().unwrap().id()).collect();
+    assert_eq!(ids(&with(rest, set).unwrap().profiles), expected, "{rest}");
+}
+
+#[test]
+fn the_key_stands_in_the_file_or_beside_it() {
+    assert_keys("", &[], &[]);
+    assert_keys("profiles: {kms_key: ''}\n", &[], &[]);
+    assert_keys(&format!("profiles: {{kms_key: '{NEW}'}}\n"), &[], &[NEW]);
+    assert_keys("profiles: {kms_key_file: /keys/new}\n", &[], &[NEW]);
+    assert_keys("profiles: {kms_key: '${K}'}\n", &[("K", OLD)], &[OLD]);
+    let olds = format!("profiles: {{kms_key: '{OLD}', kms_keys_old: ['file:/keys/new', '']}}\n");
+    assert_keys(&olds, &[], &[OLD, NEW]);
+}
+
+#[test]
+fn the_environment_stands_in_where_the_file_is_silent() {
+    let both = [("WEIR_KMS_KEY", NEW), ("ROUTER_KMS_KEY", OLD)];
+    assert_keys("", &both, &[NEW]);
+    assert_keys("", &both[1..], &[OLD]);
+    assert_keys("profiles: {allow_private: true}\n", &both, &[NEW]);
+    assert_keys("profiles: {kms_key: '${WEIR_KMS_KEY:-}'}\n", &both[1..], &[OLD]);
+    assert_keys(&format!("profiles: {{kms_key: '{OLD}'}}\n"), &both[..1], &[OLD]);
+    assert_keys("profiles: {kms_key_file: /keys/new}\n", &both[1..], &[NEW]);
+    let told = with("", &both).unwrap().warnings;
+    assert!(told.iter().any(|warning| warning.contains("environment variable WEIR_KMS_KEY")));
+    let problems = with("", &[("ROUTER_KMS_KEY", "not a key")]).unwrap_err();
+    assert_eq!(problems[0].path, "environment variable ROUTER_KMS_KEY");
+    assert!(problems[0].message.contains("is not base64"), "{problems:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_told_and_the_key_is_not() {
+    let bad = |rest: &str, path: &str, fragment: &str| {
+        let problems = with(rest, &[("K", "c2VjcmV0")]).expect_err(rest);
+        assert_problem(&problems, path, fragment);
+        assert!(!format!("{problems:?}").contains("c2VjcmV0"), "{problems:?}");
+    };
+    bad("profiles: {kms_key: c2VjcmV0}\n", "profiles.kms_key", "has 6 bytes");
+    bad("profiles: {kms_key: '${K}'}\n", "profiles.kms_key", "has 6 bytes");
+    bad("profiles: {kms_key: 'c2VjcmV0!'}\n", "profiles.kms_key", "is not base64");
+    bad("profiles: {kms_key_file: /keys/gone}\n", "profiles.kms_key_file", "/keys/gone cannot be");
+    bad("profiles: {kms_key_file: /keys/short}\n", "profiles.kms_key_file", "has 3 bytes");
+    let both = format!("profiles: {{kms_key: '{NEW}', kms_key_file: /keys/new}}\n");
+    bad(&both, "profiles.kms_key_file", "beside kms_key");
+    let old = format!("profiles: {{kms_key: '{NEW}', kms_keys_old: ['{OLD}', c2VjcmV0]}}\n");
+    bad(&old, "profiles.kms_keys_old[1]", "has 6 bytes");
+    let lonely = format!("profiles: {{kms_keys_old: ['{OLD}']}}\n");
+    bad(&lonely, "profiles.kms_keys_old[0]", "a key that seals is missing");
+    let many = vec![format!("'{OLD}'"); 9].join(", ");
+    let many = format!("profiles: {{kms_key: '{NEW}', kms_keys_old: [{many}]}}\n");
+    bad(&many, "profiles.kms_keys_old", "too many");
+    bad("profiles: {kms_keys: x}\n", "profiles.kms_keys", "did you mean");
+}
+
+#[test]
+fn the_admin_key_makes_a_key_only_if_that_is_said() {
+    let admin = "auth: {admin_keys: [an-admin-key-of-length]}\n";
+    let derived = Key::derived_from_admin_key("an-admin-key-of-length").id();
+    assert_eq!(ids(&with(admin, &[]).unwrap().profiles), Vec::<String>::new());
+    let flag = format!("{admin}profiles: {{key_from_admin_key: true}}\n");
+    let snapshot = with(&flag, &[]).unwrap();
+    assert_eq!(ids(&snapshot.profiles), std::slice::from_ref(&derived));
+    let warned = |text: &String| text.starts_with("profiles.key_from_admin_key: whoever knows");
+    assert!(snapshot.warnings.iter().any(warned), "{:?}", snapshot.warnings);
+    let new = Key::from_base64(NEW).ok().unwrap().id();
+    let beside = format!("{admin}profiles: {{key_from_admin_key: true, kms_key: '{NEW}'}}\n");
+    assert_eq!(ids(&with(&beside, &[]).unwrap().profiles), [new, derived]);
+    let hashed = format!("auth: {{admin_keys: ['sha256:{}']}}\n", "0".repeat(64));
+    for admin in ["", &hashed] {
+        let rest = format!("{admin}profiles: {{key_from_admin_key: true}}\n");
+        let problems = with(&rest, &[]).unwrap_err();
+        assert_problem(&problems, "profiles.key_from_admin_key", "in clear text");
+    }
+}
+
+#[test]
+fn a_snapshot_shows_no_key() {
+    let snapshot = with(&format!("profiles: {{kms_key: '{NEW}'}}\n"), &[]).unwrap();
+    let shown = format!("{snapshot:?}");
+    let id = Key::from_base64(NEW).ok().unwrap().id();
+    assert!(shown.contains(&id) && !shown.contains(NEW) && !shown.contains("1, 2, 3, 4"));
+}
+
+#[test]
+fn accounts_may_lead_where_it_is_said() {
+    let admits = |rest: &str, host: &str| {
+        let fence = with(rest, &[]).unwrap().profiles.fence;
+        fence.admits(host, "10.1.2.3".parse::<IpAddr>().unwrap())
+    };
+    assert!(!admits("", "models.local"));
+    assert!(admits("profiles: {allow_private: true}\n", "models.local"));
+    assert!(admits("profiles: {allow: [models.local]}\n", "models.local"));
+    assert!(!admits("profiles: {allow: [models.local]}\n", "other.local"));
+    assert!(admits("profiles: {allow: 10.1.0.0/16}\n", "other.local"));
+    let bad = "profiles: {allow: [a, 'http://x']}\n";
+    refused(bad, "profiles.allow[1]", "neither a host");
+}
+
+#[test]
+fn the_audit_has_two_keys() {
+    let audit = |rest: &str| with(rest, &[]).unwrap().audit;
+    assert_eq!(audit(""), Audit { requests: Audited::All, retention_days: 30 });
+    let said = audit("audit: {requests: manual, retention_days: 0}\n");
+    assert_eq!(said, Audit { requests: Audited::Manual, retention_days: 0 });
+    assert_eq!(audit("audit: {requests: off}\n").requests, Audited::Off);
+    refused("audit: {requests: some}\n", "audit.requests", "(all, manual, off)");
+    refused("audit: {retention_days: 40000}\n", "audit.retention_days", "out of range");
+}
