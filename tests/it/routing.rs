@@ -107,11 +107,12 @@ async fn what_is_not_there_is_404_with_close_ids() {
     let answer = gateway.ask(Ask::messages("claude-y", false)).await;
     assert_eq!((answer.status, answer.anthropic_type().as_str()), (404, "not_found_error"));
     assert!(answer.text().contains("claude-x"), "{}", answer.text());
-    let answer = gateway.ask(Ask::chat("claude-x", false)).await;
+    let embed = Ask::post("/v1/embeddings", r#"{"model":"claude-x","input":"hello"}"#);
+    let answer = gateway.ask(embed).await;
     assert_eq!(
         (answer.status, answer.openai_code().as_str()),
         (400, "invalid_request"),
-        "another dialect"
+        "nothing of that dialect to translate to"
     );
     assert!(a.requests().is_empty() && b.requests().is_empty());
     // One label for all names that are not configured.
