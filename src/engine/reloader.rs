@@ -22,7 +22,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::source::{Source, Stamp};
-use crate::store::registry::RegistryError;
+use crate::store::registry::{self, KeyError, RegistryError};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::labels::Names;
 use crate::telemetry::metrics::Metrics;
@@ -195,6 +195,8 @@ impl Reloader {
     fn replace(&self) -> Result<Reloaded, Vec<Problem>> {
         let file = self.source.read()?;
         let turn = self.on.accounts.turn();
+        let keys = file.profiles.keys.as_deref();
+        registry::check_keys(&*self.on.accounts.registry, keys).map_err(|why| vec![shut(&why)])?;
         let joined = turn.join(&file).map_err(|error| vec![unreadable(&error)])?;
         let snapshot = &joined.snapshot;
         let old = self.on.live.load_full();
@@ -212,6 +214,10 @@ impl Reloader {
         }
         Ok(Reloaded { version, agents, changes, warnings })
     }
+}
+
+fn shut(why: &KeyError) -> Problem {
+    Problem { path: "profiles.kms_key".to_owned(), message: why.to_string(), line: None }
 }
 
 fn unreadable(error: &RegistryError) -> Problem {

@@ -97,15 +97,18 @@ fn answer_of(status: u16, path: &str) -> String {
     )
 }
 
-/// A gateway whose agents are switched by hand, but for `free`, and what the test adds to `profiles`.
-async fn start(file_provider: SocketAddr, profiles: &str) -> Gateway {
-    let yaml = format!(
+/// Agents that are switched by hand, but for `free`, and what the test adds to `profiles`.
+fn config(file_provider: SocketAddr, profiles: &str) -> String {
+    format!(
         "providers:\n{}models:\n  - {{id: of-file, provider: up, upstream_id: mock-file}}\nprofiles: {{kms_key: \
          '{KMS_KEY}'{profiles}}}\nagents:\n  default: {{mode: manual}}\n  free: {{}}\n  own: {{mode: manual, keys: \
          [it-bound-key-0123456789]}}\n",
         openai("up", file_provider, "")
-    );
-    Setup::new(yaml).start().await
+    )
+}
+
+async fn start(file_provider: SocketAddr, profiles: &str) -> Gateway {
+    Setup::new(config(file_provider, profiles)).start().await
 }
 
 async fn post(gateway: &Gateway, path: &str, body: Value) -> Answer {
@@ -480,4 +483,47 @@ async fn a_hard_cap_holds_for_accounts_by_the_prices_of_the_file() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.has("x-gateway-budget-remaining-usd"));
     assert!(spent_nano(&gateway, "default").await > 0);
+}
+
+#[tokio::test]
+async fn a_reload_with_a_wrong_key_changes_nothing_and_says_why() {
+    let (provider, up) = (ByKey::start().await, mock("up").await);
+    let gateway = start(up.addr, ", allow_private: true").await;
+    add(&gateway, "one", ("sk-one-0123456789", &provider.url())).await;
+    assert_eq!(switch(&gateway, "default", ("one", "m")).await.status, 200);
+    let config = config(up.addr, ", allow_private: true");
+    let other = KMS_KEY.replacen("a2tr", "b2tr", 1);
+    gateway.write(&config.replace(KMS_KEY, &other));
+    let answer = gateway.reload().await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.text().contains("profiles.kms_key"), "{}", answer.text());
+    assert_eq!(gateway.ask(chat("default", "x", false)).await.status, 200);
+    // With the former key named beside it, it is a step of a rotation.
+    gateway.write(&config.replace(
+        &format!("kms_key: '{KMS_KEY}'"),
+        &format!("kms_key: '{other}', kms_keys_old: ['{KMS_KEY}']"),
+    ));
+    assert_eq!(gateway.reload().await.status, 200);
+    assert_eq!(gateway.ask(chat("default", "x", false)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_switch_leads_clients_of_every_dialect_to_the_account() {
+    let up = mock("up").await;
+    let gateway = start(up.addr, ", allow_private: true").await;
+    add(&gateway, "one", ("sk-one-0123456789", &format!("http://{}/v1", up.addr))).await;
+    assert_eq!(switch(&gateway, "default", ("one", "mock-1")).await.status, 200);
+    for stream in [false, true] {
+        for ask in [Ask::chat("x", stream), Ask::messages("x", stream), Ask::responses("x", stream)]
+        {
+            let answer = gateway.ask(ask).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert!(answer.text().contains("w3 "), "{}", answer.text());
+            let seen = up.requests().pop().unwrap();
+            assert_eq!(
+                (&*seen.path, seen.model.as_deref()),
+                ("/v1/chat/completions", Some("mock-1"))
+            );
+        }
+    }
 }
