@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::{self, Start};
 use crate::demo;
-use crate::store::export::{Format, Wish};
+use crate::setup::carry;
+use crate::setup::wizard::{self, Wish};
+use crate::store::export::{self, Format};
 
 /// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
 #[derive(Debug, Parser)]
@@ -36,6 +38,10 @@ enum Command {
     Demo,
     /// Run mock providers
     Mock(Mock),
+    /// Ask a few questions, and write a first configuration and the `.env` beside it
+    Init(Init),
+    /// Turn a configuration of Execwall, openclaw-autoproxy or optmod into one of Weir
+    Import(Import),
     /// The spend ledger: print it, check it, rebuild what follows from it
     Ledger {
         #[command(subcommand)]
@@ -167,6 +173,31 @@ struct Mock {
     log: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Init {
+    /// Ask nothing: the provider whose key is in the environment, else one on this machine
+    #[arg(long)]
+    yes: bool,
+    /// Overwrite what is there
+    #[arg(long)]
+    force: bool,
+    /// Where the configuration goes; `.env` goes beside it
+    #[arg(short, long, value_name = "FILE", default_value = "weir.yaml")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    /// `policy.yaml`, `routes.yml` or `config.yaml`
+    file: PathBuf,
+    /// Write to this file instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite what is there
+    #[arg(long)]
+    force: bool,
+}
+
 impl Config {
     /// The file named, else the seed's variable (S0-05), else the usual place.
     fn path(self) -> PathBuf {
@@ -186,6 +217,8 @@ pub fn run() -> ExitCode {
         Command::Check(config) => app::check(config.path()),
         Command::Demo => demo::run(),
         Command::Mock(mock) => app::mock(mock.listen, mock.log),
+        Command::Init(Init { yes, force, output }) => wizard::run(&Wish { yes, force, output }),
+        Command::Import(Import { file, output, force }) => carry::run(&file, output, force),
         Command::Ledger { command } => ledger(command),
         Command::Profiles {
             command: ProfilesCommand::RotateKey(RotateKey { config, new_key }),
@@ -212,7 +245,7 @@ fn ledger(command: LedgerCommand) -> Result<(), String> {
                 Form::Jsonl => Format::Jsonl,
                 Form::Csv => Format::Csv,
             };
-            app::export(&ledger.file()?, Wish { format, all }, output.as_deref())
+            app::export(&ledger.file()?, export::Wish { format, all }, output.as_deref())
         }
         LedgerCommand::Verify(ledger) => app::verify(&ledger.file()?),
         LedgerCommand::Replay(ledger) => app::replay(&ledger.file()?),

@@ -36,3 +36,5 @@ pub mod app;
 pub mod cli;
 #[cfg(feature = "gateway")]
 pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod setup;

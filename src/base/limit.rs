@@ -396,3 +396,6 @@ pub const AUDIT_PAGE_MAX: usize = 1_000;
 /// Hosts whose addresses are remembered. More than there can be providers and accounts at a time; names of
 /// accounts that are gone are forgotten with all others when it is reached, and looked up again.
 pub const DNS_HOSTS_MAX: usize = 4_096;
+
+/// Bytes of one typed answer that `weir init` reads: the longest is a key, of a few hundred bytes.
+pub const TYPED_BYTES_MAX: u64 = 4 * 1024;

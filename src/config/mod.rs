@@ -15,6 +15,8 @@ mod check_budget;
 mod check_names;
 pub mod current;
 pub mod expand;
+pub mod first;
+pub mod import;
 pub mod keys;
 pub mod overlay;
 mod price_table;

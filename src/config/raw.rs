@@ -26,7 +26,7 @@ use crate::dialect::notice::NoticeMode;
 use crate::upstream::retry::RETRY_STATUSES;
 
 /// The names that leave the choice of a model to the strategy, unless configured otherwise (C-03).
-const AUTO_NAMES: [&str; 5] = ["auto", "weir", "optmod", "optmod-router", "openrouter/auto"];
+pub const AUTO_NAMES: [&str; 5] = ["auto", "weir", "optmod", "optmod-router", "openrouter/auto"];
 
 /// Keys of answers that a field of ours must not replace.
 const ANSWER_KEYS: [&str; 12] = [

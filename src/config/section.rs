@@ -7,6 +7,7 @@ use crate::config::problem::{At, Place, Problems, hint};
 use crate::config::yaml::{Entry, Node, Text, Value};
 
 /// One mapping, whose keys have been compared with its table.
+#[derive(Clone)]
 pub struct Section<'a> {
     /// Where it stands.
     pub place: Place,
@@ -27,18 +28,40 @@ enum Slot<'a> {
 impl<'a> Section<'a> {
     /// The mapping `node`, with a problem for every key that `table` does not know.
     pub fn open(node: &'a Node, place: Place, table: &Table, problems: &'a Problems) -> Self {
-        let entries = entries(node, &place, problems);
-        for entry in entries.iter().filter(|entry| !table.known.contains(&entry.key.as_str())) {
-            let message = if table.later.contains(&entry.key.as_str()) {
+        let section = Self::bare(node, place, problems);
+        for (key, place) in section.strangers(table.known) {
+            let message = if table.later.contains(&key) {
                 "is not supported yet by this version (remove it)".to_owned()
             } else {
-                let known = table.known.iter().copied();
-                format!("is not a known key {}", hint(&entry.key, "known here:", known))
+                format!(
+                    "is not a known key {}",
+                    hint(key, "known here:", table.known.iter().copied())
+                )
             };
-            problems.add(&place.key(&entry.key, entry.line), message);
+            problems.add(&place, message);
         }
+        section
+    }
+
+    /// The mapping `node`, whatever its keys are.
+    pub fn bare(node: &'a Node, place: Place, problems: &'a Problems) -> Self {
+        let entries = entries(node, &place, problems);
         let broken = !matches!(node.value, Value::Map(_) | Value::Null);
         Self { place, entries, problems, broken }
+    }
+
+    /// The keys that are not among these, each with its place.
+    pub fn strangers(&self, known: &[&str]) -> Vec<(&'a str, Place)> {
+        let strange = self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
+        strange.map(|entry| (&*entry.key, self.place.key(&entry.key, entry.line))).collect()
+    }
+
+    /// The mapping behind a key, whatever its keys are.
+    pub fn child(&self, key: &str) -> Option<Section<'a>> {
+        match self.slot(key) {
+            Slot::Given(node, place) => Some(Section::bare(node, place, self.problems)),
+            Slot::Absent | Slot::Broken => None,
+        }
     }
 
     /// The section behind a key, empty if it is not given.

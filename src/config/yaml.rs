@@ -65,13 +65,21 @@ pub struct Entry {
     pub node: Node,
 }
 
-/// Reads a file. `Err` = it could not be read as a whole; smaller problems go to `problems`.
+/// Reads a file of ours. `Err` = it could not be read as a whole; smaller problems go to `problems`.
 pub fn read(text: &str, file_name: &str, problems: &Problems) -> Result<Node, Problem> {
-    let whole = |message: String, line: Option<usize>| Problem {
-        path: file_name.to_owned(),
-        message,
-        line,
-    };
+    let whole = |message: &str, line| whole(file_name, message, line);
+    match read_any(text, file_name, problems)? {
+        Node { value: Value::Null, .. } => {
+            Err(whole("is empty (providers and models are needed)", None))
+        }
+        node @ Node { value: Value::Map(_) | Value::Broken, .. } => Ok(node),
+        node => Err(whole("must be a mapping (key: value)", Some(node.line))),
+    }
+}
+
+/// Reads any file of one document; one with nothing in it is `Null`.
+pub fn read_any(text: &str, file_name: &str, problems: &Problems) -> Result<Node, Problem> {
+    let whole = |message: String, line| whole(file_name, &message, line);
     if text.len() > CONFIG_BYTES_MAX {
         return Err(whole(format!("is too large (at most {CONFIG_BYTES_MAX} bytes)"), None));
     }
@@ -90,21 +98,19 @@ pub fn read(text: &str, file_name: &str, problems: &Problems) -> Result<Node, Pr
         };
         whole(format!("{what} (line {line}, column {column})"), Some(line))
     })?;
-    let source = Source::new(text, problems);
     match documents.as_slice() {
-        [] => Err(whole("is empty (providers and models are needed)".to_owned(), None)),
-        [document] => match source.node(document, &Place::top()) {
-            Node { value: Value::Null, .. } => {
-                Err(whole("is empty (providers and models are needed)".to_owned(), None))
-            }
-            node @ Node { value: Value::Map(_) | Value::Broken, .. } => Ok(node),
-            node => Err(whole("must be a mapping (key: value)".to_owned(), Some(node.line))),
-        },
+        [] => Ok(Node { line: 1, value: Value::Null }),
+        [document] => Ok(Source::new(text, problems).node(document, &Place::top())),
         [_, second, ..] => {
             let line = Some(second.span.start.line());
             Err(whole("holds more than one YAML document (only one is read)".to_owned(), line))
         }
     }
+}
+
+/// A problem of the whole file.
+fn whole(file_name: &str, message: &str, line: Option<usize>) -> Problem {
+    Problem { path: file_name.to_owned(), message: message.to_owned(), line }
 }
 
 /// The first line that is indented too far, counting the marks of lists and keys as indentation.
