@@ -77,15 +77,15 @@ impl Choice {
 }
 
 const MODELS_OF_OPENAI: &str = "\
-\x20 - {id: gpt-4o-mini, provider: openai, tier: fast, price: {input: 0.15, output: 0.60, cache_read: 0.075}, vision: true}
-\x20 - {id: gpt-4o, provider: openai, tier: oracle, price: {input: 2.50, output: 10.00, cache_read: 1.25}, vision: true}
+\x20 - {id: gpt-4o-mini, provider: openai, tier: fast, price: {input: 0.15, output: 0.60, cache_read: 0.075}, context_tokens: 128000, output_tokens_max: 16384, vision: true}
+\x20 - {id: gpt-4o, provider: openai, tier: oracle, price: {input: 2.50, output: 10.00, cache_read: 1.25}, context_tokens: 128000, output_tokens_max: 16384, vision: true}
 ";
 const MODELS_OF_ANTHROPIC: &str = "\
-\x20 - {id: claude-sonnet-4-6, provider: anthropic, tier: oracle, price: {input: 3.00, output: 15.00, cache_read: 0.30}, vision: true}
+\x20 - {id: claude-sonnet-4-6, provider: anthropic, tier: oracle, price: {input: 3.00, output: 15.00, cache_read: 0.30}, context_tokens: 200000, output_tokens_max: 64000, vision: true}
 ";
 const MODELS_OF_OPENROUTER: &str = "\
-\x20 - {id: openai/gpt-4o-mini, provider: openrouter, tier: fast, price: {input: 0.15, output: 0.60}, vision: true}
-\x20 - {id: anthropic/claude-sonnet-4.6, provider: openrouter, tier: oracle, price: {input: 3.00, output: 15.00, cache_read: 0.30}, vision: true}
+\x20 - {id: openai/gpt-4o-mini, provider: openrouter, tier: fast, price: {input: 0.15, output: 0.60}, context_tokens: 128000, output_tokens_max: 16384, vision: true}
+\x20 - {id: anthropic/claude-sonnet-4.6, provider: openrouter, tier: oracle, price: {input: 3.00, output: 15.00, cache_read: 0.30}, context_tokens: 200000, output_tokens_max: 64000, vision: true}
 ";
 
 /// What was answered.
@@ -166,16 +166,7 @@ fn yaml(answers: &Answers) -> String {
     out.push_str("\n# What clients may ask for; prices in USD per million tokens: see whether they are right.\nmodels:\n");
     out.push_str(known_models);
     if let Some(own) = &answers.own {
-        let (model, provider) = (quoted(&escaped(&own.model)), choice.name());
-        let _ = writeln!(
-            out,
-            "  - {{id: {model}, provider: {provider}, price: {{input: 0, output: 0}}}}"
-        );
-        let rest = "price: {input: 0, output: 0}}   # every other name, as it comes";
-        let _ = writeln!(out, "  - {{id: \"*\", provider: {provider}, {rest}");
-    }
-    if answers.own.is_some() && answers.budget.is_some() {
-        out.push_str("\nbudget:\n  unknown_price: free   # names that `*` takes have no price of their own\n");
+        models_of_own(&mut out, own, answers);
     }
     let agent = &answers.agent;
     let _ = write!(out, "\nagents:\n  {}:\n    keys: [\"${{WEIR_AGENT_KEY}}\"]\n", quoted(agent));
@@ -188,6 +179,24 @@ fn yaml(answers: &Answers) -> String {
     out.push_str(TAIL);
     out
 }
+
+/// A model that was named, and every other name. Only a hard budget needs to know how long an answer may be.
+fn models_of_own(out: &mut String, own: &Own, answers: &Answers) {
+    let provider = answers.choice.name();
+    let most = if answers.budget.is_some() { OWN_OUTPUT } else { "" };
+    let price = format!("price: {{input: 0, output: 0}}{most}}}");
+    let model = quoted(&escaped(&own.model));
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "  - {{id: {model}, provider: {provider}, {price}");
+    let _ = writeln!(out, "  # Every other name, as it comes.");
+    let _ = writeln!(out, "  - {{id: \"*\", provider: {provider}, {price}");
+    if answers.budget.is_some() {
+        out.push_str("\nbudget:\n  unknown_price: free   # a hard cap would else refuse the names that `*` takes\n");
+    }
+}
+
+/// What nearly every model can do, for a budget to hold.
+const OWN_OUTPUT: &str = ", output_tokens_max: 4096";
 
 const HEAD: &str = "\
 # A first configuration of Weir. conf/weir.yaml documents every key; `weir check -c FILE` checks this file.

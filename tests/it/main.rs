@@ -37,6 +37,7 @@ mod provider;
 mod raw_http;
 mod reload;
 mod routing;
+mod setup;
 mod streaming;
 mod tidy;
 mod tls;

@@ -18,6 +18,8 @@ pub(super) struct Draft {
     pub pass_through: bool,
     /// `providers`.
     pub providers: Vec<Provider>,
+    /// A word about all models, in comment lines after its first.
+    pub about_models: &'static str,
     /// `models`.
     pub models: Vec<Model>,
     /// Lines of `routing`, without their indentation.
@@ -160,6 +162,9 @@ impl Draft {
             provider.write(&mut out);
         }
         out.push_str("\nmodels:\n");
+        if !self.about_models.is_empty() {
+            let _ = writeln!(out, "  # {}", self.about_models);
+        }
         for model in &self.models {
             model.write(&mut out);
         }

@@ -1,7 +1,8 @@
 //! Execwall's `policy.yaml` (S0-05 to S0-08): of all its sections only `cost_routing`.
 //!
-//! Execwall refuses when nothing is left and charges what the provider says afterwards; it knows no prices.
-//! So `unknown_price: free` is written: the cap then holds as it did there, and prices make it exact.
+//! Execwall knows no prices: it refuses when nothing is left, and books what the provider says afterwards. A
+//! hard cap here holds the most that a request can cost before it is sent, so each model gets a price that is
+//! dearer than nearly all; what is booked is still what the provider says.
 
 use std::fmt::Write as _;
 
@@ -18,6 +19,15 @@ const PROVIDER: &str = "openrouter";
 const BASE_URL: &str = "https://openrouter.ai/api/v1";
 const KEY: &str = "OPENROUTER_API_KEY";
 const TIMEOUT_MS: u64 = 120_000;
+/// Dearer than nearly all models, in USD per million tokens: an answer that costs more than was held for it
+/// stops its agent.
+const PRICE: &str = "{input: 15.00, output: 75.00}";
+/// What nearly every model can do.
+const OUTPUT_TOKENS: &str = "4096";
+/// What is said of both.
+const ABOUT_MODELS: &str = "Execwall knew no prices. These are dear guesses, by which a hard cap holds the most \
+    that a request can cost; what is booked\n  # is what OpenRouter says. With the real price and length of \
+    answers of each model, more requests fit near a cap.";
 /// The periods that it knows.
 const PERIODS: [Cadence; 4] = [Cadence::None, Cadence::Daily, Cadence::Weekly, Cadence::Monthly];
 
@@ -27,7 +37,8 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
     for (_, place) in top.strangers(&[SECTION]) {
         reader.losses.add(&place, "is not about models and money, and stays with Execwall");
     }
-    let mut draft = Draft { metadata_field: "_execwall", ..Draft::default() };
+    let mut draft =
+        Draft { metadata_field: "_execwall", about_models: ABOUT_MODELS, ..Draft::default() };
     top.require(SECTION, "the section of the cost router");
     let Some(section) = top.child(SECTION) else { return draft };
     reader.leave_strangers(&section, &["enabled", "console", "spend_log", "openrouter", "agents"]);
@@ -40,6 +51,9 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
     }
     provider(&section, reader, &mut draft);
     let agents = agents(&section, reader, &mut draft);
+    let why = "no price and no length of answers is said for any model, which a hard cap needs to know before \
+               it lets a request through: dear ones were written, see `models` in the result";
+    reader.losses.add(&section.place_of("agents"), why);
     draft.rest = format!("{POLICY}\nagents:\n{agents}");
     if let Some(console) = section.child("console") {
         let console = self::console(&console, reader, &mut draft);
@@ -50,10 +64,6 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
 
 const POLICY: &str = "
 budget:
-  # Execwall knew no prices: it refused when nothing was left, and booked what the provider said afterwards.
-  # Give the models a price (USD per million tokens: {input: 3.00, output: 15.00}) and take this line out;
-  # then no request can overshoot a hard cap.
-  unknown_price: free
   hysteresis_percent: 0   # a tier begins and ends at its share exactly
 ";
 
@@ -187,7 +197,10 @@ fn models<'a>(tier: &Section<'a>, reader: &Reader<'a>, draft: &mut Draft) -> Vec
             continue;
         }
         if draft.models.iter().all(|model| model.id != id) {
-            draft.models.push(Model::new(&id, PROVIDER));
+            let mut model = Model::new(&id, PROVIDER);
+            model.more.push(("price", PRICE.to_owned()));
+            model.more.push(("output_tokens_max", OUTPUT_TOKENS.to_owned()));
+            draft.models.push(model);
         }
         ids.push(id);
     }

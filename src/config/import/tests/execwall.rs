@@ -12,6 +12,7 @@ fn a_policy_comes_along() {
     assert_eq!(names, ["OPENROUTER_API_KEY"], "a console that is off needs no key");
     assert_eq!(snapshot.catalog.models().len(), 5, "each model once");
     assert_eq!(snapshot.stream.metadata_field, "_execwall");
+    assert!(snapshot.catalog.models().iter().all(|model| model.priced), "a hard cap needs a price");
     assert!(imported.yaml.contains("native_fallback: true"));
     assert!(imported.yaml.contains("first_byte_timeout_ms: 120000"));
     assert!(!imported.yaml.contains("listen"), "ADAPTER_HOST and ADAPTER_PORT stay in force");
