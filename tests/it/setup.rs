@@ -195,9 +195,9 @@ impl Served {
             sock.display()
         );
         fs::write(folder.join(name), server + yaml).unwrap();
-        let mut serve = command(folder, &["serve", "-c", name]);
-        serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = serve.spawn().unwrap();
+        let mut start = command(folder, &["serve", "-c", name]);
+        start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = start.spawn().unwrap();
         let served = Self { child, folder: folder.to_owned(), data };
         wait_until("it listens there", || async { Line::open(data).await.is_ok() }).await;
         served
@@ -277,8 +277,8 @@ fn files_of_three_systems_come_along() {
         let needed = said.split("needed in the environment").nth(1).unwrap();
         let names = needed.lines().skip(1).filter_map(|line| line.strip_prefix("  "));
         let names = names.map(|line| line.split(':').next().unwrap());
-        let env: String = names.map(|name| format!("{name}='it-is-set'\n")).collect();
-        fs::write(folder.join(".env"), env).unwrap();
+        let lines: Vec<String> = names.map(|name| format!("{name}='it-is-set'")).collect();
+        fs::write(folder.join(".env"), lines.join("\n")).unwrap();
         let check = weir(&folder, &["check", "-c", "weir.yaml"]);
         assert_eq!(check.status.code(), Some(0), "{}{said}", text(&check.stderr));
         let printed = weir(&folder, &["import", &seed(file)]);

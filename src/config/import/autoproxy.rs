@@ -52,8 +52,7 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
         Draft { listen: Some(LISTEN.to_owned()), pass_through: true, ..Draft::default() };
     let routes = routes(node, reader, &mut draft);
     // A model may stand in one enabled route and in others that are not, which come after it here.
-    let (enabled, disabled): (Vec<_>, Vec<_>) =
-        routes.into_iter().partition(|route| route.is_enabled());
+    let (enabled, disabled): (Vec<_>, Vec<_>) = routes.into_iter().partition(Route::is_enabled);
     for route in &enabled {
         route.gather(reader, &mut draft, true);
     }
@@ -66,20 +65,16 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
 }
 
 fn routes<'a>(node: &'a Node, reader: &Reader<'a>, draft: &mut Draft) -> Vec<Route<'a>> {
-    let (defaults, items) = match &node.value {
-        Value::List(items) => {
-            let place = |at: usize, item: &Node| Place::top().item(at, item.line);
-            (None, items.iter().enumerate().map(|(at, item)| (item, place(at, item))).collect())
-        }
-        _ => {
-            let top = super::top(node, reader);
-            reader.leave_strangers(
-                &top,
-                &["defaults", "global", "auth", "routes", "retryStatusCodes"],
-            );
-            retry_statuses(&top, reader, draft);
-            (defaults(&top, reader), top.items("routes").unwrap_or_default())
-        }
+    let (defaults, items) = if let Value::List(items) = &node.value {
+        let place = |at: usize, item: &Node| Place::top().item(at, item.line);
+        let items = items.iter().enumerate();
+        (None, items.map(|(at, item)| (item, place(at, item))).collect())
+    } else {
+        let top = super::top(node, reader);
+        let known = ["defaults", "global", "auth", "routes", "retryStatusCodes"];
+        reader.leave_strangers(&top, &known);
+        retry_statuses(&top, reader, draft);
+        (defaults(&top, reader), top.items("routes").unwrap_or_default())
     };
     if items.is_empty() {
         reader.faults.add(&Place::top().key("routes", node.line), "is empty (at least one route)");
@@ -174,7 +169,7 @@ impl<'a> Route<'a> {
         }
         draft.providers.push(provider);
         for model in models {
-            self.add(&model, reader, draft, (&name, enabled, dialect));
+            add(&model, reader, draft, (&name, enabled, dialect));
         }
     }
 
@@ -190,46 +185,6 @@ impl<'a> Route<'a> {
             self.own.problem("model", "is missing (the name of a model, or a list of them)");
         }
         models
-    }
-
-    fn add(
-        &self,
-        at: &At<Text>,
-        reader: &Reader<'_>,
-        draft: &mut Draft,
-        (provider, enabled, dialect): (&str, bool, Dialect),
-    ) {
-        let id = draft.carried(at.value.text.trim());
-        if id == WILDCARD && !enabled {
-            let why = "takes no names, as the route is not enabled, and is left out";
-            reader.losses.add(&at.place, why);
-            return;
-        }
-        let same_dialect = |model: &&Model| {
-            let of = draft.providers.iter().find(|known| known.name == model.provider);
-            id != WILDCARD || of.is_some_and(|of| of.dialect == dialect)
-        };
-        let taken = draft.models.iter().filter(|model| model.id == id).find(same_dialect);
-        match taken {
-            None => {
-                let model = Model { enabled, ..Model::new(&id, provider) };
-                draft.models.push(model);
-            }
-            Some(other) if other.provider == provider => {
-                reader.losses.add(&at.place, format!("{} stands there twice", shown(&at.value)));
-            }
-            Some(other) if enabled => {
-                let other = format!("is in the enabled route {:?} already", other.provider);
-                reader.refuse(at, &format!("{other} (a model has one enabled route)"));
-            }
-            Some(_) => {
-                let why = format!(
-                    "{} is a model of another route, and here out of use",
-                    shown(&at.value)
-                );
-                reader.losses.add(&at.place, why);
-            }
-        }
     }
 
     /// The route's own key before its variable before those of the defaults.
@@ -283,6 +238,44 @@ impl<'a> Route<'a> {
             headers.push((key.value.text.trim().to_owned(), value));
         }
         headers
+    }
+}
+
+/// Makes one of ours of a model of a route, unless it is one already.
+fn add(
+    at: &At<Text>,
+    reader: &Reader<'_>,
+    draft: &mut Draft,
+    (provider, enabled, dialect): (&str, bool, Dialect),
+) {
+    let id = draft.carried(at.value.text.trim());
+    if id == WILDCARD && !enabled {
+        let why = "takes no names, as the route is not enabled, and is left out";
+        reader.losses.add(&at.place, why);
+        return;
+    }
+    let same_dialect = |model: &&Model| {
+        let of = draft.providers.iter().find(|known| known.name == model.provider);
+        id != WILDCARD || of.is_some_and(|of| of.dialect == dialect)
+    };
+    let taken = draft.models.iter().filter(|model| model.id == id).find(same_dialect);
+    match taken {
+        None => {
+            let model = Model { enabled, ..Model::new(&id, provider) };
+            draft.models.push(model);
+        }
+        Some(other) if other.provider == provider => {
+            reader.losses.add(&at.place, format!("{} stands there twice", shown(&at.value)));
+        }
+        Some(other) if enabled => {
+            let other = format!("is in the enabled route {:?} already", other.provider);
+            reader.refuse(at, &format!("{other} (a model has one enabled route)"));
+        }
+        Some(_) => {
+            let why =
+                format!("{} is a model of another route, and here out of use", shown(&at.value));
+            reader.losses.add(&at.place, why);
+        }
     }
 }
 
