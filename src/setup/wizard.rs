@@ -290,11 +290,11 @@ mod tests {
 
     #[test]
     fn bad_answers_are_asked_again_with_the_reason() {
-        let input = "azure\ncompatible\nnowhere\nhttp://h/v1\n \nllama 3\nllama3\n\nmy agent\nci\nmuch\n5\nyearly\nnone\n";
+        let input = "azure\ncompatible\nnowhere\nhttp://h/v1\nllama 3\nllama3\n\nmy agent\nci\nmuch\n5\nyearly\nnone\n";
         let (answers, said) = talk(input);
         let answers = answers.unwrap();
         let own = answers.own.unwrap();
-        assert_eq!((&*own.base_url, &*own.model), ("http://h/v1", first::LOCAL_MODEL));
+        assert_eq!((&*own.base_url, &*own.model), ("http://h/v1", "llama3"));
         assert!(said.contains("\"azure\" is not one of openai"), "{said}");
         for why in ["is not a URL", "no blanks", "\"much\"", "\"yearly\""] {
             assert!(said.contains(why), "{why}: {said}");
