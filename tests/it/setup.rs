@@ -190,11 +190,11 @@ impl Served {
     async fn start(folder: &Path, name: &str, yaml: &str) -> Self {
         let (data, admin) = (free_port(), free_port());
         let sock = folder.join("up.sock");
-        let server = format!(
+        let ports = format!(
             "server: {{listen: '{data}', admin: '{admin}', upgrade_sock: '{}'}}\n",
             sock.display()
         );
-        fs::write(folder.join(name), server + yaml).unwrap();
+        fs::write(folder.join(name), ports + yaml).unwrap();
         let mut start = command(folder, &["serve", "-c", name]);
         start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = start.spawn().unwrap();
