@@ -214,7 +214,7 @@ const TAIL: &str = "
 store: \"sqlite:weir.db\"
 
 # Accounts that are made through the API, with their credentials sealed by this key:
-# profiles: {kms_key: \"${WEIR_KMS_KEY}\"}
+profiles: {kms_key: \"${WEIR_KMS_KEY}\"}
 ";
 
 fn env(answers: &Answers, secrets: &Secrets) -> String {

@@ -178,7 +178,7 @@ impl Draft {
         let is_model =
             |name: &&str| self.models.iter().any(|model| model.id.eq_ignore_ascii_case(name));
         let mut lines = self.routing.clone();
-        if AUTO_NAMES.iter().any(|name| is_model(name)) {
+        if AUTO_NAMES.iter().any(&is_model) {
             let names = AUTO_NAMES.iter().filter(|name| !is_model(name)).map(|name| quoted(name));
             let names: Vec<String> = names.collect();
             lines.push(format!("auto_names: [{}]   # less what is a model here", names.join(", ")));
