@@ -337,6 +337,12 @@ mod tests {
                 scope.spawn(|| (0..5_000).for_each(|_| recorder.send(sample::record())));
             }
         });
+        let late = Instant::now() + Duration::from_secs(20);
+        while counted(&metrics) < 20_000 && Instant::now() < late {
+            std::thread::yield_now();
+        }
+        // They are counted by then; the end would wait a moment only for their lines.
+        assert!(recorder.flush(Stage::Logged, Duration::from_secs(20)));
         recorder.stop();
         let dropped = metrics.log_lines_dropped_total();
         assert_eq!(counted(&metrics), 20_000);
