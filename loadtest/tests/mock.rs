@@ -319,6 +319,30 @@ async fn tools_are_called_in_every_dialect() {
 }
 
 #[tokio::test]
+async fn no_tool_is_called_again_once_one_has_answered() {
+    let mock = mock().await;
+    let call = json!({"role": "assistant", "content": null});
+    let results = [
+        ("/v1/chat/completions", "messages", json!({"role": "tool", "content": "x"})),
+        (
+            "/v1/messages",
+            "messages",
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}),
+        ),
+        ("/v1/responses", "input", json!({"type": "function_call_output", "output": "x"})),
+        ("/v1/responses", "input", json!({"type": "custom_tool_call_output", "output": "x"})),
+    ];
+    for (path, list, result) in results {
+        let body = |items: Vec<Value>| json!({"tools": [{"name": "f"}], list: items});
+        let got = ask(&mock, path, "mock-tools", body(vec![call.clone(), result.clone()])).await;
+        assert!(got.text().contains("w0 w1"), "{path}: {}", got.text());
+        let again = json!({"role": "user", "content": "again"});
+        let got = ask(&mock, path, "mock-tools", body(vec![result, again])).await;
+        assert!(got.text().contains("\"name\":\"f\""), "{path}: {}", got.text());
+    }
+}
+
+#[tokio::test]
 async fn small_surfaces() {
     let mock = mock().await;
     let vectors = ask(&mock, "/v1/embeddings", "mock", json!({"input": ["ab", "cd"]})).await;

@@ -18,6 +18,8 @@ const CHUNKS_DEFAULT: u64 = 4;
 const CHOICES_MAX: u64 = 128;
 /// The entry of the prices for models that have none.
 const PRICE_OF_OTHERS: &str = "*";
+/// The types of blocks and items that are a tool's answer.
+const RESULTS: [&str; 3] = ["tool_result", "function_call_output", "custom_tool_call_output"];
 /// The model named by an answer to a request that names none.
 const MODEL_DEFAULT: &str = "mock-model";
 
@@ -162,7 +164,7 @@ impl Ask {
             chunks: output.chunks,
             limited: output.limited,
             choices,
-            tool: fault.tools.then(|| tool_name(&body)),
+            tool: (fault.tools && !ends_in_tool_result(&body)).then(|| tool_name(&body)),
             inputs: body["input"].as_array().map_or(1, |list| list.len() as u64),
             base64: body["encoding_format"] == "base64",
             fault,
@@ -243,6 +245,18 @@ fn named_model(surface: &Surface, body: &Value) -> Option<String> {
     let healthy = list.iter().find(|name| Fault::from_model(name).status.is_none());
     let named = healthy.or(list.first()).copied().or_else(|| body["model"].as_str());
     named.map(str::to_owned)
+}
+
+/// Whether a tool has just answered, in any dialect: then it is the model's turn to speak.
+fn ends_in_tool_result(body: &Value) -> bool {
+    let last = |list: &str| body[list].as_array().and_then(|items| items.last());
+    let answers = |item: &Value| {
+        item["role"] == "tool" || item["type"].as_str().is_some_and(|kind| RESULTS.contains(&kind))
+    };
+    let within =
+        |item: &Value| item["content"].as_array().is_some_and(|all| all.iter().any(answers));
+    let ends = |list| last(list).is_some_and(|item| answers(item) || within(item));
+    ends("messages") || ends("input")
 }
 
 fn tool_name(body: &Value) -> String {

@@ -32,7 +32,7 @@
 //! | `error=N` | `error-after` | an error event after N events (0 = first), in a 200 stream |
 //! | `inside=429`, `inside-429` | `inside` | a 200 JSON body that holds an error of that code; with `error=N` the code of that event |
 //! | `manner=M` | `manner` | see [`Manner`] |
-//! | `tools` | `tools` | calls the first tool of the request |
+//! | `tools` | `tools` | calls the first tool of the request, unless the conversation ends in the result of one |
 //! | `split=whole/byte/randS` | `split` | how body bytes are cut into chunks (`random:<seed>` in headers) |
 //! | `burst` | `burst` | no flush between events |
 //! | `fixture=NAME` | `fixture` | replays that file of `fixtures_dir` byte for byte |
@@ -199,7 +199,7 @@ pub struct Fault {
     pub inside: Option<u16>,
     /// Whose habits to follow.
     pub manner: Option<Manner>,
-    /// Call the first tool.
+    /// Call the first tool, unless one has just answered.
     pub tools: bool,
     /// How body bytes are cut.
     pub split: Option<Split>,
