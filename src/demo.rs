@@ -25,6 +25,7 @@ struct Stage {
     admin: SocketAddr,
     openai: SocketAddr,
     anthropic: SocketAddr,
+    responses: SocketAddr,
     key: String,
     admin_key: String,
 }
@@ -40,6 +41,7 @@ pub fn run() -> Result<(), String> {
         admin: free_port()?,
         openai: free_port()?,
         anthropic: free_port()?,
+        responses: free_port()?,
         key: key::fresh(&app::random()?).key,
         admin_key: key::fresh(&app::random()?).key,
     };
@@ -85,25 +87,32 @@ fn write_configuration(stage: &Stage) -> Result<PathBuf, String> {
 fn configuration(stage: &Stage, folder: &Path) -> String {
     let ledger = folder.join("weir.db");
     let ledger = ledger.display();
-    let Stage { data, admin, openai, anthropic, key, admin_key } = stage;
+    let Stage { data, admin, openai, anthropic, responses, key, admin_key } = stage;
     format!(
         "server: {{listen: '{data}', admin: '{admin}', grace_seconds: 5}}
 auth: {{agent_keys: ['{key}'], admin_keys: ['{admin_key}']}}
 log: {{access: off}}
 store: 'sqlite:{ledger}?synchronous=normal'
 providers:
-  mock-openai: {{dialect: openai, base_url: 'http://{openai}/v1', api_key: mock-openai-credential}}
+  mock-openai: {{dialect: openai, base_url: 'http://{openai}/v1', api_key: mock-openai-credential, responses: false}}
   mock-anthropic: {{dialect: anthropic, base_url: 'http://{anthropic}', api_key: mock-anthropic-credential}}
+  mock-responses: {{dialect: openai, base_url: 'http://{responses}/v1', api_key: mock-responses-credential, chat: false}}
 models:
   - {{id: swift, provider: mock-openai, price: {{input: 0.15, output: 0.60}}, output_tokens_max: 4096}}
   - {{id: deep, provider: mock-openai, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}, output_tokens_max: 4096}}
   - {{id: busy, provider: mock-openai, upstream_id: mock-429, enabled: true, price: {{input: 1, output: 2}}}}
-  - {{id: claude-mock, provider: mock-anthropic, price: {{input: 3.00, output: 15.00}}}}
+  # One of each dialect for text, and one that calls the first tool it is given.
+  - {{id: chat-mock, provider: mock-openai, upstream_id: mock, price: {{input: 0.15, output: 0.60}}}}
+  - {{id: claude-mock, provider: mock-anthropic, upstream_id: mock, price: {{input: 3.00, output: 15.00}}}}
+  - {{id: responses-mock, provider: mock-responses, upstream_id: mock, price: {{input: 1.00, output: 8.00}}}}
+  - {{id: chat-tools, provider: mock-openai, upstream_id: mock-tools, price: {{input: 0.15, output: 0.60}}}}
+  - {{id: claude-tools, provider: mock-anthropic, upstream_id: mock-tools, price: {{input: 3.00, output: 15.00}}}}
+  - {{id: responses-tools, provider: mock-responses, upstream_id: mock-tools, price: {{input: 1.00, output: 8.00}}}}
 aliases: {{gpt-4o: deep}}
 routing:
   fallbacks: {{busy: [swift]}}
 agents:
-  default: {{mode: auto, models: [swift, deep, claude-mock, busy]}}
+  default: {{mode: auto}}
   saver:
     mode: budget
     budget: {{limit_usd: 1.00, period: daily}}
@@ -129,8 +138,9 @@ async fn play(stage: &Stage) -> std::io::Result<()> {
         |listen, name: &str| MockConfig { listen, name: name.to_owned(), ..MockConfig::default() };
     let _openai = Upstream::start(mock(stage.openai, "mock-openai")).await?;
     let _anthropic = Upstream::start(mock(stage.anthropic, "mock-anthropic")).await?;
+    let _responses = Upstream::start(mock(stage.responses, "mock-responses")).await?;
     wait_until_up(stage).await?;
-    say("weir demo: a gateway and two mock providers are up. A little traffic:\n");
+    say("weir demo: a gateway and three mock providers are up. A little traffic:\n");
     show("a named model", &chat(stage, "swift", false).await?);
     show("an alias, streamed", &chat(stage, "gpt-4o", true).await?);
     show(
@@ -140,7 +150,8 @@ async fn play(stage: &Stage) -> std::io::Result<()> {
     for _ in 0..2 {
         show("`auto`: turn by turn", &chat(stage, "auto", false).await?);
     }
-    show("Anthropic Messages", &messages(stage).await?);
+    show("Anthropic Messages", &messages(stage, "claude-mock").await?);
+    show("the same client at a Chat provider: translated", &messages(stage, "chat-mock").await?);
     show("a wrong model", &chat(stage, "deeep", false).await?);
     show("an agent with a budget of 1 USD", &saver(stage).await?);
     set_spent(stage, "0.70").await?;
@@ -174,9 +185,11 @@ async fn chat(stage: &Stage, model: &str, stream: bool) -> std::io::Result<Fetch
     post(stage, "/v1/chat/completions", &body).await
 }
 
-async fn messages(stage: &Stage) -> std::io::Result<Fetched> {
-    let body = r#"{"model":"claude-mock","max_tokens":64,"messages":[{"role":"user","content":"What is a weir?"}]}"#;
-    post(stage, "/v1/messages", body).await
+async fn messages(stage: &Stage, model: &str) -> std::io::Result<Fetched> {
+    let body = format!(
+        r#"{{"model":"{model}","max_tokens":64,"messages":[{{"role":"user","content":"What is a weir?"}}]}}"#
+    );
+    post(stage, "/v1/messages", &body).await
 }
 
 /// A request of the agent that has a budget; the budget chooses the model.
@@ -239,6 +252,11 @@ curl -N http://{data}/v1/chat/completions -H 'authorization: Bearer {key}' \\
   -d '{{\"model\":\"busy\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
 curl http://{data}/v1/messages -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' \\
   -d '{{\"model\":\"claude-mock\",\"max_tokens\":64,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
+# any client reaches any provider: chat-mock, claude-mock and responses-mock by each of the three APIs
+# (and chat-tools, claude-tools, responses-tools, which call the first tool that they are given)
+curl -N http://{data}/v1/messages -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' \\
+  -d '{{\"model\":\"chat-mock\",\"stream\":true,\"max_tokens\":64,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'
+curl http://{data}/v1/responses -H 'authorization: Bearer {key}' -d '{{\"model\":\"claude-mock\",\"input\":\"hi\"}}'
 curl http://{data}/v1/models -H 'authorization: Bearer {key}'
 curl -s http://{admin}/metrics | grep ^weir_
 curl http://{admin}/api/spend -H 'authorization: Bearer {admin_key}'

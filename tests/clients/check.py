@@ -4,6 +4,7 @@ A check is a function. All of them run; each failure is printed with its traceba
 then exits with 1. `tests/it/clients.rs` starts the gateways and names them in the environment.
 """
 
+import faulthandler
 import os
 import sys
 import time
@@ -19,6 +20,9 @@ GATEWAYS = {mode: os.environ[f"WEIR_{mode.upper()}"] for mode in ("chunk", "even
 GATEWAY = GATEWAYS["chunk"]
 # Ways of an upstream to end a stream too early (names of models).
 CUTS = ("cut", "cut-half", "reset", "clean-cut", "stall", "error-event")
+
+# A little less than `SCRIPT_TIME_MAX` of `tests/it/clients.rs`.
+HANG_SECONDS = 170
 
 _CHECKS = []
 
@@ -57,6 +61,8 @@ def raises(kind, action):
 
 def run():
     """Runs everything and leaves."""
+    # Where a check hangs is said before the process is ended from outside.
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
     failed = 0
     start = time.monotonic()
     for name, function in _CHECKS:

@@ -8,6 +8,9 @@ use crate::dialect::canonical::request::{Choice, Format, Request, Takes, Tool};
 use crate::dialect::canonical::text::{Raw, Text};
 use crate::dialect::openai_responses::walk;
 
+/// Bytes of a kind of tool that an error repeats.
+const KIND_BYTES_MAX: usize = 64;
+
 /// Reads `tools`.
 ///
 /// # Errors
@@ -41,13 +44,20 @@ fn read_tool(tool: &[u8]) -> Result<Tool<'_>, Refused> {
     let takes = match walk::needed("type", kind)? {
         b"\"function\"" => Takes::Schema(parameters),
         b"\"custom\"" => Takes::Free(format),
-        _ => {
-            let why = "must be function or custom: tools that a provider runs itself cannot be carried to another";
-            return Err(Refused::new("type", why));
-        }
+        other => return Err(hosted(other)),
     };
     let name = walk::needed("name", name)?;
     Ok(Tool { name, description, takes, strict, cache: None })
+}
+
+/// The refusal of a tool of another kind. It names the kind: agents have a setting for each.
+#[cold]
+fn hosted(kind: &[u8]) -> Refused {
+    let kind = String::from_utf8_lossy(kind.get(..KIND_BYTES_MAX).unwrap_or(kind));
+    let why = format!(
+        "is {kind}, but must be function or custom: tools that a provider runs itself cannot be carried to another"
+    );
+    Refused::new("type", why)
 }
 
 /// Reads `tool_choice`.
