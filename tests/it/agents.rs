@@ -7,7 +7,7 @@
 use loadtest::upstream::server::Upstream;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Ask};
+use crate::client::{Answer, Ask, Line};
 use crate::gateway::{AGENT_KEY, Gateway, Setup};
 use crate::provider::{anthropic, key_of, mock, openai};
 
@@ -111,7 +111,7 @@ async fn claude_code_reaches_a_chat_provider_translated() {
 
     let seen = up.requests().pop().unwrap();
     assert_eq!(seen.path, "/v1/chat/completions", "the query is of the other dialect");
-    for name in ["anthropic-beta", "anthropic-version", "x-claude-code-session-id"] {
+    for name in ["anthropic-beta", "anthropic-version"] {
         assert_eq!(seen.header(name), None, "{name}");
     }
     let said = seen.json();
@@ -141,7 +141,9 @@ async fn claude_code_reaches_a_chat_provider_translated() {
 #[tokio::test]
 async fn claude_code_may_probe_list_and_count() {
     let (gateway, up) = start().await;
-    let probe = gateway.ask(Ask::new("HEAD", "/")).await;
+    let mut line = Line::open(gateway.data).await.unwrap();
+    line.expect_no_body();
+    let probe = line.ask(&Ask::new("HEAD", "/")).await.unwrap();
     assert!(probe.status < 500 && !(300..400).contains(&probe.status), "{}", probe.status);
     for credential in
         [("authorization", format!("Bearer {AGENT_KEY}")), ("x-api-key", AGENT_KEY.to_owned())]
