@@ -296,6 +296,9 @@ pub const LEDGER_HOLD_MS_MAX: u64 = 5_000;
 /// has, while the header that lists them stays below 4 KiB.
 pub const DROPPED_FIELDS_MAX: usize = 48;
 
+/// Characters of one such name that are shown. Clients may send keys of any length.
+pub const DROPPED_FIELD_CHARS_MAX: usize = 64;
+
 /// Calls of tools in one streamed answer that are told apart. Models make a handful, and no request may
 /// offer more than 128 tools.
 pub const STREAMED_CALLS_MAX: usize = 256;

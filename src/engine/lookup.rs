@@ -21,7 +21,7 @@ use crate::base::limit::{
 use crate::base::money::NanoUsd;
 use crate::config::snapshot::Snapshot;
 use crate::engine::bookkeeper::Bookkeeper;
-use crate::engine::caller::{Callee, Caller};
+use crate::engine::caller::{self, Callee, Caller, Fenced};
 use crate::engine::live::Live;
 use crate::engine::rounds::{Round, Rounds};
 use crate::ledger::entry::{HoldId, Reason};
@@ -100,7 +100,14 @@ impl Lookups {
         let name = open.generation.as_deref().ok_or("it has no name")?;
         let authorization = provider.auth.as_ref().map(|(_, value)| value);
         let url = provider.base.url(&format!("/v1/generation?id={name}"));
-        let answer = self.caller.get(&Callee { url, authorization }, LOOKUP_ANSWER_BYTES_MAX)?;
+        let answer = match (&provider.fence, &provider.auth) {
+            (Some(fence), Some(auth)) => {
+                let fence = Arc::clone(fence);
+                let call = Fenced { url, headers: std::slice::from_ref(auth), fence };
+                caller::get_fenced(&call, LOOKUP_ANSWER_BYTES_MAX)
+            }
+            _ => self.caller.get(&Callee { url, authorization }, LOOKUP_ANSWER_BYTES_MAX),
+        }?;
         let cost = cost(&answer)?;
         if self.waiting.block_on(self.keeper.correct(open.hold, cost, Reason::Lookup))?.is_some() {
             let booked = open.booked();

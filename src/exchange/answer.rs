@@ -231,6 +231,14 @@ impl Exchange {
             if let Some(current) = &mut self.current {
                 current.status = status;
             }
+            let policy = &self.around.snapshot.routing.retry;
+            if facts
+                .error_code
+                .is_some_and(|code| policy.judge(Reply::CodeInside(code), true) == Verdict::Return)
+            {
+                // As it would be with that status: nobody else is asked.
+                self.tried = self.plan.candidates.len();
+            }
             self.keep_failed(body.clone(), Some(passage));
             return Err(Outcome::ErrorInside);
         }

@@ -322,11 +322,15 @@ impl Exchange {
             }
             Verdict::Return => {
                 let good = (200..300).contains(&status);
-                let kind = if good { answer::kind_of(headers) } else { Kind::Opaque };
+                let mut kind = if good { answer::kind_of(headers) } else { Kind::Opaque };
                 if self.rendition.is_some() && !good {
                     return self.translate_refusal(headers, now);
                 }
-                if kind == Kind::Json {
+                if self.rendition.is_some() && kind == Kind::Opaque {
+                    // It does not say what it is; as it came, the client could not read it.
+                    kind = if self.asked.wish.stream { Kind::Stream } else { Kind::Json };
+                }
+                if kind == Kind::Json || kind == Kind::Stream && self.has_next() {
                     self.keep_headers(headers);
                 }
                 self.start_relay(kind, now);
@@ -528,7 +532,11 @@ impl Exchange {
             // It ended before it said anything.
             _ => Outcome::Broken,
         };
-        if let Some(relay) = self.relay.as_mut().filter(|relay| relay.is_returnable()) {
+        // A refusal in another dialect is told by its status, also if its body never came.
+        let translates = self.rendition.is_some();
+        let is_told = |relay: &Relay| translates && relay.kind() == Kind::Failed;
+        let told = self.relay.as_mut().filter(|relay| relay.is_returnable() || is_told(relay));
+        if let Some(relay) = told {
             let is_stream = relay.kind() == Kind::Stream;
             let body = relay.take_held_for_client();
             let rendition = self.rendition.as_ref().filter(|_| !is_stream);

@@ -145,8 +145,9 @@ impl Relay {
     pub const fn is_returnable(&self) -> bool {
         match self.orders.kind {
             Kind::Failed => self.failure_is_whole,
+            Kind::Stream => self.failed_by_error,
             Kind::Unread => false,
-            _ => true,
+            Kind::Json | Kind::Opaque => true,
         }
     }
 
@@ -203,18 +204,18 @@ impl Relay {
         };
         self.outcome = Some(meter.finish(|_| {}));
         let mut whole = self.stream_end() != Some(StreamEnd::Cut);
+        let mut out = Vec::new();
         if let Some(translator) = &mut self.orders.translator {
-            let mut out = Vec::new();
             translator.finish(&mut out);
             whole = translator.is_over();
-            if !out.is_empty() {
-                return Bytes::from(out);
-            }
         }
         // What is held is a piece of an event: no client can read it.
         self.held.clear();
         // A provider that said all and then dropped the connection has done its work.
-        if whole { Bytes::new() } else { self.error_event(fault) }
+        if !whole {
+            out.extend_from_slice(&self.error_event(fault));
+        }
+        Bytes::from(out)
     }
 
     /// Whether the stream stopped without its prescribed end. Streams of other paths than the known

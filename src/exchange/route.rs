@@ -359,14 +359,16 @@ impl Chooser<'_> {
         if kept.is_empty() { order } else { kept }
     }
 
-    /// The first provider without a key of ours: the only one that sees the client's credential.
+    /// The first provider of the client's own dialect without a key of ours: the only one that sees the
+    /// client's credential, which nobody else has given it.
     fn credential_for(&self, order: &[usize]) -> Option<usize> {
         self.asked.principal.client_credential.as_ref()?;
+        let own = self.asked.surface.dialect();
         let providers =
             order.iter().filter_map(|&index| self.model(index)).map(|model| &model.provider);
         providers
             .into_iter()
-            .find(|provider| !provider.has_credential())
+            .find(|provider| !provider.has_credential() && provider.dialect == own)
             .map(|provider| provider.index)
     }
 

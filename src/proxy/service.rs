@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -274,14 +276,19 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
     for (name, value) in exchange.gateway_headers() {
         header.insert_header(name, value)?;
     }
+    let translated = exchange.is_translated();
+    // An empty answer cannot be translated: it is none.
+    let empty = header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     let bodiless = session.req_header().method == http::Method::HEAD
         || matches!(ctx.status, 204 | 304)
-        || header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        || empty && !translated;
     if kind == Kind::Opaque || bodiless {
         exchange.open_now();
         ctx.gate.open(None);
     }
-    if kind == Kind::Json && exchange.is_translated() {
+    if translated {
+        let written = if kind == Kind::Stream { "text/event-stream" } else { "application/json" };
+        header.insert_header(CONTENT_TYPE, HeaderValue::from_static(written))?;
         header.remove_header(&CONTENT_LENGTH);
     }
     if kind == Kind::Stream {

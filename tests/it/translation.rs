@@ -9,9 +9,9 @@ use loadtest::upstream::server::Upstream;
 use serde_json::{Value, json};
 
 use crate::budget::{admin, spent_nano};
-use crate::client::Ask;
+use crate::client::{Answer, Ask};
 use crate::gateway::{AGENT_KEY, Gateway, Setup, wait_until};
-use crate::provider::{anthropic, key_of, mock, openai};
+use crate::provider::{Canned, anthropic, key_of, mock, openai};
 
 /// What a healthy mock says.
 const TEXT: &str = "w0 w1 w2 w3 ";
@@ -354,4 +354,79 @@ async fn tokens_are_estimated_where_the_provider_cannot_count_them() {
     assert!(up.requests().is_empty());
     let answer = gateway.ask(ask("messages-plain")).await;
     assert!(!answer.has("x-gateway-estimated") && up.requests().len() == 1, "{}", answer.text());
+}
+
+/// A Chat provider whose answer is these bytes, for a Messages client.
+async fn foreign(answer: &str, stream: bool) -> Answer {
+    let up = Canned::start(answer).await;
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: m, provider: up}}\nrouting: {{cooldown_ms: 0}}\n",
+        openai("up", up.address, ", responses: false")
+    );
+    Setup::new(yaml).start().await.ask(Ask::messages("m", stream)).await
+}
+
+const DELTA: &str =
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n";
+
+#[tokio::test]
+async fn a_connection_that_breaks_within_an_event_ends_in_an_error_event() {
+    // The length says that more was to come.
+    for tail in ["", "\n", "\n: wait", "\ndata: {\"choi"] {
+        let body = format!("{DELTA}{tail}");
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9999\r\n\r\n";
+        let answer = foreign(&format!("{head}{DELTA}\n{body}"), true).await;
+        let text = answer.text();
+        assert!(text.contains("\"hi\""), "{tail:?}: {text}");
+        assert!(
+            text.trim_end().ends_with('}') && text.contains("event: error"),
+            "{tail:?}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_say_what_it_is_comes_in_the_clients_dialect_all_the_same() {
+    let whole =
+        r#"{"id":"c","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{whole}", whole.len());
+    let answer = foreign(&head, false).await;
+    assert_eq!((answer.status, &answer.json()["type"]), (200, &json!("message")));
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok";
+    let answer = foreign(head, false).await;
+    assert_eq!((answer.status, answer.anthropic_type().as_str()), (502, "api_error"));
+    let answer = foreign("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_body_keeps_its_status() {
+    for (status, kind) in [(413, "request_too_large"), (429, "rate_limit_error")] {
+        let answer = format!("HTTP/1.1 {status} No\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n");
+        let answer = foreign(&answer, false).await;
+        assert_eq!((answer.status, answer.anthropic_type().as_str()), (status, kind));
+        assert_eq!(answer.header("retry-after"), "7");
+    }
+}
+
+#[tokio::test]
+async fn a_clients_own_key_stays_in_its_dialect() {
+    let up = mock("up").await;
+    let yaml = format!(
+        "providers:\n  a: {{dialect: openai, base_url: 'http://{0}/v1', responses: false}}\n  \
+         b: {{dialect: anthropic, base_url: 'http://{0}'}}\nmodels:\n  - {{id: x, provider: a, upstream_id: mock-503}}\n  \
+         - {{id: y, provider: b, upstream_id: mock}}\nrouting: {{cooldown_ms: 0, fallbacks: {{x: [y]}}}}\n",
+        up.addr
+    );
+    let gateway =
+        Setup::new(yaml).auth("{require_agent_key: false, pass_through: true}").start().await;
+    let own = "sk-clients-own-0123456789";
+    for model in ["x", "y"] {
+        gateway.ask(Ask::chat(model, false).bearer(own)).await;
+    }
+    for seen in up.requests() {
+        assert!(!(seen.path == "/v1/messages" && seen.carried(own)), "sent to another dialect");
+    }
+    assert!(up.requests().iter().any(|seen| seen.carried(own)));
 }

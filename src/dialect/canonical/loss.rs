@@ -2,7 +2,7 @@
 //! listed.
 
 use crate::base::fault::{Code, Fault};
-use crate::base::limit::DROPPED_FIELDS_MAX;
+use crate::base::limit::{DROPPED_FIELD_CHARS_MAX, DROPPED_FIELDS_MAX};
 
 /// A request that cannot be translated, or is not what its dialect allows: an error for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,10 @@ impl Losses {
         if self.strict {
             return Err(Refused::new(field, "cannot be carried to the provider's dialect"));
         }
-        if self.dropped.len() < DROPPED_FIELDS_MAX && !self.dropped.iter().any(|one| one == field) {
-            self.dropped.push(field.to_owned());
+        if self.dropped.len() < DROPPED_FIELDS_MAX
+            && !self.dropped.iter().any(|one| *one == shown(field))
+        {
+            self.dropped.push(shown(field));
         }
         Ok(())
     }
@@ -63,6 +65,12 @@ impl Losses {
     pub fn into_dropped(self) -> Vec<String> {
         self.dropped
     }
+}
+
+/// A field's name as it can stand in a header: short, and of visible characters.
+fn shown(field: &str) -> String {
+    let visible = |letter: char| if letter.is_ascii_graphic() { letter } else { '?' };
+    field.chars().take(DROPPED_FIELD_CHARS_MAX).map(visible).collect()
 }
 
 #[cfg(test)]

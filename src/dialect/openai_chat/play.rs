@@ -14,7 +14,7 @@ use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_chat::ending::{number_into, usage_into, word};
 use crate::dialect::openai_chat::failure;
 use crate::dialect::openai_chat::reply::{call_id_into, id_into, model_into};
-use crate::dialect::openai_chat::script::{aloud_detail, redacted_detail};
+use crate::dialect::openai_chat::script::{aloud_detail, is_anthropic, redacted_detail};
 use crate::usage::count::Usage;
 use crate::wire::sse::{write_comment, write_event};
 
@@ -151,6 +151,9 @@ impl Writer {
     }
 
     fn signature(&mut self, signature: &Text<'_>, out: &mut Vec<u8>) {
+        if !is_anthropic(signature) {
+            return;
+        }
         self.open();
         self.put(b"\"reasoning_details\":[");
         let text = Text::written(&self.thought.text);

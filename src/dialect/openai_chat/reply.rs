@@ -8,7 +8,9 @@ use crate::dialect::canonical::request::{Call, Input};
 use crate::dialect::canonical::style::Style;
 use crate::dialect::canonical::text::{Raw, Text};
 use crate::dialect::openai_chat::ending::{number_into, usage_into, word};
-use crate::dialect::openai_chat::script::{aloud_detail, arguments_into, join, redacted_detail};
+use crate::dialect::openai_chat::script::{
+    aloud_detail, arguments_into, is_anthropic, join, redacted_detail,
+};
 use crate::wire::json::quote_into;
 
 /// Writes the body of `answer`.
@@ -122,7 +124,7 @@ fn thoughts(answer: &Answer<'_>, out: &mut Vec<u8>) {
         joined(texts, br"\n\n", out);
     }
     let is_signed = answer.blocks.iter().any(|block| match block {
-        Block::Thinking(thinking) => thinking.signature.is_some(),
+        Block::Thinking(thinking) => thinking.signature.as_ref().is_some_and(is_anthropic),
         Block::Redacted(_) => true,
         _ => false,
     });

@@ -5,6 +5,7 @@
 
 use crate::dialect::canonical::inside;
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::request::{
     Call, Content, Input, Media, Part, Place, Request, Role, Source, ToolResult, Turn,
 };
@@ -292,7 +293,7 @@ impl<'w> Script<'w> {
     /// have such; signed ones can only be used by a broker that hands them on to who signed.
     fn thoughts(&mut self, turn: &Turn<'_>) -> Result<(), Refused> {
         let signed = turn.parts.iter().any(|part| match &part.kind {
-            Content::Thinking(thinking) => thinking.signature.is_some(),
+            Content::Thinking(thinking) => thinking.signature.as_ref().is_some_and(is_anthropic),
             Content::Redacted(_) => true,
             _ => false,
         });
@@ -303,7 +304,9 @@ impl<'w> Script<'w> {
         let mut unsigned = Vec::new();
         for part in &turn.parts {
             match &part.kind {
-                Content::Thinking(thinking) if thinking.signature.is_none() => {
+                Content::Thinking(thinking)
+                    if !thinking.signature.as_ref().is_some_and(is_anthropic) =>
+                {
                     unsigned.push(&thinking.text);
                 }
                 Content::Thinking(_) => self.losses.drop_field("thinking")?,
@@ -379,12 +382,18 @@ pub(super) fn aloud_detail(
 ) {
     out.extend_from_slice(b"{\"type\":\"reasoning.text\",\"text\":");
     text.quote_into(out);
-    if let Some(signature) = signature {
+    if let Some(signature) = signature.filter(|one| is_anthropic(one)) {
         out.extend_from_slice(b",\"signature\":");
         signature.quote_into(out);
         format_into(out);
     }
     index_into(index, out);
+}
+
+/// Whether a signature is Anthropic's. What another dialect's provider has encrypted travels as one too,
+/// behind our mark, and is nothing that a client of this dialect could send back.
+pub(super) fn is_anthropic(signature: &Text<'_>) -> bool {
+    !signature.as_written().starts_with(UNSIGNED.as_bytes())
 }
 
 /// Writes an entry of `reasoning_details` for redacted thoughts.

@@ -181,6 +181,11 @@ impl Reader {
         if self.calls.has_nameless() {
             return self.fail(&ours("The provider called a tool without its name."), sink);
         }
+        if self.ending.is_none() && !self.calls.is_empty() {
+            // Half a call would look like a whole one.
+            return self
+                .fail(&ours("The provider ended the stream within a call of a tool."), sink);
+        }
         let said = match self.ending {
             Some(Ending::Said(stop)) => Some(stop),
             Some(Ending::Silent) => Some(Stop::End),

@@ -68,7 +68,11 @@ fn bounds_hold(weight: &Weight, cap: u64) {
 }
 
 fn ceilings_hold(envelope: &Envelope, body: &Bytes, field: CapField, cap: u64) {
-    let max = MaxPrice { prompt: PicoUsdPerToken(3_000_000), completion: PicoUsdPerToken(1), ..MaxPrice::default() };
+    let max = MaxPrice {
+        prompt: PicoUsdPerToken(3_000_000),
+        completion: PicoUsdPerToken(1),
+        ..MaxPrice::default()
+    };
     let mut edits = ceiling::set_output_cap(envelope, field, cap);
     edits.extend(ceiling::set_max_price(envelope, body, &max));
     let out = splice::splice(body, edits).expect("edits of one scan never overlap").contiguous();
