@@ -10,3 +10,6 @@ pub mod notice;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod translate;
+
+#[cfg(test)]
+mod translate_tests;

@@ -3,6 +3,7 @@
 //! Tools that run on Anthropic's servers, or that only its models know, are refused.
 
 use crate::dialect::anthropic::walk::{self, At, needed, pick, refused};
+use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::inside::FREE_SCHEMA;
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::names;
@@ -72,10 +73,8 @@ pub fn write(
     memory: &mut Memory,
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
-    let allowed = |tool: &&Tool<'_>| match &request.choice {
-        Some(Choice::Allowed { names, .. }) => names.contains(&tool.name),
-        _ => true,
-    };
+    let names = allowed_names(request);
+    let allowed = |tool: &&Tool<'_>| names.as_ref().is_none_or(|names| names.has(&tool.name));
     let mut separator: &[u8] = b",\"tools\":[";
     for tool in request.tools.iter().filter(allowed) {
         out.extend_from_slice(separator);
@@ -91,6 +90,16 @@ pub fn write(
         write_choice(request, out);
     }
     Ok(())
+}
+
+/// The names of the tools that may be used; `None` if all may.
+fn allowed_names<'r>(request: &'r Request<'_>) -> Option<Index<'r, ()>> {
+    let Some(Choice::Allowed { names, .. }) = &request.choice else { return None };
+    let mut allowed = Index::default();
+    for name in names {
+        allowed.insert(Text::written(name.as_written()), ());
+    }
+    Some(allowed)
 }
 
 fn write_tool(

@@ -3,13 +3,13 @@
 //! Blocks that only Anthropic's own servers make or understand are refused.
 
 use crate::dialect::anthropic::walk::{self, At, Walk, meant, needed, pick, refused};
+use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::request::{
     Call, Content, Input, Media, Part, Place, Role, Source, Thinking, ToolResult, Turn,
 };
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::wire::json;
 
 /// Reads the messages that start here.
 pub fn read<'a>(walk: &mut Walk<'a>, turns: &mut Vec<Turn<'a>>) -> Result<(), Refused> {
@@ -290,32 +290,26 @@ fn joined(content: Option<&[u8]>, at: At) -> Result<Text<'_>, Refused> {
 /// Checks that every result of a tool answers a call of the assistant's turn before it: no provider
 /// takes others.
 fn results_answer_calls(turns: &[Turn<'_>]) -> Result<(), Refused> {
-    let mut asked = 0..0;
+    let mut calls = Index::default();
+    let mut was_assistant = false;
     for (n, turn) in turns.iter().enumerate() {
-        if turn.role == Role::Assistant {
-            asked = if asked.end == n && n > 0 { asked.start..n + 1 } else { n..n + 1 };
+        let is_assistant = turn.role == Role::Assistant;
+        if is_assistant && !was_assistant {
+            calls.clear();
         }
+        was_assistant = is_assistant;
         for part in &turn.parts {
-            let Content::Result(result) = &part.kind else { continue };
-            let before = turns.get(asked.clone()).unwrap_or_default();
-            if !before.iter().any(|turn| has_call(turn, &result.id)) {
-                let at = At { part: part.place.part, ..At::item("messages", n) };
-                return Err(refused(
-                    at.dot("tool_use_id"),
-                    "names no `tool_use` of the assistant's message before it",
-                ));
+            match &part.kind {
+                Content::Call(call) => calls.insert(Text::written(call.id.as_written()), ()),
+                Content::Result(result) if !calls.has(&result.id) => return Err(unasked(part, n)),
+                _ => {}
             }
         }
     }
     Ok(())
 }
 
-fn has_call(turn: &Turn<'_>, id: &Text<'_>) -> bool {
-    let answers = |part: &Part<'_>| match &part.kind {
-        Content::Call(call) => {
-            call.id == *id || json::unescape(id.as_written()).is_some_and(|id| call.id.is(&id))
-        }
-        _ => false,
-    };
-    turn.parts.iter().any(answers)
+fn unasked(result: &Part<'_>, turn: usize) -> Refused {
+    let at = At { part: result.place.part, ..At::item("messages", turn) };
+    refused(at.dot("tool_use_id"), "names no `tool_use` of the assistant's message before it")
 }

@@ -1,6 +1,7 @@
 //! What a writer must know beside the neutral form: of the provider at the other end, of the client, and
 //! of what translating the request did to names.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::dialect::canonical::text::Text;
@@ -36,39 +37,34 @@ pub struct Style {
 /// What translating a request did to the names of tools, to be undone in the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    aliases: Vec<Alias>,
+    /// The names as the client wrote them, by those that were sent; both as written in JSON.
+    aliases: HashMap<Box<[u8]>, Box<[u8]>>,
     /// Custom tools that were sent as functions with one text argument, by their names as sent.
-    custom: Vec<Box<[u8]>>,
-}
-
-/// A name as sent, and as the client wrote it; both as written in JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Alias {
-    sent: Box<[u8]>,
-    name: Box<[u8]>,
+    custom: HashSet<Box<[u8]>>,
 }
 
 impl Memory {
-    /// Remembers that `sent` stands for `name`.
+    /// Remembers that `sent` stands for `name`, unless it stands for one already.
     pub fn alias(&mut self, sent: &Text<'_>, name: &Text<'_>) {
-        let (sent, name) = (sent.as_written().into(), name.as_written().into());
-        self.aliases.push(Alias { sent, name });
+        if !self.aliases.contains_key(sent.as_written()) {
+            self.aliases.insert(sent.as_written().into(), name.as_written().into());
+        }
     }
 
     /// Remembers that the tool of that name takes free text for the client.
     pub fn custom(&mut self, sent: &Text<'_>) {
-        self.custom.push(sent.as_written().into());
+        self.custom.insert(sent.as_written().into());
     }
 
     /// The client's own name for a tool.
     pub fn original<'m>(&'m self, sent: &'m Text<'_>) -> Text<'m> {
-        let found = self.aliases.iter().find(|alias| *alias.sent == *sent.as_written());
-        Text::written(found.map_or(sent.as_written(), |alias| &*alias.name))
+        let found = self.aliases.get(sent.as_written());
+        Text::written(found.map_or(sent.as_written(), |name| &**name))
     }
 
     /// Whether the client knows that tool as a custom one.
     pub fn is_custom(&self, sent: &Text<'_>) -> bool {
-        self.custom.iter().any(|name| **name == *sent.as_written())
+        self.custom.contains(sent.as_written())
     }
 }
 
@@ -80,6 +76,7 @@ mod tests {
     fn names_come_back_as_the_client_wrote_them() {
         let mut memory = Memory::default();
         memory.alias(&Text::of("short"), &Text::of("long"));
+        memory.alias(&Text::of("short"), &Text::of("later"));
         memory.custom(&Text::of("patch"));
         assert_eq!(memory.original(&Text::of("short")), Text::of("long"));
         assert_eq!(memory.original(&Text::of("other")), Text::of("other"));

@@ -38,6 +38,15 @@ impl<'a> Text<'a> {
         json::unescape(&self.0)
     }
 
+    /// What it means, to be compared with other texts: the same for all ways to write it. What is not
+    /// text stays as it is written, behind a byte that no text has.
+    pub fn meaning(self) -> Cow<'a, [u8]> {
+        match self.0 {
+            Cow::Borrowed(written) => meant(written),
+            Cow::Owned(written) => Cow::Owned(meant(&written).into_owned()),
+        }
+    }
+
     /// Whether it says `plain`.
     pub fn is(&self, plain: &str) -> bool {
         json::key_is(&self.0, plain)
@@ -65,6 +74,14 @@ impl<'a> Text<'a> {
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))
     }
+}
+
+fn meant(written: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', written).is_none() {
+        return Cow::Borrowed(written);
+    }
+    let plain = json::unescape(written).map(|plain| plain.into_owned().into_bytes());
+    Cow::Owned(plain.unwrap_or_else(|| [b"\xff", written].concat()))
 }
 
 #[cfg(test)]

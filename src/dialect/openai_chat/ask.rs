@@ -3,6 +3,7 @@
 //! It says only what nearly all of those providers understand: text that another dialect splits into
 //! blocks is one string here, unless cache marks have to stand on its parts.
 
+use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{
@@ -163,26 +164,35 @@ fn choice(choice: &Choice<'_>, tools: &[Tool<'_>], out: &mut Vec<u8>) {
         Choice::Auto => out.extend_from_slice(b"\"auto\""),
         Choice::None => out.extend_from_slice(b"\"none\""),
         Choice::Any => out.extend_from_slice(b"\"required\""),
-        Choice::Tool(name) => named(name, tools, out),
+        Choice::Tool(name) => named(name, &customs(tools), out),
         Choice::Allowed { names, required } => {
             out.extend_from_slice(b"{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"");
             out.extend_from_slice(if *required { b"required" } else { b"auto" });
             out.extend_from_slice(b"\",\"tools\":[");
+            let customs = customs(tools);
             for (at, name) in names.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }
-                named(name, tools, out);
+                named(name, &customs, out);
             }
             out.extend_from_slice(b"]}}");
         }
     }
 }
 
+/// The names of the custom tools.
+fn customs<'t>(tools: &'t [Tool<'_>]) -> Index<'t, ()> {
+    let mut customs = Index::default();
+    for tool in tools.iter().filter(|tool| matches!(tool.takes, Takes::Free(_))) {
+        customs.insert(Text::written(tool.name.as_written()), ());
+    }
+    customs
+}
+
 /// Names one tool, of its kind.
-fn named(name: &Text<'_>, tools: &[Tool<'_>], out: &mut Vec<u8>) {
-    let is_custom = |tool: &Tool<'_>| tool.name == *name && matches!(tool.takes, Takes::Free(_));
-    let kind: &[u8] = if tools.iter().any(is_custom) { b"custom" } else { b"function" };
+fn named(name: &Text<'_>, customs: &Index<'_, ()>, out: &mut Vec<u8>) {
+    let kind: &[u8] = if customs.has(name) { b"custom" } else { b"function" };
     for piece in [b"{\"type\":\"", kind, b"\",\"", kind, b"\":{\"name\":"] {
         out.extend_from_slice(piece);
     }

@@ -3,6 +3,7 @@
 //! A tool's answer must name a call that came before it: one that does not is refused here, because
 //! every provider refuses it in words of its own.
 
+use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{
     Content, Field, Input, Part, Place, Role, ToolResult, Turn,
@@ -22,18 +23,12 @@ pub(super) struct Talk<'a> {
     pub(super) turns: Vec<Turn<'a>>,
     /// What messages say that the neutral form has no place for.
     pub(super) rest: Vec<Field<'a>>,
-    calls: Vec<Known<'a>>,
+    /// Whether the calls that a result may name are custom ones, by their ids.
+    calls: Index<'a, bool>,
+    /// The ids of functions called in the old way, where calls have none, by the functions' names.
+    old_calls: Index<'a, Text<'a>>,
     /// Whether the last turn is made of results only, so that the next one joins them.
     in_results: bool,
-}
-
-/// A call that a result may name.
-#[derive(Debug)]
-struct Known<'a> {
-    id: Text<'a>,
-    is_custom: bool,
-    /// The function, if it was called in the old way, where calls have no ids.
-    old_name: Option<Text<'a>>,
 }
 
 /// The fields of one message.
@@ -142,7 +137,7 @@ impl<'a> Talk<'a> {
         for (nth, value) in items(message.tool_calls.unwrap_or_default()).enumerate() {
             let call = toolbox::call(value).map_err(within(|| format!("tool_calls[{nth}]")))?;
             let is_custom = matches!(call.input, Input::Free(_));
-            self.calls.push(Known { id: call.id.clone(), is_custom, old_name: None });
+            self.calls.insert(call.id.clone(), is_custom);
             let place = Place { item: at, part: Some(nth) };
             parts.push(Part { kind: Content::Call(call), cache: None, place });
         }
@@ -150,7 +145,8 @@ impl<'a> Talk<'a> {
             let id = Text::of(&format!("call_{at}"));
             let call = toolbox::function_call(value, id.clone())
                 .map_err(within(|| "function_call".into()))?;
-            self.calls.push(Known { id, is_custom: false, old_name: Some(call.name.clone()) });
+            self.calls.insert(id.clone(), false);
+            self.old_calls.insert(call.name.clone(), id);
             parts.push(whole(Content::Call(call)));
         }
         if let Some(calls) = message.tool_calls {
@@ -180,23 +176,18 @@ impl<'a> Talk<'a> {
     /// What a tool answered.
     fn tool(&mut self, at: usize, message: &Message<'a>) -> Result<(), Refused> {
         let id = name(message.tool_call_id, "tool_call_id")?;
-        // The call is nearly always among the last ones.
-        let Some(known) = self.calls.iter().rev().find(|known| same(&known.id, &id)) else {
+        let Some(&is_custom) = self.calls.get(&id) else {
             return Err(Refused::new("tool_call_id", "names no call of an earlier message"));
         };
-        let is_custom = known.is_custom;
         self.result(at, message, ToolResult { id, parts: Vec::new(), is_error: false, is_custom })
     }
 
     /// What a function answered, in the old way.
     fn function(&mut self, at: usize, message: &Message<'a>) -> Result<(), Refused> {
         let name = name(message.name, "name")?;
-        let is_it =
-            |known: &&Known<'_>| known.old_name.as_ref().is_some_and(|old| same(old, &name));
-        let Some(known) = self.calls.iter().rev().find(is_it) else {
+        let Some(id) = self.old_calls.get(&name).cloned() else {
             return Err(Refused::new("name", "names no function called in an earlier message"));
         };
-        let id = known.id.clone();
         let result = ToolResult { id, parts: Vec::new(), is_error: false, is_custom: false };
         self.result(at, message, result)
     }
@@ -247,12 +238,6 @@ fn content_parts<'a>(
         last.cache = last.cache.or(Some(Raw(object(cache, "cache_control")?)));
     }
     Ok(parts)
-}
-
-/// Whether two texts say the same, however they are written.
-fn same(a: &Text<'_>, b: &Text<'_>) -> bool {
-    let escaped = |text: &Text<'_>| memchr::memchr(b'\\', text.as_written()).is_some();
-    a.as_written() == b.as_written() || (escaped(a) || escaped(b)) && a.plain() == b.plain()
 }
 
 #[cfg(test)]

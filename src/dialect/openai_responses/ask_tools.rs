@@ -3,6 +3,7 @@
 //! A function without a word on strictness is written as not strict: this dialect takes silence for
 //! strict, the others do not.
 
+use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::inside;
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{Choice, Format, Request, Takes, Tool};
@@ -18,9 +19,7 @@ const FORMAT_NAME: &[u8] = b"answer";
 /// A tool's name as it is sent: an alias where the dialect cannot spell it, which `memory` then knows.
 pub fn push_name(name: &Text<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
     let Some(alias) = names::alias(name) else { return name.quote_into(out) };
-    if memory.original(&alias) != *name {
-        memory.alias(&alias, name);
-    }
+    memory.alias(&alias, name);
     alias.quote_into(out);
 }
 
@@ -81,27 +80,36 @@ pub fn push_choice(
         Choice::Auto => out.extend_from_slice(b"\"auto\""),
         Choice::None => out.extend_from_slice(b"\"none\""),
         Choice::Any => out.extend_from_slice(b"\"required\""),
-        Choice::Tool(name) => push_chosen(name, request, memory, out),
+        Choice::Tool(name) => push_chosen(name, &kinds(&request.tools), memory, out),
         Choice::Allowed { names, required } => {
             out.extend_from_slice(b"{\"type\":\"allowed_tools\",\"mode\":");
             let mode: &[u8] = if *required { b"\"required\"" } else { b"\"auto\"" };
             out.extend_from_slice(mode);
             out.extend_from_slice(b",\"tools\":[");
+            let kinds = kinds(&request.tools);
             for (number, name) in names.iter().enumerate() {
                 if number > 0 {
                     out.push(b',');
                 }
-                push_chosen(name, request, memory, out);
+                push_chosen(name, &kinds, memory, out);
             }
             out.extend_from_slice(b"]}");
         }
     }
 }
 
-fn push_chosen(name: &Text<'_>, request: &Request<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
-    let named = |tool: &&Tool<'_>| tool.name == *name;
-    let takes = request.tools.iter().find(named).map(|tool| &tool.takes);
-    out.extend_from_slice(kind(matches!(takes, Some(Takes::Free(_)))));
+/// Whether the tools are custom ones, by their names; the first of a name counts.
+fn kinds<'t>(tools: &'t [Tool<'_>]) -> Index<'t, bool> {
+    let mut kinds = Index::default();
+    for tool in tools.iter().rev() {
+        let name = Text::written(tool.name.as_written());
+        kinds.insert(name, matches!(tool.takes, Takes::Free(_)));
+    }
+    kinds
+}
+
+fn push_chosen(name: &Text<'_>, kinds: &Index<'_, bool>, memory: &mut Memory, out: &mut Vec<u8>) {
+    out.extend_from_slice(kind(kinds.get(name).is_some_and(|&is_custom| is_custom)));
     out.extend_from_slice(b",\"name\":");
     push_name(name, memory, out);
     out.push(b'}');
