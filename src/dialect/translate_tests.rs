@@ -42,7 +42,11 @@ fn results(client: Surface, body: &str) -> Vec<usize> {
 
 /// The same id, every other time with an escape in it.
 fn id(at: usize, is_escaped: bool) -> String {
-    if is_escaped && at % 2 == 0 { format!("c\\u0061ll_{at}") } else { format!("call_{at}") }
+    if is_escaped && at.is_multiple_of(2) {
+        format!("c\\u0061ll_{at}")
+    } else {
+        format!("call_{at}")
+    }
 }
 
 /// One piece for each number, with commas between them.
@@ -63,7 +67,7 @@ fn list(
 #[test]
 fn many_results_of_a_chat_find_their_calls() {
     let calls = list(0..MANY, |out, at| {
-        let id = id(at, at % 3 == 0);
+        let id = id(at, at.is_multiple_of(3));
         write!(
             out,
             r#"{{"id":"{id}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#
@@ -81,7 +85,7 @@ fn many_results_of_a_chat_find_their_calls() {
 #[test]
 fn many_old_functions_of_a_chat_find_their_calls() {
     let calls = list(0..MANY, |out, at| {
-        let name = id(at, at % 3 == 0);
+        let name = id(at, at.is_multiple_of(3));
         write!(
             out,
             r#"{{"role":"assistant","function_call":{{"name":"{name}","arguments":"{{}}"}}}}"#
@@ -97,7 +101,7 @@ fn many_old_functions_of_a_chat_find_their_calls() {
 #[test]
 fn many_results_of_messages_find_their_calls() {
     let call = |out: &mut String, at| {
-        let id = id(at, at % 3 == 0);
+        let id = id(at, at.is_multiple_of(3));
         write!(out, r#"{{"type":"tool_use","id":"{id}","name":"f","input":{{}}}}"#)
     };
     let result = |out: &mut String, at| {
