@@ -23,7 +23,7 @@ const NAME_BYTES_MAX: usize = 64;
 const API_KEYS_MAX: usize = 16;
 
 /// Headers that the gateway writes itself: a fixed value would break the request or its metering.
-const OWN_HEADERS: [&str; 14] = [
+pub const OWN_HEADERS: [&str; 14] = [
     "accept-encoding",
     "connection",
     "content-encoding",

@@ -8,6 +8,7 @@ use crate::config::catalog::WILDCARD;
 use crate::config::import::draft::{Draft, Model, Provider};
 use crate::config::import::reader::Reader;
 use crate::config::problem::{At, Place};
+use crate::config::raw_provider::OWN_HEADERS;
 use crate::config::section::{Section, shown};
 use crate::config::yaml::{Node, Text, Value};
 use crate::upstream::target::BaseUrl;
@@ -21,23 +22,6 @@ const AUTH_PREFIX: &str = "Bearer ";
 const DEFAULTS: [&str; 3] = ["defaults", "global", "auth"];
 const OF_ALL: [&str; 7] =
     ["authHeader", "authPrefix", "apiKey", "apiKeyEnv", "headers", "isBaseUrl", "enabled"];
-/// Headers that are written anew for every attempt.
-const HOP_HEADERS: [&str; 14] = [
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
 
 /// A route, and what holds where it is silent.
 struct Route<'a> {
@@ -220,7 +204,7 @@ impl<'a> Route<'a> {
         let sections = [Some(&self.own), self.defaults.as_ref()];
         for (key, node) in sections.into_iter().flatten().flat_map(|it| it.map("headers")) {
             let header = key.value.text.trim().to_ascii_lowercase();
-            if HOP_HEADERS.contains(&header.as_str()) {
+            if OWN_HEADERS.contains(&header.as_str()) {
                 let why = "is written by the gateway itself for every attempt";
                 reader.losses.add(&key.place, why);
                 continue;
