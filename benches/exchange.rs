@@ -43,7 +43,7 @@ fn stage() -> Stage {
         HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_static(value))])
     };
     Stage {
-        current: Arc::new(Current { snapshot, endpoints }),
+        current: Arc::new(Current { snapshot, endpoints, controls: Arc::default() }),
         rotation: Rotation::default(),
         request_headers: with("authorization", "Bearer agent-key-0123456789abcdef"),
         json: with("content-type", "application/json"),
@@ -74,6 +74,7 @@ fn begin(stage: &Stage, body: &Bytes) -> Exchange {
         route: None,
         session: None,
         wide_context: false,
+        texts: std::sync::OnceLock::new(),
     };
     let scene =
         Scene { current: &stage.current, rotation: &stage.rotation, now_ms: NOW.ms(), purse: None };

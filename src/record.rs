@@ -71,10 +71,64 @@ pub struct Record {
     pub audited: bool,
     /// SHA-256 of the prompt as it came, where it is audited and has one.
     pub prompt_sha256: Option<[u8; 32]>,
+    /// How a strategy chose, where one did.
+    pub choice: Option<Box<ChoiceRecord>>,
+    /// What mutators saved of the request's input, in tokens (an estimate from bytes).
+    pub saved_tokens: u64,
+    /// The names of the mutators that changed the request, with commas between; empty if none did.
+    pub mutators: &'static str,
+    /// What the guards found, where they found anything.
+    pub guard: Option<Box<GuardRecord>>,
     /// Bytes of the request body after decoding.
     pub request_bytes: u64,
     /// Bytes of the answer's body as sent to the client.
     pub response_bytes: u64,
+}
+
+/// How a strategy chose among the models (S2-18). Words of fixed lists, names from the configuration, numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChoiceRecord {
+    /// What the request is about: `code`, `reason`, `extract`, … (S2-02), or a task of the learned taxonomy.
+    pub task_type: Arc<str>,
+    /// `easy`, `medium` or `hard`.
+    pub difficulty: &'static str,
+    /// The prompt's tokens, estimated.
+    pub token_count: u64,
+    /// Whether it offers tools.
+    pub has_tools: bool,
+    /// Whether it holds images.
+    pub has_images: bool,
+    /// `en`, `he`, …
+    pub language: &'static str,
+    /// The strategy that chose.
+    pub strategy: &'static str,
+    /// What it chose, before health, money and pins were looked at.
+    pub model: Arc<str>,
+    /// Why: the rule or the comparison, in a few words without any text of the request.
+    pub reason: Arc<str>,
+    /// How sure it was, in millionths.
+    pub confidence_ppm: u32,
+    /// How the session's pin took part: one of S2-16's words; empty where sessions are not pinned.
+    pub pin_state: &'static str,
+    /// What staying with a warm prompt cache saved against the strategy's choice.
+    pub pin_saved: NanoUsd,
+    /// How often a stronger tier was tried after a failure.
+    pub escalations: u32,
+}
+
+/// What the guards found in a request and its answer. Rules and counts, never text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardRecord {
+    /// What was done: `observe`, `sanitize`, `redact` or `block`; the strongest of all.
+    pub action: &'static str,
+    /// The rules and detectors that fired, each once, in the order of their first find.
+    pub rules: Vec<&'static str>,
+    /// The highest score of the screening, in thousandths.
+    pub score: i32,
+    /// Finds that were replaced in the answer.
+    pub redactions: u32,
+    /// Whether the canary was seen in the answer.
+    pub canary_leaked: bool,
 }
 
 /// One request to one endpoint.

@@ -402,3 +402,7 @@ pub const DNS_HOSTS_MAX: usize = 4_096;
 
 /// Bytes of one typed answer that `weir init` reads: the longest is a key, of a few hundred bytes.
 pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
+
+/// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
+/// arguments of a call a few more. What lies deeper is read as one text.
+pub const TEXT_NESTING_MAX: usize = 24;

@@ -1,6 +1,10 @@
 //! One configuration together with the rests of its endpoints: what a request keeps from its beginning
-//! to its end, so that a reload disturbs nothing that runs.
+//! to its end, so that a reload disturbs nothing that runs. Switches that operators turn at run time are
+//! beside it, and outlive reloads.
 
+use std::sync::Arc;
+
+use crate::config::controls::Controls;
 use crate::config::snapshot::Snapshot;
 use crate::upstream::breaker::Endpoints;
 
@@ -11,4 +15,6 @@ pub struct Current {
     pub snapshot: Snapshot,
     /// Its breakers, in the order of its catalog.
     pub endpoints: Endpoints,
+    /// What operators have switched at run time.
+    pub controls: Arc<Controls>,
 }

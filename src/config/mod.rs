@@ -13,6 +13,7 @@ pub mod check;
 mod check_access;
 mod check_budget;
 mod check_names;
+pub mod controls;
 pub mod current;
 pub mod expand;
 pub mod first;

@@ -27,7 +27,11 @@ impl Live {
         let mut cooldowns = Cooldowns::default();
         let endpoints = snapshot.endpoints(&mut cooldowns);
         Self {
-            current: ArcSwap::from_pointee(Current { snapshot, endpoints }),
+            current: ArcSwap::from_pointee(Current {
+                snapshot,
+                endpoints,
+                controls: Arc::default(),
+            }),
             cooldowns: Mutex::new(cooldowns),
             started: Instant::now(),
         }
@@ -51,7 +55,8 @@ impl Live {
         let version = self.current.load().snapshot.version + 1;
         snapshot.version = version;
         let endpoints = snapshot.endpoints(&mut cooldowns);
-        self.current.store(Arc::new(Current { snapshot, endpoints }));
+        let controls = Arc::clone(&self.current.load().controls);
+        self.current.store(Arc::new(Current { snapshot, endpoints, controls }));
         cooldowns.forget_unused(self.now_ms());
         version
     }

@@ -3,7 +3,7 @@
 //! Everything that is wrong with the request on its own is found here; whether the model exists and
 //! who may serve it is `route`'s business.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -13,6 +13,8 @@ use crate::base::limit::{ID_HEADER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
 use crate::base::surface::Surface;
 use crate::identity::principal::{Presented, Principal};
 use crate::wire::envelope::{self, Envelope};
+use crate::wire::splice::{self, Edit};
+use crate::wire::texts::{self, Texts};
 
 /// One request to a provider, as the client meant it.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Asked {
     pub session: Option<Arc<str>>,
     /// Whether it asks Anthropic for a window of a million tokens.
     pub wide_context: bool,
+    /// Where the texts of the body lie, once somebody has asked.
+    pub texts: OnceLock<Texts>,
 }
 
 /// Whether those headers ask Anthropic for a window of a million tokens.
@@ -75,11 +79,36 @@ impl Asked {
         self.wish.model.as_deref()
     }
 
+    /// Where the texts of the body lie: found once, for whoever asks first.
+    pub fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| texts::texts(&self.body))
+    }
+
+    /// Makes those changes of the body for all attempts, as if the client had sent it so.
+    ///
+    /// # Errors
+    /// `internal`, where the edits do not fit the body.
+    pub fn amend(&mut self, edits: Vec<Edit>) -> Result<(), Fault> {
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let misfit = |why: String| Fault::new(Code::Internal, format!("a changed body: {why}"));
+        let changed = splice::splice(&self.body, edits).map_err(|it| misfit(it.to_string()))?;
+        let body = changed.contiguous();
+        let envelope = envelope::scan(&body).map_err(|error| misfit(error.to_string()))?;
+        self.wish.body_bytes = body.len() as u64;
+        self.envelope = Some(Box::new(envelope));
+        self.body = body;
+        self.texts = OnceLock::new();
+        Ok(())
+    }
+
     /// Lets go of what only further attempts would need. An agent's request is often half a megabyte,
     /// and its stream may run for an hour.
     pub fn let_go(&mut self) {
         self.body = Bytes::new();
         self.envelope = None;
+        self.texts = OnceLock::new();
     }
 }
 

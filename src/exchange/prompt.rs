@@ -73,6 +73,7 @@ mod tests {
             route: None,
             session: None,
             wide_context: false,
+            texts: std::sync::OnceLock::new(),
         }
     }
 

@@ -90,6 +90,7 @@ fn translate(asked: &Asked, passage: Passage, made_for: MadeFor) -> Result<Rendi
             session: asked.session.clone(),
             // A wider window is asked for by a header of the client's dialect, which stays behind.
             wide_context: false,
+            texts: std::sync::OnceLock::new(),
         },
         passage,
         memory: Arc::new(translated.memory),

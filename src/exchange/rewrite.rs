@@ -267,6 +267,7 @@ models:
             route: None,
             session: None,
             wide_context: false,
+            texts: std::sync::OnceLock::new(),
         }
     }
 

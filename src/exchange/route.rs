@@ -290,7 +290,7 @@ impl Chooser<'_> {
     }
 
     fn ordered(&self, order: Vec<usize>, start: usize, decision: &'static str) -> Plan {
-        let Scene { current: Current { snapshot, endpoints }, now_ms, .. } = *self.scene;
+        let Scene { current: Current { snapshot, endpoints, .. }, now_ms, .. } = *self.scene;
         let order = self.within_level(order);
         let first_choice = Candidate::Model(order.first().copied().unwrap_or(0));
         let credential_for = self.credential_for(&order);

@@ -406,6 +406,10 @@ impl Ctx {
             unpriced: false,
             audited: self.draft.audit.is_some(),
             prompt_sha256: self.draft.audit.flatten(),
+            choice: None,
+            saved_tokens: 0,
+            mutators: "",
+            guard: None,
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

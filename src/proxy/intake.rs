@@ -150,6 +150,7 @@ async fn read_request(
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
         wide_context: asked::asks_wide_context(&head.headers),
+        texts: std::sync::OnceLock::new(),
         target: path::upstream_path(path_and_query).to_owned(),
         surface,
         principal,

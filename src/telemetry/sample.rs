@@ -48,6 +48,10 @@ pub(crate) fn record() -> Record {
         unpriced: false,
         audited: false,
         prompt_sha256: None,
+        choice: None,
+        saved_tokens: 0,
+        mutators: "",
+        guard: None,
         request_bytes: 1_234,
         response_bytes: 5_678,
     }

@@ -17,4 +17,5 @@ pub mod splice;
 pub mod sse;
 pub mod string;
 pub mod syntax;
+pub mod texts;
 pub mod weigh;
