@@ -320,3 +320,31 @@ pub const STREAM_ITEMS_MAX: usize = 1_024;
 /// Bytes of a streamed answer that are kept because the dialect repeats the whole answer in its last events
 /// (Responses). A million tokens are 4 MiB; an event of more than 8 MiB is read by nobody.
 pub const ANSWER_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of an inline tag, or of a run of variation selectors, that are looked at: what is meant to be read
+/// by a model has to fit, and what is longer is read as it stands.
+pub const GUARD_TAG_BYTES_MAX: usize = 4_096;
+
+/// Characters on each side that decide whether a foreign letter stands in a Latin word. No word is longer.
+pub const GUARD_WORD_CHARS_MAX: usize = 24;
+
+/// Segments of one text that are decoded: an attack needs one; what remains is counted by its own words.
+pub const GUARD_DECODES_MAX: usize = 8;
+
+/// How often a decoded text is decoded again.
+pub const GUARD_DECODE_DEPTH_MAX: usize = 2;
+
+/// Bytes of one decoded segment. More than any attack needs, and small beside a request.
+pub const GUARD_DECODED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes from the start of a text that are read turned or reversed, where a cue says so.
+pub const GUARD_TURNED_BYTES_MAX: usize = 64 * 1024;
+
+/// Places in one text that a verdict names.
+pub const GUARD_SPANS_MAX: usize = 16;
+
+/// Digests of texts whose verdicts are kept: some 200 conversations of 100 turns each, at 48 bytes each 1 MiB.
+pub const GUARD_KNOWN_MAX: usize = 20_000;
+
+/// Texts of one request that are screened by themselves. Those of a longer request are screened together.
+pub const GUARD_TEXTS_MAX: usize = 10_000;

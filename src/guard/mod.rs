@@ -3,3 +3,10 @@
 //!
 //! No text that is looked at is ever kept, logged or returned in a verdict.
 
+
+pub mod decode;
+pub mod lexicon;
+pub mod linear;
+pub mod normal;
+pub mod rules;
+pub mod tokens;
