@@ -10,6 +10,8 @@ use crate::guard::tokens::{Token, Words, mix};
 pub const FEATURE_BITS: u32 = 18;
 /// Words of a window.
 pub const WINDOW: usize = 96;
+/// Words of the short window.
+pub const SHORT: usize = 32;
 
 /// What has been learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,12 +148,14 @@ impl Run {
     }
 }
 
-/// Weights of the words of one window, and what they come to.
+/// Weights of the last words, and what the last 96 and the last 32 of them come to. The short window is for
+/// a few words in the middle of something long.
 struct Window {
     weights: [i32; WINDOW],
     starts: [usize; WINDOW],
-    at: usize,
-    sum: i32,
+    count: usize,
+    long: i32,
+    short: i32,
 }
 
 impl Model {
@@ -164,7 +168,7 @@ impl Model {
     /// Reads a folded text once.
     pub fn read(&self, text: &str) -> Reading {
         let mut reading = Reading { best: i32::MIN, ..Reading::default() };
-        let mut window = Window { weights: [0; WINDOW], starts: [0; WINDOW], at: 0, sum: self.bias };
+        let mut window = Window::new(self.bias);
         let (mut trail, mut progress) = (Trail::default(), Progress::default());
         let (mut apart, mut numbers) = (Run::default(), Run::default());
         let bytes = text.as_bytes();
@@ -190,6 +194,7 @@ impl Model {
             numbers.step(&token, is_number, NUMBERS_MIN, &mut reading.numbers);
             window.step(&token, weight, &mut reading);
         }
+        window.close(bytes.len(), &mut reading);
         apart.close(APART_MIN, &mut reading.apart);
         numbers.close(NUMBERS_MIN, &mut reading.numbers);
         reading
@@ -201,22 +206,43 @@ fn is_hex(word: &[u8]) -> bool {
 }
 
 impl Window {
+    /// A window without words.
+    fn new(bias: i32) -> Self {
+        Self { weights: [0; WINDOW], starts: [0; WINDOW], count: 0, long: bias, short: bias }
+    }
+
     #[inline]
     fn step(&mut self, token: &Token, weight: i32, reading: &mut Reading) {
-        self.sum += weight - self.weights[self.at];
-        self.weights[self.at] = weight;
-        self.starts[self.at] = token.start;
-        self.at = (self.at + 1) % WINDOW;
-        if self.sum > reading.best {
-            reading.best = self.sum;
-            // The oldest word is the next to go; before the window is full, it is the first of all.
-            reading.start = if self.starts[self.at] < token.start { self.starts[self.at] } else { 0 };
-            reading.end = token.end;
+        let at = self.count % WINDOW;
+        let leaves = (self.count + WINDOW - SHORT) % WINDOW;
+        self.long += weight - self.weights[at];
+        self.short += weight - self.weights[leaves];
+        self.weights[at] = weight;
+        self.starts[at] = token.start;
+        self.count += 1;
+        if self.short > reading.best && self.count >= SHORT {
+            reading.note(self.short, (self.starts[(leaves + 1) % WINDOW], token.end));
+        }
+        if self.long > reading.best && self.count >= WINDOW {
+            reading.note(self.long, (self.starts[self.count % WINDOW], token.end));
+        }
+    }
+
+    /// A text that is shorter than a window is one.
+    fn close(&self, end: usize, reading: &mut Reading) {
+        if self.count > 0 && self.count < WINDOW && self.long > reading.best {
+            reading.note(self.long, (0, end));
         }
     }
 }
 
 impl Reading {
+    fn note(&mut self, weight: i32, (start, end): (usize, usize)) {
+        self.best = weight;
+        self.start = start;
+        self.end = end;
+    }
+
     /// The surest of the rules.
     pub fn tier(&self) -> Option<Tier> {
         self.hits.iter().map(|hit| RULES[usize::from(hit.rule)].tier).max()
@@ -243,7 +269,7 @@ mod tests {
         let model = model(&[("evil", 50), ("good", -20)]);
         let text = format!("{}evil evil{}", "good ".repeat(200), " good".repeat(200));
         let reading = model.read(&text);
-        assert_eq!(reading.best, 100 - 94 * 20);
+        assert_eq!(reading.best, 100 - 30 * 20);
         let text = format!("{} evil evil {}", "plain ".repeat(300), "plain ".repeat(300));
         let reading = model.read(&text);
         assert_eq!(reading.best, 100);

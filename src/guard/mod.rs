@@ -10,3 +10,5 @@ pub mod linear;
 pub mod normal;
 pub mod rules;
 pub mod tokens;
+pub mod train;
+pub mod verdict;
