@@ -348,3 +348,10 @@ pub const GUARD_KNOWN_MAX: usize = 20_000;
 
 /// Texts of one request that are screened by themselves. Those of a longer request are screened together.
 pub const GUARD_TEXTS_MAX: usize = 10_000;
+
+/// Bytes of a file of weights: 256 KiB of weights and a head of a few KiB, with room for four times as many.
+pub const GUARD_WEIGHTS_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Levels of nesting in which texts are told apart: a tool result in a message has six, arguments of a call a
+/// few more. What lies deeper is screened as one text.
+pub const GUARD_NESTING_MAX: usize = 24;

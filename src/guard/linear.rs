@@ -28,14 +28,28 @@ pub struct Model {
     pub unit: i32,
 }
 
-/// The words and ideas before, and the features that a word makes with them.
-#[derive(Clone, Copy, Debug, Default)]
+/// What came before, and the features that a word makes with it.
+#[derive(Clone, Debug)]
 pub struct Trail {
+    /// Features met a short time ago, each in the only place it can have, and the count of words by then.
+    /// What is repeated counts once: a log that says the same in every line is no proof of anything.
+    met: Box<[(u32, u32); MET]>,
+    count: u32,
+    behind: Behind,
+}
+
+/// The words and ideas before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Behind {
     words: [u32; 2],
     /// Ideas and their places, the latest first.
     ideas: [(u8, u32); 5],
 }
 
+/// Places for features met, a power of two: 32 words have some 200.
+const MET: usize = 1_024;
+/// Words after which a feature counts again.
+const MET_WORDS: u32 = 32;
 /// Pairs of ideas count up to this many words apart.
 const PAIR_WORDS: u32 = 14;
 /// Triples of ideas count up to this many words apart.
@@ -53,10 +67,34 @@ pub const fn rule_feature(rule: u8) -> u32 {
     feature(7, rule as u32)
 }
 
+impl Default for Trail {
+    fn default() -> Self {
+        let met = Box::new([(u32::MAX, 0); MET]);
+        Self { met, count: 0, behind: Behind::default() }
+    }
+}
+
 impl Trail {
     /// Takes the next word, and gives out its features.
     #[inline]
     pub fn step(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        self.count += 1;
+        let count = self.count;
+        let Self { met, behind, .. } = self;
+        behind.features(token, |feature| {
+            let place = &mut met[feature as usize & (MET - 1)];
+            if place.0 != feature || place.1 + MET_WORDS < count {
+                give(feature);
+            }
+            *place = (feature, count);
+        });
+    }
+
+}
+
+impl Behind {
+    #[inline]
+    fn features(&mut self, token: &Token, mut give: impl FnMut(u32)) {
         let [two, one] = self.words;
         let pair = mix(one, token.hash).rotate_left(9);
         give(feature(1, token.hash));

@@ -5,10 +5,13 @@
 
 
 pub mod decode;
+pub mod eval;
 pub mod lexicon;
 pub mod linear;
 pub mod normal;
 pub mod rules;
+pub mod screen;
 pub mod tokens;
 pub mod train;
 pub mod verdict;
+pub mod weights;

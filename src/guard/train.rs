@@ -33,7 +33,6 @@ pub struct Example {
 pub struct Sample {
     views: Vec<Features>,
     is_attack: bool,
-    weight: f32,
 }
 
 /// Features of the words of one reading.
@@ -53,12 +52,27 @@ struct Stretch {
     score: f32,
 }
 
-/// Passes over all examples.
-const ROUNDS: usize = 14;
-/// How far each step goes at first.
-const STEP: f32 = 0.25;
-/// How fast weights fade that nothing holds up.
-const FADE: f32 = 2e-5;
+/// How fast weights are learned, and how fast they fade.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// Passes over all examples.
+    pub rounds: usize,
+    /// How far each step goes at first.
+    pub step: f32,
+    /// How fast weights fade that nothing holds up.
+    pub fade: f32,
+    /// What a feature is taken to have moved before its first step: the more, the less rare words count.
+    pub doubt: f32,
+    /// How much more an attack counts than a benign text.
+    pub attack_weight: f32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { rounds: 20, step: 0.1, fade: 2e-5, doubt: 0.3, attack_weight: 1.0 }
+    }
+}
+
 /// Words of a long benign text that are one example.
 const CHUNK: usize = 192;
 /// Units of a quantised weight for each natural logarithm of the odds.
@@ -79,11 +93,11 @@ pub fn samples(examples: &[&Example]) -> Vec<Sample> {
     for example in examples {
         let views: Vec<Features> = verdict::views(&example.text).iter().map(|view| features(&view.folded.text)).collect();
         if example.is_attack {
-            out.push(Sample { views, is_attack: true, weight: 1.0 });
+            out.push(Sample { views, is_attack: true });
             continue;
         }
         for view in views {
-            out.extend(view.chunks().into_iter().map(|views| Sample { views: vec![views], is_attack: false, weight: 1.0 }));
+            out.extend(view.chunks().into_iter().map(|views| Sample { views: vec![views], is_attack: false }));
         }
     }
     out
@@ -127,9 +141,9 @@ impl Features {
 
 #[expect(clippy::float_arithmetic, reason = "learning is about fractions; what is learned is whole numbers")]
 impl Learner {
-    fn new() -> Self {
+    fn new(plan: &Plan) -> Self {
         let size = 1 << FEATURE_BITS;
-        Self { weights: vec![0.0; size], squares: vec![1e-2; size], bias: -2.0 }
+        Self { weights: vec![0.0; size], squares: vec![plan.doubt; size], bias: -2.0 }
     }
 
     fn sum(&self, features: &[u32]) -> f32 {
@@ -162,18 +176,18 @@ impl Learner {
         best
     }
 
-    fn learn(&mut self, sample: &Sample, rate: f32) {
+    fn learn(&mut self, sample: &Sample, (rate, plan): (f32, &Plan)) {
         let Some(found) = self.heaviest(sample) else { return };
         let odds = 1.0 / (1.0 + (-found.score).exp());
         let error = odds - if sample.is_attack { 1.0 } else { 0.0 };
         if error.abs() < 1e-3 {
             return;
         }
-        let slope = error * sample.weight;
+        let slope = if sample.is_attack { error * plan.attack_weight } else { error };
         for feature in sample.views[found.view].of(found.from, found.to) {
             let at = *feature as usize;
             self.squares[at] += slope * slope;
-            self.weights[at] -= rate * (slope / self.squares[at].sqrt() + FADE * self.weights[at]);
+            self.weights[at] -= rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
         }
         self.bias -= rate * 0.02 * slope;
     }
@@ -193,21 +207,21 @@ impl Learner {
 
 /// Learns from samples. `said` hears after each round how far it is.
 #[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "learning is about fractions")]
-pub fn learn(samples: &[Sample], mut said: impl FnMut(usize, usize)) -> Model {
-    let mut learner = Learner::new();
+pub fn learn(plan: &Plan, samples: &[&Sample], mut said: impl FnMut(usize, usize)) -> Model {
+    let mut learner = Learner::new(plan);
     let mut order: Vec<usize> = (0..samples.len()).collect();
     let mut seed = 0x5eed_u64;
-    for round in 0..ROUNDS {
+    for round in 0..plan.rounds {
         for at in (1..order.len()).rev() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let other = usize::try_from((seed >> 33) % (at as u64 + 1)).unwrap_or(0);
             order.swap(at, other);
         }
-        let rate = STEP / (1.0 + round as f32 * 0.5);
+        let rate = plan.step / (1.0 + round as f32 * 0.5);
         for at in &order {
-            learner.learn(&samples[*at], rate);
+            learner.learn(samples[*at], (rate, plan));
         }
-        said(round + 1, ROUNDS);
+        said(round + 1, plan.rounds);
     }
     learner.quantised()
 }
