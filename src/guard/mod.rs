@@ -1,0 +1,5 @@
+//! Floor 2: the guard. What must not get out (secrets, personal numbers, our own marks) is found in text that
+//! streams; what must not get in is screened. Bytes in, verdicts and bytes out.
+//!
+//! No text that is looked at is ever kept, logged or returned in a verdict.
+
