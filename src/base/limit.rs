@@ -320,3 +320,11 @@ pub const STREAM_ITEMS_MAX: usize = 1_024;
 /// Bytes of a streamed answer that are kept because the dialect repeats the whole answer in its last events
 /// (Responses). A million tokens are 4 MiB; an event of more than 8 MiB is read by nobody.
 pub const ANSWER_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of the longest thing that the output filter finds (a private key; the largest RSA keys in use have
+/// 12 KiB in PEM). No more text than this is held back in a stream, and none of it for longer.
+pub const GUARD_FIND_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of text that the output filter looks at in one go, so that what it keeps stays small however large
+/// an answer is.
+pub const GUARD_BLOCK_BYTES: usize = 4 * 1024;

@@ -3,3 +3,6 @@
 //!
 //! No text that is looked at is ever kept, logged or returned in a verdict.
 
+pub mod detect;
+pub mod filter;
+pub mod trial;
