@@ -41,10 +41,25 @@ enum Command {
         #[command(subcommand)]
         command: LedgerCommand,
     },
+    /// The guard, tried on labelled texts
+    Guard {
+        #[command(subcommand)]
+        command: GuardCommand,
+    },
     /// Keys
     Key {
         #[command(subcommand)]
         command: KeyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum GuardCommand {
+    /// Print precision, recall, coverage and false alarms on labelled texts
+    Eval {
+        /// Secrets and look-alikes: JSON lines, maybe packed with gzip
+        #[arg(long, value_name = "FILE")]
+        secrets: PathBuf,
     },
 }
 
@@ -148,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Mock(mock) => app::mock(mock.listen, mock.log),
         Command::Ledger { command } => ledger(command),
+        Command::Guard { command: GuardCommand::Eval { secrets } } => app::guard_eval(&secrets),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

@@ -5,4 +5,5 @@
 
 pub mod detect;
 pub mod filter;
+pub mod json_text;
 pub mod trial;

@@ -173,7 +173,7 @@ impl Scan {
 
     /// The end of the text: what was held back is judged as it stands.
     pub fn finish(&mut self, sink: &mut impl Sink) {
-        let Some(literals) = LITERALS.as_ref() else { return };
+        let Some(literals) = LITERALS.as_ref().filter(|_| !self.is_blocked) else { return };
         let end = self.page.end();
         self.judge(literals, (end, true), sink);
         self.pass(end, sink);
