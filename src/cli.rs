@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::{self, Start};
 use crate::demo;
+use crate::guard_cli;
 use crate::store::export::{Format, Wish};
 
 /// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
@@ -40,6 +41,11 @@ enum Command {
     Ledger {
         #[command(subcommand)]
         command: LedgerCommand,
+    },
+    /// The guard, tried on labelled texts
+    Guard {
+        #[command(subcommand)]
+        command: guard_cli::GuardCommand,
     },
     /// Keys
     Key {
@@ -148,6 +154,7 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Mock(mock) => app::mock(mock.listen, mock.log),
         Command::Ledger { command } => ledger(command),
+        Command::Guard { command } => guard_cli::run(command),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

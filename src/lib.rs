@@ -37,3 +37,5 @@ pub mod app;
 pub mod cli;
 #[cfg(feature = "gateway")]
 pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod guard_cli;

@@ -355,3 +355,11 @@ pub const GUARD_WEIGHTS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Levels of nesting in which texts are told apart: a tool result in a message has six, arguments of a call a
 /// few more. What lies deeper is screened as one text.
 pub const GUARD_NESTING_MAX: usize = 24;
+
+/// Bytes of the longest thing that the output filter finds (a private key; the largest RSA keys in use have
+/// 12 KiB in PEM). No more text than this is held back in a stream, and none of it for longer.
+pub const GUARD_FIND_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of text that the output filter looks at in one go, so that what it keeps stays small however large
+/// an answer is.
+pub const GUARD_BLOCK_BYTES: usize = 4 * 1024;

@@ -3,9 +3,11 @@
 //!
 //! No text that is looked at is ever kept, logged or returned in a verdict.
 
-
 pub mod decode;
+pub mod detect;
 pub mod eval;
+pub mod filter;
+pub mod json_text;
 pub mod lexicon;
 pub mod linear;
 pub mod normal;
@@ -13,5 +15,6 @@ pub mod rules;
 pub mod screen;
 pub mod tokens;
 pub mod train;
+pub mod trial;
 pub mod verdict;
 pub mod weights;
