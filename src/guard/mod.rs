@@ -3,6 +3,7 @@
 //!
 //! No text that is looked at is ever kept, logged or returned in a verdict.
 
+pub mod canary;
 pub mod detect;
 pub mod filter;
 pub mod json_text;
