@@ -238,5 +238,5 @@ mod tests {
     }
 
     /// Bytes of noise in the token's own alphabet.
-    const GENERATED: usize = 4 * 1024 * 1024;
+    const GENERATED: usize = 1024 * 1024;
 }
