@@ -21,6 +21,7 @@ use crate::guard::weights::{self, Origin};
 pub enum GuardCommand {
     /// Learn the injection model, and write it with cuts by out-of-fold scores and its figures
     Train {
+        /// What to learn from
         #[command(flatten)]
         texts: Texts,
         /// Where the weights go

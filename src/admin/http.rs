@@ -25,6 +25,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::admin::access::Caller;
+use crate::admin::guard;
+use crate::admin::guard_input;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
@@ -120,6 +122,12 @@ async fn answer(
         Call::Reload => {
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
+        }
+        Call::FilterOutput => {
+            json(200, &blocking(move || guard::filter_output(&about.body)).await??)
+        }
+        Call::ValidateInput => {
+            json(200, &blocking(move || guard_input::validate_input(&about.body)).await??)
         }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
@@ -274,6 +282,11 @@ mod tests {
         }
     }
 
+    /// What a call that must be about something is about.
+    fn body_for(path: &str) -> &'static str {
+        if path.starts_with("/api/guard/") { r#"{"output": "text", "input": "text"}"# } else { "" }
+    }
+
     fn needs_key(route: &Route) -> bool {
         matches!(
             route.access,
@@ -290,8 +303,8 @@ mod tests {
         for (path, operations) in paths.iter().filter(|(path, _)| !path.contains('{')) {
             for method in operations.as_object().unwrap().keys() {
                 let line = format!("{} {path}", method.to_uppercase());
-                let answer =
-                    stand.send(&line, &format!("authorization: Bearer {ADMIN_KEY}\r\n"), "");
+                let key = format!("authorization: Bearer {ADMIN_KEY}\r\n");
+                let answer = stand.send(&line, &key, body_for(path));
                 assert_eq!(answer.status, 200, "{line}: {}", answer.body);
                 assert!(operations[method]["responses"]["200"].is_object(), "{line}");
             }

@@ -4,6 +4,8 @@
 //! the work without sockets, `access` says who may ask, `listener` bounds the connections.
 
 pub mod access;
+pub mod guard;
+pub mod guard_input;
 pub mod handlers;
 pub mod http;
 pub mod listener;

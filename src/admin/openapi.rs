@@ -125,8 +125,34 @@ fn schemas() -> Value {
             &[("status", text()), ("hold", text()), ("refunded", usd()), ("charged", usd())],
             &[],
         ),
+        "Filtered": object(
+            &[
+                ("safe", json!({"type": "boolean"})),
+                ("filtered", text()),
+                ("output", text()),
+                ("findings", json!({"type": "array", "items": finding()})),
+            ],
+            &[("sessionId", json!({"type": ["string", "null"]}))],
+        ),
+        "Validated": object(
+            &[
+                ("valid", json!({"type": "boolean"})),
+                ("errors", texts()),
+                ("score", number()),
+                ("rules", texts()),
+                ("action", json!({"enum": ["off", "observe", "sanitize", "block"]})),
+            ],
+            &[],
+        ),
         "Error": object(&[("error", error_schema())], &[]),
     })
+}
+
+/// What the output filter found, without the text.
+fn finding() -> Value {
+    let text = || json!({"type": "string"});
+    let count = json!({"type": "integer"});
+    object(&[("type", text()), ("rule", text()), ("action", text()), ("count", count)], &[])
 }
 
 /// An amount in USD: a decimal with up to 9 digits after the point.

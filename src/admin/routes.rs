@@ -47,6 +47,10 @@ pub enum Call {
     Limbo,
     /// What one of them came to.
     SettleLimbo,
+    /// Whether a text tries to take a model over.
+    ValidateInput,
+    /// A text without its secrets.
+    FilterOutput,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -142,6 +146,14 @@ const LIMBO_SETTLED: &[Reply] = &[
     reply(404, "No such hold is in limbo.", "Error"),
     NOT_DURABLE,
 ];
+const VALIDATED: &[Reply] = &[
+    reply(200, "What was found in it; never its text.", "Validated"),
+    reply(400, "The body has no text.", "Error"),
+];
+const FILTERED: &[Reply] = &[
+    reply(200, "The text with marks where secrets were, and what they were.", "Filtered"),
+    reply(400, "The body has no text.", "Error"),
+];
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const METRICS: &[Reply] =
@@ -166,6 +178,8 @@ pub const ROUTES: &[Route] = &[
     post("/api/reset/{agent}", Call::Reset, ("Set the spend of an agent to nothing", FROZEN)),
     post("/api/freeze/{agent}", Call::Freeze, ("Stop an agent, a team or the fleet", FROZEN)),
     post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
+    post("/api/guard/validate-input", Call::ValidateInput, ("Screen a text", VALIDATED)),
+    post("/api/guard/filter-output", Call::FilterOutput, ("Take secrets out of a text", FILTERED)),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 

@@ -3,6 +3,7 @@
 //!
 //! No text that is looked at is ever kept, logged or returned in a verdict.
 
+pub mod canary;
 pub mod decode;
 pub mod detect;
 pub mod eval;
@@ -13,6 +14,7 @@ pub mod linear;
 pub mod normal;
 pub mod rules;
 pub mod screen;
+pub mod seed;
 pub mod tokens;
 pub mod train;
 pub mod trial;

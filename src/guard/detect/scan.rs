@@ -245,7 +245,7 @@ impl Scan {
         let held =
             held.map(|partial| (end - partial.length, partial.edge)).filter(|(start, edge)| {
                 match edge {
-                    Edge::Name => secret::is_whole(&look, *start),
+                    Edge::Name => secret::may_be_whole(&look, *start),
                     edge => is_edge(&look, *edge, *start),
                 }
             });

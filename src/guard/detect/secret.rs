@@ -47,11 +47,14 @@ const QUOTED_MIN: usize = 8;
 /// Characters of the shortest one without quotes, where code looks much the same.
 const BARE_MIN: usize = 16;
 
-/// A name that stands for itself: its assignment goes as a whole. A name between quotes is part of an
-/// object that must stay one, and of a longer name only the end is known.
-pub fn is_whole(look: &Look<'_>, name: usize) -> bool {
-    look.is_word_edge(name)
-        && !matches!(look.before(name, 1), Some(b'_' | b'-' | b'"' | b'\'' | b'.' | b'`'))
+/// A name that may stand for itself: its assignment goes as a whole. Of a longer name only the end is known.
+pub fn may_be_whole(look: &Look<'_>, name: usize) -> bool {
+    look.is_word_edge(name) && !matches!(look.before(name, 1), Some(b'_' | b'-' | b'.'))
+}
+
+/// The same of a whole name that ends at `after`: one between quotes is part of an object that must stay one.
+fn is_whole(look: &Look<'_>, name: usize, after: usize) -> Sight<bool> {
+    Ok(may_be_whole(look, name) && quote_at(look, after)?.is_none())
 }
 
 /// A quote, maybe escaped.
@@ -104,7 +107,7 @@ fn value_at(look: &Look<'_>, place: usize) -> Sight<Option<usize>> {
 
 /// From where on text must be held back for a name at `name` that ends at `after`.
 pub fn held_from(look: &Look<'_>, name: usize, after: usize) -> usize {
-    if is_whole(look, name) {
+    if is_whole(look, name, after).unwrap_or_else(|Wait| may_be_whole(look, name)) {
         return name;
     }
     match value_at(look, after) {
@@ -116,7 +119,7 @@ pub fn held_from(look: &Look<'_>, name: usize, after: usize) -> usize {
 /// The span of an assignment to a name at `name` that ends at `after`.
 pub fn assigned(look: &mut Look<'_>, name: usize, after: usize) -> Sight<Option<(usize, usize)>> {
     let Some(value) = value_at(look, after)? else { return Ok(None) };
-    let is_whole = is_whole(look, name);
+    let is_whole = is_whole(look, name, after)?;
     let found = match quote_at(look, value)? {
         Some(quote) => quoted(look, value + quote.len(), quote)?,
         None => bare(look, value)?,

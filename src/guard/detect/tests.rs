@@ -196,6 +196,7 @@ fn assignments_stay_parsable() {
     assert_eq!(redacted(r#"db_password: "fc4f28Ti0oSGW9kMF5" x"#), "[X] x");
     assert_eq!(redacted(r#"{"db_password": "fc4f28Ti0oSGW9kMF5"}"#), r#"{"db_password": "[X]"}"#);
     assert_eq!(redacted(r#"{\"password\":\"fc4f28Ti0oSGW9kMF5\"}"#), r#"{\"password\":\"[X]\"}"#);
+    assert_eq!(redacted(r#"f("password = fc4f28Ti0oSGW9kMF5")"#), r#"f("[X]")"#);
     assert_eq!(redacted("MY_SECRET_KEY=fc4f28Ti0oSGW9kMF5\nA=1"), "MY_SECRET_KEY=[X]\nA=1");
     let key = format!("gsk_{}", noise(52));
     assert_eq!(redacted(&format!("api_key = \"{key}\"")), "api_key = \"[X]\"");
