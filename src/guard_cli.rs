@@ -102,7 +102,8 @@ fn learn(texts: &Texts, out: &Path) -> Result<(), String> {
     let read = Labelled::of(&texts.attacks, &texts.benign)?;
     let examples = &read.examples;
     let plan = Plan::default();
-    let (judged, _) = eval::out_of_fold((examples, &[]), Apart::Copies, &plan, |said| app::say_error(said));
+    let (judged, _) =
+        eval::out_of_fold((examples, &[]), Apart::Copies, &plan, |said| app::say_error(said));
     let cuts = eval::cuts(examples, &judged);
     let learned: Vec<&Example> = examples.iter().filter(|it| it.is_for_training).collect();
     let samples = train::samples(&learned);
@@ -133,12 +134,16 @@ fn judge(eval: &Eval) -> Result<(), String> {
         Together::Sources => Apart::Sources,
     };
     let plan = Plan::default();
-    let (judged, found) = eval::out_of_fold((examples, &needles), apart, &plan, |said| app::say_error(said));
+    let (judged, found) =
+        eval::out_of_fold((examples, &needles), apart, &plan, |said| app::say_error(said));
     let cuts = eval::cuts(examples, &judged);
     app::say("by weights that were learned without the text (out of fold):");
     app::say(&eval::report(examples, &judged, &found, cuts));
     let file = match &eval.weights {
-        Some(file) => Some(weights::read(&fs::read(file).map_err(|error| named(file, &error))?).map_err(|error| named(file, &error))?),
+        Some(file) => Some(
+            weights::read(&fs::read(file).map_err(|error| named(file, &error))?)
+                .map_err(|error| named(file, &error))?,
+        ),
         None => None,
     };
     let model = match &file {
@@ -203,7 +208,9 @@ impl Labelled {
         };
         let all = (1..).zip(text.lines());
         all.map(|(number, line)| {
-            needle(line).ok_or_else(|| format!("{}: line {number} is no needle in these texts", file.display()))
+            needle(line).ok_or_else(|| {
+                format!("{}: line {number} is no needle in these texts", file.display())
+            })
         })
         .collect()
     }

@@ -17,9 +17,9 @@ use crate::guard::weights;
 /// `invalid_request` for a body without a text; `internal` if the weights of the program are broken.
 pub fn validate_input(body: &[u8]) -> Result<Value, Refusal> {
     let invalid = |message| Refusal::new(Code::InvalidRequest, message);
-    let asked: Value =
-        serde_json::from_slice(body).map_err(|_| invalid("the body is not JSON"))?;
-    let model = weights::built_in().map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
+    let asked: Value = serde_json::from_slice(body).map_err(|_| invalid("the body is not JSON"))?;
+    let model =
+        weights::built_in().map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
     let text = asked.get("input").or_else(|| asked.get("text")).and_then(Value::as_str);
     let verdicts = match text {
         Some(text) => vec![judge(model, text)],

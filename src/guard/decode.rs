@@ -134,7 +134,10 @@ fn percent(text: &str, pieces: &mut Vec<Piece>) {
 fn from_percent(run: &[u8]) -> (Vec<u8>, usize) {
     let (mut out, mut codes, mut at) = (Vec::with_capacity(run.len()), 0, 0);
     while let Some(byte) = run.get(at) {
-        match run.get(at + 1..at + 3).filter(|two| *byte == b'%' && two.iter().all(u8::is_ascii_hexdigit)) {
+        match run
+            .get(at + 1..at + 3)
+            .filter(|two| *byte == b'%' && two.iter().all(u8::is_ascii_hexdigit))
+        {
             Some(two) => {
                 out.extend(from_hex(two));
                 codes += 1;
@@ -251,7 +254,10 @@ mod tests {
         assert_eq!(turned("vtaber"), "ignore");
         assert_eq!(reversed("erongi"), "ignore");
         assert_eq!(joined("i g n o r e  a l l"), "ignore all");
-        assert_eq!(joined("i.g.n.o.r.e.p.r.e.v.i.o.u.s").split_whitespace().collect::<Vec<_>>(), ["ignor", "e", "previous"]);
+        assert_eq!(
+            joined("i.g.n.o.r.e.p.r.e.v.i.o.u.s").split_whitespace().collect::<Vec<_>>(),
+            ["ignor", "e", "previous"]
+        );
         assert_eq!(numbered("105 103 110 111 114 101 32 105 116").unwrap(), "ignore it");
         assert_eq!(numbered("69 67 6e 6f 72 65 20 69 74").unwrap(), "ignore it");
     }

@@ -71,7 +71,8 @@ pub fn out_of_fold(
     let folds = folds(examples, apart);
     let samples: Vec<Vec<Sample>> = (0..FOLDS)
         .map(|fold| {
-            let of_fold = examples.iter().zip(&folds).filter(|(it, at)| **at == fold && it.is_for_training);
+            let of_fold =
+                examples.iter().zip(&folds).filter(|(it, at)| **at == fold && it.is_for_training);
             train::samples(&of_fold.map(|(example, _)| example).collect::<Vec<_>>())
         })
         .collect();
@@ -80,7 +81,11 @@ pub fn out_of_fold(
     for fold in 0..FOLDS {
         said(&format!("fold {} of {FOLDS}", fold + 1));
         let others = samples.iter().enumerate().filter(|(at, _)| *at != fold);
-        let model = train::learn(plan, &others.flat_map(|(_, samples)| samples).collect::<Vec<_>>(), |_, _| {});
+        let model = train::learn(
+            plan,
+            &others.flat_map(|(_, samples)| samples).collect::<Vec<_>>(),
+            |_, _| {},
+        );
         for (at, example) in examples.iter().enumerate().filter(|(at, _)| folds[*at] == fold) {
             out[at] = judged(&model, &example.text);
         }
@@ -100,8 +105,12 @@ fn folds(examples: &[Example], apart: Apart) -> Vec<usize> {
         .zip(0..)
         .collect();
     match apart {
-        Apart::Copies => train::groups(examples).into_iter().map(|group| spread(group as usize)).collect(),
-        Apart::Sources => examples.iter().map(|it| names[&(it.is_attack, &*it.source)] % FOLDS).collect(),
+        Apart::Copies => {
+            train::groups(examples).into_iter().map(|group| spread(group as usize)).collect()
+        }
+        Apart::Sources => {
+            examples.iter().map(|it| names[&(it.is_attack, &*it.source)] % FOLDS).collect()
+        }
     }
 }
 
@@ -161,13 +170,18 @@ pub fn report(examples: &[Example], judged: &[Judged], needles: &[Judged], cuts:
         add("total needles".to_owned(), *judged);
     }
     let mut out = format!("cuts: suspect {}, certain {}\n", cuts.suspect, cuts.certain);
-    let _ = writeln!(out, "{:<34}{:>6}{:>10}{:>10}{:>10}", "slice", "texts", "at 1 %", "at .1 %", "sure rule");
+    let _ = writeln!(
+        out,
+        "{:<34}{:>6}{:>10}{:>10}{:>10}",
+        "slice", "texts", "at 1 %", "at .1 %", "sure rule"
+    );
     for (name, tally) in rows {
         let share = |part: usize| {
             let mille = part * 10_000 / tally.all.max(1);
             format!("{}.{:02}", mille / 100, mille % 100)
         };
-        let (suspect, certain, sure) = (share(tally.suspect), share(tally.certain), share(tally.sure));
+        let (suspect, certain, sure) =
+            (share(tally.suspect), share(tally.certain), share(tally.sure));
         let _ = writeln!(out, "{name:<34}{:>6}{suspect:>10}{certain:>10}{sure:>10}", tally.all);
     }
     out

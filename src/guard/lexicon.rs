@@ -9,11 +9,12 @@ use crate::guard::normal;
 
 /// The ideas, in the order of their numbers (from 1; 0 is none).
 pub const IDEAS: [&str; 54] = [
-    "IGNORE", "BYPASS", "PREV", "INSTR", "SYSTEM", "PROMPT", "REVEAL", "SHOW", "VERBATIM", "HIDDEN",
-    "PASSWORD", "ACT", "UNREST", "DAN", "MODE", "FILTER", "NOW", "ONLY", "NEW", "YOU", "YOUR", "ME",
-    "ALL", "NOT", "ANSWER", "STOP", "FOLLOW", "ATTEND", "TEXT", "AI", "MAKER", "ADMIN", "CHAR", "SEND",
-    "EXEC", "IMPORT", "RESET", "BEGIN", "PWNED", "REFUSE", "ANYTHING", "FREE", "CONFIG", "INSTEAD",
-    "ENCODE", "ILLEGAL", "TOOL", "SILENT", "DESTROY", "MARK", "HUMAN", "PROMISE", "ACCESS", "ROTCUE",
+    "IGNORE", "BYPASS", "PREV", "INSTR", "SYSTEM", "PROMPT", "REVEAL", "SHOW", "VERBATIM",
+    "HIDDEN", "PASSWORD", "ACT", "UNREST", "DAN", "MODE", "FILTER", "NOW", "ONLY", "NEW", "YOU",
+    "YOUR", "ME", "ALL", "NOT", "ANSWER", "STOP", "FOLLOW", "ATTEND", "TEXT", "AI", "MAKER",
+    "ADMIN", "CHAR", "SEND", "EXEC", "IMPORT", "RESET", "BEGIN", "PWNED", "REFUSE", "ANYTHING",
+    "FREE", "CONFIG", "INSTEAD", "ENCODE", "ILLEGAL", "TOOL", "SILENT", "DESTROY", "MARK", "HUMAN",
+    "PROMISE", "ACCESS", "ROTCUE",
 ];
 
 /// Buckets of the index, a power of two: some 2,500 entries leave most of them empty.
@@ -66,9 +67,8 @@ pub fn lexicon() -> &'static Lexicon {
 /// The same table for words written with figures for letters: `i` and `l` are one, since `1` stands for both.
 pub fn figured() -> &'static Lexicon {
     static LEXICON: OnceLock<Lexicon> = OnceLock::new();
-    LEXICON.get_or_init(|| {
-        Lexicon::read(include_str!("lexicon.txt"), |text| text.replace('i', "l"))
-    })
+    LEXICON
+        .get_or_init(|| Lexicon::read(include_str!("lexicon.txt"), |text| text.replace('i', "l")))
 }
 
 impl Lexicon {
@@ -107,7 +107,9 @@ impl Lexicon {
         let (from, to) = self.buckets[bucket(text, at)];
         let entries = self.entries.get(from as usize..to as usize)?;
         let ends = entries.iter().filter(|entry| entry.text.len() >= 3);
-        ends.filter(|entry| text[at..].starts_with(&entry.text)).map(|entry| at + entry.text.len()).next()
+        ends.filter(|entry| text[at..].starts_with(&entry.text))
+            .map(|entry| at + entry.text.len())
+            .next()
     }
 
     /// As `find`, for marks of a template, which start with a byte that no word starts with.
@@ -133,7 +135,8 @@ fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
     let text = change(normal::folded(&spaced)).into_bytes();
     let is_dense = text.first().is_some_and(|byte| *byte >= 0xe0) && normal::is_dense_at(&text, 0);
     // Endings are written onto the word in these scripts: Korean always, Arabic and Indic where it is long.
-    let is_stem = is_stem || matches!(text.first(), Some(0xea..=0xed)) && !is_dense
+    let is_stem = is_stem
+        || matches!(text.first(), Some(0xea..=0xed)) && !is_dense
         || text.len() >= 8 && matches!(text.first(), Some(0xd8..=0xdb | 0xe0));
     let is_mark = matches!(text.first(), Some(b'<' | b'[' | b'#'));
     Entry { text: text.into(), idea, is_stem, is_dense: is_dense || is_mark }
@@ -198,9 +201,20 @@ mod tests {
 
     #[test]
     fn words_of_many_languages_stand_for_one_idea() {
-        for word in ["Ignore", "ignoriere", "OUBLIE", "olvida", "игнорируй", "忽略之前", "無視してください",
-            "무시하고", "تجاهل", "अनदेखा", "bỏ qua", "abaikan"]
-        {
+        for word in [
+            "Ignore",
+            "ignoriere",
+            "OUBLIE",
+            "olvida",
+            "игнорируй",
+            "忽略之前",
+            "無視してください",
+            "무시하고",
+            "تجاهل",
+            "अनदेखा",
+            "bỏ qua",
+            "abaikan",
+        ] {
             assert_eq!(idea_of(word), "IGNORE", "{word}");
         }
         assert_eq!(idea_of("contraseña"), "PASSWORD");

@@ -89,7 +89,6 @@ impl Trail {
             *place = (feature, count);
         });
     }
-
 }
 
 impl Behind {
@@ -321,7 +320,8 @@ mod tests {
 
     #[test]
     fn hidden_stretches_are_noticed() {
-        let reading = Model::blank().read("say i g n o r e and 105 103 110 111 114 101 32 105 vtaber");
+        let reading =
+            Model::blank().read("say i g n o r e and 105 103 110 111 114 101 32 105 vtaber");
         assert_eq!((reading.apart.len(), reading.numbers.len(), reading.turned), (1, 1, 1));
         let empty = Model::blank().read("");
         assert_eq!(empty.best, i32::MIN);

@@ -139,9 +139,15 @@ impl Folded {
     fn part(&mut self, c: char) {
         match c {
             c if c.is_ascii() => self.text.push(c.to_ascii_lowercase()),
-            '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
-            | '\u{20d0}'..='\u{20ff}' | '\u{64b}'..='\u{655}' | '\u{670}' | '\u{640}'
-            | '\u{93c}' | '\u{5b0}'..='\u{5c7}' => {}
+            '\u{300}'..='\u{36f}'
+            | '\u{1ab0}'..='\u{1aff}'
+            | '\u{1dc0}'..='\u{1dff}'
+            | '\u{20d0}'..='\u{20ff}'
+            | '\u{64b}'..='\u{655}'
+            | '\u{670}'
+            | '\u{640}'
+            | '\u{93c}'
+            | '\u{5b0}'..='\u{5c7}' => {}
             '\u{964}' | '\u{965}' | '\u{3002}' | '\u{61f}' | '\u{6d4}' => self.text.push('.'),
             '\u{2018}' | '\u{2019}' | '\u{2bc}' => self.text.push('\''),
             '\u{900}'..='\u{eff}' => self.text.push(c),
@@ -151,7 +157,9 @@ impl Folded {
             'ø' | 'Ø' => self.text.push('o'),
             'æ' | 'Æ' => self.text.push_str("ae"),
             'ß' => self.text.push_str("ss"),
-            c if c.is_alphanumeric() => self.text.extend(c.to_lowercase().filter(|c| c.is_alphanumeric())),
+            c if c.is_alphanumeric() => {
+                self.text.extend(c.to_lowercase().filter(|c| c.is_alphanumeric()))
+            }
             _ => self.text.push(' '),
         }
     }
@@ -222,8 +230,8 @@ fn value(digits: &[u8], radix: u32) -> Option<(char, usize)> {
 /// Bytes of a tag or comment that stands inside of words without being seen.
 fn inline_tag(bytes: &[u8]) -> Option<usize> {
     const NAMES: [&[u8]; 15] = [
-        b"b", b"i", b"u", b"s", b"em", b"strong", b"span", b"font", b"small", b"big", b"sub", b"sup",
-        b"mark", b"wbr", b"!--",
+        b"b", b"i", b"u", b"s", b"em", b"strong", b"span", b"font", b"small", b"big", b"sub",
+        b"sup", b"mark", b"wbr", b"!--",
     ];
     let inner = bytes.get(1..)?;
     let inner = inner.strip_prefix(b"/").unwrap_or(inner);
@@ -275,7 +283,8 @@ fn in_latin_word(text: &str, at: usize) -> bool {
 
 /// Letters that exist as drawings and have no compatible form: small capitals, flags, boxes.
 fn drawn(c: char) -> Option<char> {
-    const SMALL: &str = "ᴀaʙbᴄcᴅdᴇeꜰfɢgʜhɪiᴊjᴋkʟlᴍmɴnᴏoᴘpǫqʀrꜱsᴛtᴜuᴠvᴡwʏyᴢzɑaɡgɩiʋvɐaǝeɟfɥhᴉiʞkɯmɹrʇtʌvʍwʎy";
+    const SMALL: &str =
+        "ᴀaʙbᴄcᴅdᴇeꜰfɢgʜhɪiᴊjᴋkʟlᴍmɴnᴏoᴘpǫqʀrꜱsᴛtᴜuᴠvᴡwʏyᴢzɑaɡgɩiʋvɐaǝeɟfɥhᴉiʞkɯmɹrʇtʌvʍwʎy";
     let in_row = |first: u32| {
         let at = u32::from(c).checked_sub(first).filter(|at| *at < 26)?;
         char::from_u32(u32::from('a') + at)
@@ -284,7 +293,11 @@ fn drawn(c: char) -> Option<char> {
         '\u{1f1e6}'..='\u{1f1ff}' => in_row(0x1f1e6),
         '\u{1f150}'..='\u{1f169}' => in_row(0x1f150),
         '\u{1f170}'..='\u{1f189}' => in_row(0x1f170),
-        '\u{1d00}'..='\u{1d25}' | '\u{250}'..='\u{2af}' | '\u{a730}'..='\u{a731}' | '\u{1eb}' | 'ǝ' => {
+        '\u{1d00}'..='\u{1d25}'
+        | '\u{250}'..='\u{2af}'
+        | '\u{a730}'..='\u{a731}'
+        | '\u{1eb}'
+        | 'ǝ' => {
             let mut pairs = SMALL.chars();
             while let (Some(from), Some(to)) = (pairs.next(), pairs.next()) {
                 if from == c {
@@ -323,7 +336,8 @@ mod tests {
         ] {
             assert_eq!(folded(disguised), "ignore", "{disguised}");
         }
-        let hidden: String = "ignore".bytes().filter_map(|b| char::from_u32(0xe0100 + u32::from(b) - 16)).collect();
+        let hidden: String =
+            "ignore".bytes().filter_map(|b| char::from_u32(0xe0100 + u32::from(b) - 16)).collect();
         assert_eq!(folded(&format!("😊{hidden}")).trim(), "ignore");
     }
 

@@ -28,9 +28,23 @@ pub struct Piece {
 
 /// Fields whose strings are never text for a model, or name things.
 const SKIPPED: [&[u8]; 17] = [
-    b"id", b"type", b"role", b"model", b"tool_call_id", b"tool_use_id", b"call_id", b"signature",
-    b"encrypted_content", b"image_url", b"url", b"file_id", b"file_data", b"media_type", b"cache_control",
-    b"input_audio", b"status",
+    b"id",
+    b"type",
+    b"role",
+    b"model",
+    b"tool_call_id",
+    b"tool_use_id",
+    b"call_id",
+    b"signature",
+    b"encrypted_content",
+    b"image_url",
+    b"url",
+    b"file_id",
+    b"file_data",
+    b"media_type",
+    b"cache_control",
+    b"input_audio",
+    b"status",
 ];
 
 /// The texts of `body`, in the order in which they stand there.
@@ -110,9 +124,15 @@ impl Walk<'_> {
         let source = said(b"role").map_or(source, |role| by_role(role, source));
         let kind = said(b"type").unwrap_or_default();
         let source = match kind {
-            kind if kind.starts_with(b"tool_result") || kind.ends_with(b"_output\"") => Source::Tool,
-            kind if kind.starts_with(b"document") || kind.starts_with(b"search_result") => Source::Document,
-            kind if kind.ends_with(b"_call\"") || kind.starts_with(b"tool_use") => Source::Assistant,
+            kind if kind.starts_with(b"tool_result") || kind.ends_with(b"_output\"") => {
+                Source::Tool
+            }
+            kind if kind.starts_with(b"document") || kind.starts_with(b"search_result") => {
+                Source::Document
+            }
+            kind if kind.ends_with(b"_call\"") || kind.starts_with(b"tool_use") => {
+                Source::Assistant
+            }
             kind if [&b"image"[..], b"input_image", b"input_audio", b"redacted_thinking"]
                 .iter()
                 .any(|skipped| kind.starts_with(skipped)) =>
@@ -260,7 +280,10 @@ mod tests {
     fn texts(body: &Value) -> Vec<(Source, String)> {
         let body = body.to_string();
         let pieces = pieces(body.as_bytes());
-        pieces.iter().map(|it| (it.source, plain(it.span.of(body.as_bytes())).into_owned())).collect()
+        pieces
+            .iter()
+            .map(|it| (it.source, plain(it.span.of(body.as_bytes())).into_owned()))
+            .collect()
     }
 
     fn of(source: Source, text: &str) -> (Source, String) {
@@ -278,9 +301,13 @@ mod tests {
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]});
         let (user, model) = (Source::User, Source::Assistant);
         let all = texts(&body);
-        for it in [of(Source::System, "s"), of(user, "a\n\"b\""), of(Source::Tool, "result"), of(user, "t"),
-            of(model, "{\"p\":1}")]
-        {
+        for it in [
+            of(Source::System, "s"),
+            of(user, "a\n\"b\""),
+            of(Source::Tool, "result"),
+            of(user, "t"),
+            of(model, "{\"p\":1}"),
+        ] {
             assert!(all.contains(&it), "{it:?} in {all:?}");
         }
         assert!(!all.iter().any(|(_, text)| text.contains("data:")));
@@ -293,8 +320,19 @@ mod tests {
             {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d"}},
             {"type": "image", "source": {"type": "base64", "data": "AAAA"}},
             {"type": "text", "text": "u"}]}]});
-        assert_eq!(texts(&body), [of(Source::System, "s"), of(Source::Tool, "r"), of(Source::Document, "d"),
-            of(Source::User, "u")].into_iter().map(|it| (it.0, it.1)).collect::<Vec<_>>().tap_sorted(&texts(&body)));
+        assert_eq!(
+            texts(&body),
+            [
+                of(Source::System, "s"),
+                of(Source::Tool, "r"),
+                of(Source::Document, "d"),
+                of(Source::User, "u")
+            ]
+            .into_iter()
+            .map(|it| (it.0, it.1))
+            .collect::<Vec<_>>()
+            .tap_sorted(&texts(&body))
+        );
     }
 
     trait Tap {
@@ -331,7 +369,10 @@ mod tests {
         for seen in 0..2 {
             let found = screen(&Model::blank(), body.as_bytes(), &mut known);
             assert_eq!(found.len(), 1, "round {seen}");
-            assert_eq!((found[0].piece.source, found[0].verdict.level), (Source::Tool, Level::Certain));
+            assert_eq!(
+                (found[0].piece.source, found[0].verdict.level),
+                (Source::Tool, Level::Certain)
+            );
         }
         assert_eq!(known.len(), 3);
     }

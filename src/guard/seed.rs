@@ -8,11 +8,23 @@ use crate::guard::verdict::Mark;
 /// between one and the next.
 const BLOCKED: [(&str, &[&str]); 12] = [
     ("seed.ignore", &["ignore previous|prior|above|all instructions|instruction|rules|prompts"]),
-    ("seed.disregard", &["disregard previous|prior|above|all instructions|instruction|rules|prompts"]),
-    ("seed.forget", &["forget previous|prior|above|all|your instructions|instruction|rules|prompts"]),
+    (
+        "seed.disregard",
+        &["disregard previous|prior|above|all instructions|instruction|rules|prompts"],
+    ),
+    (
+        "seed.forget",
+        &["forget previous|prior|above|all|your instructions|instruction|rules|prompts"],
+    ),
     ("seed.override", &["override previous|prior|system|your instructions|rules|prompt|settings"]),
-    ("seed.reveal", &["reveal|show|print|display your|the|system prompt|instructions|config|configuration"]),
-    ("seed.unrestricted", &["act|behave|respond as|without unrestricted|restrictions|restriction|limits"]),
+    (
+        "seed.reveal",
+        &["reveal|show|print|display your|the|system prompt|instructions|config|configuration"],
+    ),
+    (
+        "seed.unrestricted",
+        &["act|behave|respond as|without unrestricted|restrictions|restriction|limits"],
+    ),
     ("seed.jailbreak", &["dan mode", "jailbreak", "developer mode enabled", "do anything now"]),
     ("seed.bypass", &["bypass|disable|circumvent filters|filter|safety|restrictions|security"]),
     ("seed.execute", &["execute|run code|shell|command|script"]),
@@ -90,7 +102,10 @@ pub fn stripped(text: &str) -> Option<(String, Vec<&'static str>)> {
 }
 
 fn literal(text: &str, what: &str) -> Option<(usize, usize)> {
-    let at = text.as_bytes().windows(what.len()).position(|it| it.eq_ignore_ascii_case(what.as_bytes()))?;
+    let at = text
+        .as_bytes()
+        .windows(what.len())
+        .position(|it| it.eq_ignore_ascii_case(what.as_bytes()))?;
     Some((at, at + what.len()))
 }
 

@@ -76,7 +76,8 @@ impl<'t> Words<'t> {
     }
 
     fn token(&mut self, idea: u8, (start, end): (usize, usize)) -> Token {
-        let hash = self.text[start..end].iter().fold(SEED, |hash, byte| mix(hash, u32::from(*byte)));
+        let hash =
+            self.text[start..end].iter().fold(SEED, |hash, byte| mix(hash, u32::from(*byte)));
         self.at = end;
         self.place += 1;
         Token { hash, idea, place: self.place, start, end }

@@ -91,13 +91,18 @@ struct Learner {
 pub fn samples(examples: &[&Example]) -> Vec<Sample> {
     let mut out = Vec::new();
     for example in examples {
-        let views: Vec<Features> = verdict::views(&example.text).iter().map(|view| features(&view.folded.text)).collect();
+        let views: Vec<Features> =
+            verdict::views(&example.text).iter().map(|view| features(&view.folded.text)).collect();
         if example.is_attack {
             out.push(Sample { views, is_attack: true });
             continue;
         }
         for view in views {
-            out.extend(view.chunks().into_iter().map(|views| Sample { views: vec![views], is_attack: false }));
+            out.extend(
+                view.chunks()
+                    .into_iter()
+                    .map(|views| Sample { views: vec![views], is_attack: false }),
+            );
         }
     }
     out
@@ -139,7 +144,10 @@ impl Features {
     }
 }
 
-#[expect(clippy::float_arithmetic, reason = "learning is about fractions; what is learned is whole numbers")]
+#[expect(
+    clippy::float_arithmetic,
+    reason = "learning is about fractions; what is learned is whole numbers"
+)]
 impl Learner {
     fn new(plan: &Plan) -> Self {
         let size = 1 << FEATURE_BITS;
@@ -187,7 +195,8 @@ impl Learner {
         for feature in sample.views[found.view].of(found.from, found.to) {
             let at = *feature as usize;
             self.squares[at] += slope * slope;
-            self.weights[at] -= rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
+            self.weights[at] -=
+                rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
         }
         self.bias -= rate * 0.02 * slope;
     }
@@ -206,14 +215,20 @@ impl Learner {
 }
 
 /// Learns from samples. `said` hears after each round how far it is.
-#[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "learning is about fractions")]
+#[expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "learning is about fractions"
+)]
 pub fn learn(plan: &Plan, samples: &[&Sample], mut said: impl FnMut(usize, usize)) -> Model {
     let mut learner = Learner::new(plan);
     let mut order: Vec<usize> = (0..samples.len()).collect();
     let mut seed = 0x5eed_u64;
     for round in 0..plan.rounds {
         for at in (1..order.len()).rev() {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let other = usize::try_from((seed >> 33) % (at as u64 + 1)).unwrap_or(0);
             order.swap(at, other);
         }
@@ -252,7 +267,9 @@ fn root(parents: &mut [u32], mut at: u32) -> u32 {
 fn bands(text: &str) -> [u64; 6] {
     let mut least = [u32::MAX; 12];
     let mut last = [SEED; 3];
-    for token in verdict::views(text).first().iter().flat_map(|view| Words::new(view.folded.text.as_bytes())) {
+    for token in
+        verdict::views(text).first().iter().flat_map(|view| Words::new(view.folded.text.as_bytes()))
+    {
         last = [last[1], last[2], token.hash];
         let triple = last.iter().fold(SEED, |hash, word| mix(hash, *word));
         for (salt, least) in (1u32..).zip(&mut least) {

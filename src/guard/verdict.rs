@@ -76,7 +76,8 @@ pub struct Policy {
 
 impl Policy {
     /// What a proxy route starts with.
-    pub const OBSERVE: Self = Self { user: Action::Observe, others: Action::Observe, on_suspicion: false };
+    pub const OBSERVE: Self =
+        Self { user: Action::Observe, others: Action::Observe, on_suspicion: false };
 
     /// What follows from a finding. The operator's own words are never held against anybody.
     pub fn action(&self, level: Level, source: Source) -> Action {
@@ -302,7 +303,10 @@ mod tests {
         assert_eq!(policy.action(Level::Certain, Source::Tool), Action::Observe);
         assert_eq!(policy.action(Level::Suspect, Source::User), Action::Observe);
         assert_eq!(policy.action(Level::Clear, Source::User), Action::Observe);
-        assert_eq!(Policy { on_suspicion: true, ..policy }.action(Level::Suspect, Source::User), Action::Block);
+        assert_eq!(
+            Policy { on_suspicion: true, ..policy }.action(Level::Suspect, Source::User),
+            Action::Block
+        );
     }
 
     #[test]

@@ -107,7 +107,8 @@ pub fn read(file: &[u8]) -> Result<Model, WeightsError> {
         let found = lines.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
         found.ok_or(WeightsError::Field(name))
     };
-    let number = |name: &'static str| text(name)?.parse::<i32>().map_err(|_| WeightsError::Field(name));
+    let number =
+        |name: &'static str| text(name)?.parse::<i32>().map_err(|_| WeightsError::Field(name));
     let learned_with = i64::from(number("vocabulary")?);
     if learned_with != vocabulary() {
         return Err(WeightsError::Vocabulary(learned_with, vocabulary()));
@@ -154,7 +155,10 @@ mod tests {
         let good = write(&Model::blank(), &Origin::default());
         assert_eq!(read(b""), Err(WeightsError::Title));
         assert_eq!(read(b"weir guard weights 12\n\n"), Err(WeightsError::Title));
-        assert_eq!(read(&good[..200]), Err(WeightsError::Length(0, 1 << FEATURE_BITS)).or(read(&good[..200])));
+        assert_eq!(
+            read(&good[..200]),
+            Err(WeightsError::Length(0, 1 << FEATURE_BITS)).or(read(&good[..200]))
+        );
         assert!(matches!(read(&good[..good.len() - 1]), Err(WeightsError::Length(..))));
         let mut flipped = good.clone();
         *flipped.last_mut().unwrap() ^= 1;
