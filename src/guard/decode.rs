@@ -134,19 +134,14 @@ fn percent(text: &str, pieces: &mut Vec<Piece>) {
 fn from_percent(run: &[u8]) -> (Vec<u8>, usize) {
     let (mut out, mut codes, mut at) = (Vec::with_capacity(run.len()), 0, 0);
     while let Some(byte) = run.get(at) {
-        match run
-            .get(at + 1..at + 3)
-            .filter(|two| *byte == b'%' && two.iter().all(u8::is_ascii_hexdigit))
-        {
-            Some(two) => {
-                out.extend(from_hex(two));
-                codes += 1;
-                at += 3;
-            }
-            None => {
-                out.push(if *byte == b'+' { b' ' } else { *byte });
-                at += 1;
-            }
+        let is_code = |two: &&[u8]| *byte == b'%' && two.iter().all(u8::is_ascii_hexdigit);
+        if let Some(two) = run.get(at + 1..at + 3).filter(is_code) {
+            out.extend(from_hex(two));
+            codes += 1;
+            at += 3;
+        } else {
+            out.push(if *byte == b'+' { b' ' } else { *byte });
+            at += 1;
         }
     }
     (out, codes)
@@ -185,17 +180,14 @@ pub fn joined(run: &str) -> String {
 fn parted(text: &str) -> String {
     let (mut out, mut at) = (String::with_capacity(text.len() * 2), 0);
     while let Some(c) = text[at..].chars().next() {
-        match lexicon::lexicon().find_start(text.as_bytes(), at) {
-            Some(end) => {
-                out.push(' ');
-                out.push_str(&text[at..end]);
-                out.push(' ');
-                at = end;
-            }
-            None => {
-                out.push(c);
-                at += c.len_utf8();
-            }
+        if let Some(end) = lexicon::lexicon().find_start(text.as_bytes(), at) {
+            out.push(' ');
+            out.push_str(&text[at..end]);
+            out.push(' ');
+            at = end;
+        } else {
+            out.push(c);
+            at += c.len_utf8();
         }
     }
     out

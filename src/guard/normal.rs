@@ -38,10 +38,10 @@ pub const fn char_len(lead: u8) -> usize {
 #[inline]
 pub fn is_dense_at(text: &[u8], at: usize) -> bool {
     match (text.get(at), text.get(at + 1)) {
-        (Some(0xe0), Some(0xb8 | 0xb9)) => true,
+        (Some(0xe0), Some(0xb8 | 0xb9))
+        | (Some(0xe3..=0xe9), _)
+        | (Some(0xef), Some(0xa4..=0xab)) => true,
         (Some(0xe2), Some(second)) => *second >= 0xba,
-        (Some(0xe3..=0xe9), _) => true,
-        (Some(0xef), Some(0xa4..=0xab)) => true,
         (Some(0xf0), Some(second)) => *second >= 0xa0,
         _ => false,
     }
@@ -158,7 +158,7 @@ impl Folded {
             'æ' | 'Æ' => self.text.push_str("ae"),
             'ß' => self.text.push_str("ss"),
             c if c.is_alphanumeric() => {
-                self.text.extend(c.to_lowercase().filter(|c| c.is_alphanumeric()))
+                self.text.extend(c.to_lowercase().filter(|c| c.is_alphanumeric()));
             }
             _ => self.text.push(' '),
         }

@@ -144,7 +144,8 @@ impl Walk<'_> {
         let is_base64 = kind.starts_with(b"base64");
         for member in members() {
             let key = member.key.of(body);
-            if !SKIPPED.contains(&key) && !(is_base64 && key == b"data") {
+            let is_passed_over = SKIPPED.contains(&key) || is_base64 && key == b"data";
+            if !is_passed_over {
                 self.value(member.value, source);
             }
         }
@@ -242,14 +243,13 @@ pub fn screen(model: &Model, body: &[u8], known: &mut Known) -> Vec<Finding> {
     let (each, rest) = all.split_at(all.len().min(GUARD_TEXTS_MAX));
     let mut find = |piece: Piece, raw: &[u8], text: Option<&str>| {
         let hash = known.hash(raw, piece.source);
-        let verdict = match known.get(hash) {
-            Some(Short { level, score }) => Verdict { level, score, marks: Vec::new() },
-            None => {
-                let text = text.map_or_else(|| plain(raw), Cow::Borrowed);
-                let verdict = judge(model, &text);
-                known.put(hash, Short { level: verdict.level, score: verdict.score });
-                verdict
-            }
+        let verdict = if let Some(Short { level, score }) = known.get(hash) {
+            Verdict { level, score, marks: Vec::new() }
+        } else {
+            let text = text.map_or_else(|| plain(raw), Cow::Borrowed);
+            let verdict = judge(model, &text);
+            known.put(hash, Short { level: verdict.level, score: verdict.score });
+            verdict
         };
         if verdict.level > Level::Clear {
             out.push(Finding { piece, hash, verdict });

@@ -200,9 +200,8 @@ impl Iterator for Words<'_> {
         loop {
             let byte = *self.text.get(self.at)?;
             match KINDS[usize::from(byte)] {
-                Kind::Word => return Some(self.word()),
                 Kind::Wide if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
-                Kind::Wide => return Some(self.word()),
+                Kind::Word | Kind::Wide => return Some(self.word()),
                 Kind::Mark => {
                     if let Some(mark) = self.mark() {
                         return Some(mark);

@@ -272,9 +272,9 @@ fn bands(text: &str) -> [u64; 6] {
     {
         last = [last[1], last[2], token.hash];
         let triple = last.iter().fold(SEED, |hash, word| mix(hash, *word));
-        for (salt, least) in (1u32..).zip(&mut least) {
+        for (salt, smallest) in (1u32..).zip(&mut least) {
             let mixed = (triple ^ salt.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
-            *least = (*least).min((mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35));
+            *smallest = (*smallest).min((mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35));
         }
     }
     std::array::from_fn(|band| (u64::from(least[band * 2]) << 32) | u64::from(least[band * 2 + 1]))
