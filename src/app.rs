@@ -1,12 +1,13 @@
 //! The composition root: builds every part by hand, in order, and starts what a command asks for.
 
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flate2::read::MultiGzDecoder;
 use loadtest::upstream::server::{self as mock_server, MockConfig};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -27,6 +28,7 @@ use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::rounds::Rounds;
 use crate::engine::source::{self, Source};
+use crate::guard::trial::{Report, Row};
 use crate::identity::key;
 use crate::identity::vault::{Key, Keys};
 use crate::ledger::book::Book;
@@ -276,6 +278,26 @@ pub fn export(file: &Path, wish: Wish, output: Option<&Path>) -> Result<(), Stri
         Err(ExportError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.map(drop).map_err(|error| error.to_string()),
     }
+}
+
+/// `weir guard eval --secrets`: the output filter on labelled texts.
+///
+/// # Errors
+/// The first line that cannot be read.
+pub fn guard_eval(file: &Path) -> Result<(), String> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let opened = File::open(file).map_err(|error| named(&error))?;
+    let is_packed = file.extension().is_some_and(|extension| extension == "gz");
+    let bytes: Box<dyn Read> =
+        if is_packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) };
+    let mut report = Report::default();
+    for (number, line) in (1..).zip(BufReader::new(bytes).lines()) {
+        let line = line.map_err(|error| named(&error))?;
+        let row = Row::read(&line).map_err(|error| named(&format!("line {number}: {error}")))?;
+        report.judge(&row);
+    }
+    say(&report.table());
+    Ok(())
 }
 
 /// `weir ledger verify`.

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::{self, Start};
 use crate::demo;
+use crate::guard_cli;
 use crate::setup::carry;
 use crate::setup::wizard::{self, Wish};
 use crate::store::export::{self, Format};
@@ -51,6 +52,11 @@ enum Command {
     Profiles {
         #[command(subcommand)]
         command: ProfilesCommand,
+    },
+    /// The guard, tried on labelled texts
+    Guard {
+        #[command(subcommand)]
+        command: guard_cli::GuardCommand,
     },
     /// Keys
     Key {
@@ -227,6 +233,7 @@ pub fn run() -> ExitCode {
             new_key.new_key_file.as_deref(),
             new_key.new_key_env.as_deref(),
         ),
+        Command::Guard { command } => guard_cli::run(command),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

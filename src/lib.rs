@@ -6,6 +6,7 @@ pub mod base;
 pub mod wire;
 // Floor 2: domain rooms, strangers to each other (but `dialect` may see `usage`).
 pub mod dialect;
+pub mod guard;
 pub mod identity;
 pub mod ledger;
 pub mod routing;
@@ -36,5 +37,7 @@ pub mod app;
 pub mod cli;
 #[cfg(feature = "gateway")]
 pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod guard_cli;
 #[cfg(feature = "gateway")]
 pub mod setup;

@@ -26,6 +26,8 @@ use tokio::time::timeout;
 
 use crate::admin::access::Caller;
 use crate::admin::ask::Params;
+use crate::admin::guard;
+use crate::admin::guard_input;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
@@ -132,6 +134,12 @@ async fn answer(
         Call::Reload => {
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
+        }
+        Call::FilterOutput => {
+            json(200, &blocking(move || guard::filter_output(&about.body)).await??)
+        }
+        Call::ValidateInput => {
+            json(200, &blocking(move || guard_input::validate_input(&about.body)).await??)
         }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
@@ -337,6 +345,11 @@ mod tests {
         }
     }
 
+    /// What a call that must be about something is about.
+    fn body_for(path: &str) -> &'static str {
+        if path.starts_with("/api/guard/") { r#"{"output": "text", "input": "text"}"# } else { "" }
+    }
+
     fn needs_key(route: &Route) -> bool {
         matches!(
             route.access,
@@ -353,11 +366,12 @@ mod tests {
         for (path, operations) in paths.iter().filter(|(path, _)| !path.contains('{')) {
             for method in operations.as_object().unwrap().keys() {
                 let line = format!("{} {path}", method.to_uppercase());
-                let answer =
-                    stand.send(&line, &format!("authorization: Bearer {ADMIN_KEY}\r\n"), "");
+                let key = format!("authorization: Bearer {ADMIN_KEY}\r\n");
+                let answer = stand.send(&line, &key, body_for(path));
                 // What needs a body or a parameter says so.
-                let needs =
-                    operations[method].get("requestBody").is_some() || path == "/api/active";
+                let needs = operations[method].get("requestBody").is_some()
+                    && body_for(path).is_empty()
+                    || path == "/api/active";
                 let expected = if needs { 400 } else { 200 };
                 assert_eq!(answer.status, expected, "{line}: {}", answer.body);
                 let described = &operations[method]["responses"];

@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod ask;
+pub mod guard;
+pub mod guard_input;
 pub mod handlers;
 pub mod http;
 pub mod listener;

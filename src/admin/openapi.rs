@@ -149,10 +149,39 @@ fn schemas() -> Value {
         ),
         "Error": object(&[("error", error_schema())], &[]),
     });
-    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), registry_schemas()) {
-        all.extend(more);
+    if let Some(all) = schemas.as_object_mut() {
+        let more = [registry_schemas(), guard_schemas()];
+        all.extend(more.into_iter().filter_map(|it| it.as_object().cloned()).flatten());
     }
     schemas
+}
+
+/// Of texts that are screened for other services.
+fn guard_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let texts = || json!({"type": "array", "items": text()});
+    let number = || json!({"type": "integer"});
+    json!({
+        "Filtered": object(
+            &[
+                ("safe", json!({"type": "boolean"})),
+                ("filtered", text()),
+                ("output", text()),
+                ("findings", json!({"type": "array", "items": finding()})),
+            ],
+            &[("sessionId", json!({"type": ["string", "null"]}))],
+        ),
+        "Validated": object(
+            &[
+                ("valid", json!({"type": "boolean"})),
+                ("errors", texts()),
+                ("score", number()),
+                ("rules", texts()),
+                ("action", json!({"enum": ["off", "observe", "sanitize", "block"]})),
+            ],
+            &[],
+        ),
+    })
 }
 
 /// Of accounts, switches and the audit.
@@ -217,6 +246,13 @@ fn registry_schemas() -> Value {
         all.extend(more);
     }
     schemas
+}
+
+/// What the output filter found, without the text.
+fn finding() -> Value {
+    let text = || json!({"type": "string"});
+    let count = json!({"type": "integer"});
+    object(&[("type", text()), ("rule", text()), ("action", text()), ("count", count)], &[])
 }
 
 /// An amount in USD: a decimal with up to 9 digits after the point.

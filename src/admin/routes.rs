@@ -67,6 +67,10 @@ pub enum Call {
     AuditRequests,
     /// Switches of the past.
     AuditSwitches,
+    /// Whether a text tries to take a model over.
+    ValidateInput,
+    /// A text without its secrets.
+    FilterOutput,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -204,6 +208,14 @@ const AUDIT_REQUESTS: &[Reply] = &[reply(200, "The oldest first.", "AuditRequest
 const AUDIT_SWITCHES: &[Reply] = &[reply(200, "The oldest first.", "AuditSwitches"), BAD_FIELD];
 const BAD_FIELD: Reply = reply(400, "A field makes no sense; it is named.", "Error");
 const NO_PROFILE: Reply = reply(404, "No such profile.", "Error");
+const VALIDATED: &[Reply] = &[
+    reply(200, "What was found in it; never its text.", "Validated"),
+    reply(400, "The body has no text.", "Error"),
+];
+const FILTERED: &[Reply] = &[
+    reply(200, "The text with marks where secrets were, and what they were.", "Filtered"),
+    reply(400, "The body has no text.", "Error"),
+];
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const METRICS: &[Reply] =
@@ -270,6 +282,8 @@ pub const ROUTES: &[Route] = &[
     post("/api/reset/{agent}", Call::Reset, ("Set the spend of an agent to nothing", FROZEN)),
     post("/api/freeze/{agent}", Call::Freeze, ("Stop an agent, a team or the fleet", FROZEN)),
     post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
+    post("/api/guard/validate-input", Call::ValidateInput, ("Screen a text", VALIDATED)),
+    post("/api/guard/filter-output", Call::FilterOutput, ("Take secrets out of a text", FILTERED)),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 

@@ -406,3 +406,42 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
+
+/// Bytes of an inline tag, or of a run of variation selectors, that are looked at: what is meant to be read
+/// by a model has to fit, and what is longer is read as it stands.
+pub const GUARD_TAG_BYTES_MAX: usize = 4_096;
+
+/// Characters on each side that decide whether a foreign letter stands in a Latin word. No word is longer.
+pub const GUARD_WORD_CHARS_MAX: usize = 24;
+
+/// Segments of one text that are decoded: an attack needs one; what remains is counted by its own words.
+pub const GUARD_DECODES_MAX: usize = 8;
+
+/// How often a decoded text is decoded again.
+pub const GUARD_DECODE_DEPTH_MAX: usize = 2;
+
+/// Bytes of one decoded segment. More than any attack needs, and small beside a request.
+pub const GUARD_DECODED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes from the start of a text that are read turned or reversed, where a cue says so.
+pub const GUARD_TURNED_BYTES_MAX: usize = 64 * 1024;
+
+/// Places in one text that a verdict names.
+pub const GUARD_SPANS_MAX: usize = 16;
+
+/// Digests of texts whose verdicts are kept: some 200 conversations of 100 turns each, at 48 bytes each 1 MiB.
+pub const GUARD_KNOWN_MAX: usize = 20_000;
+
+/// Texts of one request that are screened by themselves. Those of a longer request are screened together.
+pub const GUARD_TEXTS_MAX: usize = 10_000;
+
+/// Bytes of a file of weights: 256 KiB of weights and a head of a few KiB, with room for four times as many.
+pub const GUARD_WEIGHTS_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of the longest thing that the output filter finds (a private key; the largest RSA keys in use have
+/// 12 KiB in PEM). No more text than this is held back in a stream, and none of it for longer.
+pub const GUARD_FIND_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of text that the output filter looks at in one go, so that what it keeps stays small however large
+/// an answer is.
+pub const GUARD_BLOCK_BYTES: usize = 4 * 1024;
