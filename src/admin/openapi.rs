@@ -149,10 +149,45 @@ fn schemas() -> Value {
         ),
         "Error": object(&[("error", error_schema())], &[]),
     });
-    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), registry_schemas()) {
-        all.extend(more);
+    for more in [registry_schemas(), routing_schemas()] {
+        if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
+            all.extend(more);
+        }
     }
     schemas
+}
+
+/// Of strategies.
+fn routing_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let flag = || json!({"type": "boolean"});
+    let model = object(
+        &[
+            ("name", text()),
+            ("provider", text()),
+            ("tier", json!({"enum": ["fast", "reasoning", "oracle"]})),
+            ("cost_per_1k", usd()),
+            ("output_cost_per_1k", usd()),
+            ("enabled", flag()),
+        ],
+        &[],
+    );
+    json!({
+        "Routing": object(&[
+            ("router", text()),
+            ("router_source", json!({"enum": ["file", "switched"]})),
+            ("routers", json!({"type": "array", "items": text()})),
+            ("primary_model", text()),
+            ("primary", text()),
+            ("max_escalations", json!({"type": "integer"})),
+            ("decision_tree", flag()),
+            ("compressor", json!({"enum": ["on", "off"]})),
+            ("models", json!({"type": "array", "items": model})),
+        ], &[]),
+        "SwitchedStrategy": object(&[("router", text()), ("ok", flag())], &[]),
+        "SeedError": object(&[("error", text())], &[]),
+        "Done": object(&[("ok", flag())], &[("message", text())]),
+    })
 }
 
 /// Of accounts, switches and the audit.
