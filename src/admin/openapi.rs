@@ -150,7 +150,7 @@ fn schemas() -> Value {
         "Error": object(&[("error", error_schema())], &[]),
     });
     if let Some(all) = schemas.as_object_mut() {
-        let more = [registry_schemas(), guard_schemas()];
+        let more = [registry_schemas(), guard_schemas(), routing_schemas()];
         all.extend(more.into_iter().filter_map(|it| it.as_object().cloned()).flatten());
     }
     schemas
@@ -181,6 +181,39 @@ fn guard_schemas() -> Value {
             ],
             &[],
         ),
+    })
+}
+
+/// Of strategies.
+fn routing_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let flag = || json!({"type": "boolean"});
+    let model = object(
+        &[
+            ("name", text()),
+            ("provider", text()),
+            ("tier", json!({"enum": ["fast", "reasoning", "oracle"]})),
+            ("cost_per_1k", usd()),
+            ("output_cost_per_1k", usd()),
+            ("enabled", flag()),
+        ],
+        &[],
+    );
+    json!({
+        "Routing": object(&[
+            ("router", text()),
+            ("router_source", json!({"enum": ["file", "switched"]})),
+            ("routers", json!({"type": "array", "items": text()})),
+            ("primary_model", text()),
+            ("primary", text()),
+            ("max_escalations", json!({"type": "integer"})),
+            ("decision_tree", flag()),
+            ("compressor", json!({"enum": ["on", "off"]})),
+            ("models", json!({"type": "array", "items": model})),
+        ], &[]),
+        "SwitchedStrategy": object(&[("router", text()), ("ok", flag())], &[]),
+        "SeedError": object(&[("error", text())], &[]),
+        "Done": object(&[("ok", flag())], &[("message", text())]),
     })
 }
 

@@ -71,6 +71,16 @@ pub enum Call {
     ValidateInput,
     /// A text without its secrets.
     FilterOutput,
+    /// Who chooses models, and among whom.
+    Routing,
+    /// Another strategy.
+    SetStrategy,
+    /// The same, in the words of the seed.
+    SetRouter,
+    /// A reload, in the words of the seed.
+    Restart,
+    /// The access log begins anew.
+    ClearLog,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -218,6 +228,23 @@ const FILTERED: &[Reply] = &[
 ];
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
+const ROUTING: &[Reply] = &[reply(200, "The strategy in force, and the models.", "Routing")];
+const STRATEGY: &[Reply] = &[
+    reply(200, "The next request is routed by it.", "SwitchedStrategy"),
+    reply(400, "There is no such strategy.", "Error"),
+];
+const ROUTER: &[Reply] = &[
+    reply(200, "The next request is routed by it.", "SwitchedStrategy"),
+    reply(400, "There is no such strategy.", "SeedError"),
+];
+const RESTARTED: &[Reply] = &[
+    reply(200, "The configuration is in force.", "Done"),
+    reply(422, "It has problems, all listed, and the old one stays in force.", "Error"),
+];
+const CLEARED: &[Reply] = &[
+    reply(200, "The access log is empty, if it is a file.", "Done"),
+    reply(500, "It cannot be emptied.", "Error"),
+];
 const METRICS: &[Reply] =
     &[Reply { status: 200, meaning: "Metrics in the Prometheus text format.", schema: None }];
 const OPEN_API: &[Reply] = &[reply(200, "The description of this API.", "Document")];
@@ -284,6 +311,13 @@ pub const ROUTES: &[Route] = &[
     post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
     post("/api/guard/validate-input", Call::ValidateInput, ("Screen a text", VALIDATED)),
     post("/api/guard/filter-output", Call::FilterOutput, ("Take secrets out of a text", FILTERED)),
+    get("/api/routing", Access::Admin, Call::Routing, ("Strategy and models", ROUTING)),
+    get("/optmod/status", Access::Admin, Call::Routing, ("Strategy and models", ROUTING)),
+    post("/api/routing/{strategy}", Call::SetStrategy, ("Switch the strategy", STRATEGY)),
+    post("/optmod/router/{router}", Call::SetRouter, ("Switch the strategy", ROUTER)),
+    post("/optmod/restart", Call::Restart, ("Read the configuration anew", RESTARTED)),
+    post("/api/log/clear", Call::ClearLog, ("Empty the access log", CLEARED)),
+    post("/optmod/log/clear", Call::ClearLog, ("Empty the access log", CLEARED)),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 

@@ -146,6 +146,9 @@ pub const ROUTING: Table = Table {
     known: &[
         "auto_names",
         "strategy",
+        "primary_model",
+        "max_escalations",
+        "decision_tree",
         "retry_statuses",
         "attempts_max",
         "retry_on_timeout",
@@ -156,6 +159,10 @@ pub const ROUTING: Table = Table {
     ],
     later: &[],
 };
+
+/// `routing.decision_tree`.
+pub const DECISION_TREE: Table =
+    Table { name: "routing.decision_tree", known: &["file", "on_error"], later: &[] };
 
 /// `stream`.
 pub const STREAM: Table =
@@ -201,7 +208,17 @@ pub const BUDGET: Table = Table {
 /// `agents.<id>`.
 pub const AGENT: Table = Table {
     name: "agents.<id>",
-    known: &["keys", "mode", "models", "team", "budget", "session_budget", "tiers", "breaker"],
+    known: &[
+        "keys",
+        "mode",
+        "models",
+        "may_route",
+        "team",
+        "budget",
+        "session_budget",
+        "tiers",
+        "breaker",
+    ],
     later: &[],
 };
 
@@ -259,7 +276,7 @@ pub const AUDIT: Table =
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 23] = [
+pub const ALL: [&Table; 24] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -269,6 +286,7 @@ pub const ALL: [&Table; 23] = [
     &PRICE,
     &LONG_CONTEXT,
     &ROUTING,
+    &DECISION_TREE,
     &STREAM,
     &POLICY,
     &FLEET,

@@ -29,6 +29,7 @@ use crate::proxy::operator;
 use crate::proxy::reply::Reply;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+static X_GATEWAY_EXPLAIN: HeaderName = HeaderName::from_static("x-gateway-explain");
 static X_WEIR_ROUTE: HeaderName = HeaderName::from_static("x-weir-route");
 
 /// What a request comes to.
@@ -148,6 +149,7 @@ async fn read_request(
         wish: Wish::of(envelope.as_deref(), &body),
         envelope,
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
+        explain: head.headers.get(&X_GATEWAY_EXPLAIN).is_some_and(|value| value == "1"),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
         wide_context: asked::asks_wide_context(&head.headers),
         texts: std::sync::OnceLock::new(),

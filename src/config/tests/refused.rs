@@ -57,18 +57,15 @@ fn what_comes_later_is_refused_and_not_ignored() {
     for key in keys::TOP.later {
         refused(&format!("{key}: {{}}"), key, "is not supported yet by this version");
     }
-    for strategy in ["rule_based", "decision_tree", "learned"] {
-        refused(
-            &format!("routing: {{strategy: {strategy}}}"),
-            "routing.strategy",
-            "not supported yet",
-        );
-    }
 }
 
 #[test]
 fn words_are_checked() {
-    refused("routing: {strategy: random}", "routing.strategy", "(round_robin, passthrough)");
+    refused(
+        "routing: {strategy: random}",
+        "routing.strategy",
+        "(round_robin, passthrough, rule_based",
+    );
     refused("stream: {notice: maybe}", "stream.notice", "(chunk, event, comment, off)");
     refused("stream: {metadata_field: usage}", "stream.metadata_field", "providers use");
     refused("stream: {metadata_field: 'a\"b'}", "stream.metadata_field", "is not allowed");
@@ -394,6 +391,7 @@ fn certificates_are_checked() {
             certificates: &certificates,
             key_file: &no_key_file,
             server_certificate,
+            router_file: &no_router_file,
         };
         load_with(&text, "weir.yaml", &outside)
     };
@@ -422,8 +420,13 @@ fn a_certificate_of_the_server_is_looked_at() {
             found.clone()
         };
         let certificates = &|_: &Path| Err(String::new());
-        let outside =
-            Outside { env: &env, certificates, key_file: &no_key_file, server_certificate: &look };
+        let outside = Outside {
+            env: &env,
+            certificates,
+            key_file: &no_key_file,
+            server_certificate: &look,
+            router_file: &no_router_file,
+        };
         load_with(&text, "weir.yaml", &outside)
     };
     assert!(with(Ok(())).unwrap().server.tls.is_some());
