@@ -406,3 +406,7 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
+
+/// Bytes of one tool result that is shortened: 30 times what harnesses let through. Longer ones go out as they
+/// are; reading one of this size takes some 20 ms.
+pub const COMPRESSED_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
