@@ -36,9 +36,14 @@ struct Tally {
 
 fn run(repo: &str, command: &[&str]) -> String {
     let output = Command::new(command[0]).args(&command[1..]).current_dir(repo).output();
-    let text = output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default();
+    let text =
+        output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default();
     let end = text.len().min(OUTPUT_BYTES_MAX);
-    let end = if end == text.len() { end } else { text[..end.min(text.floor_char_boundary(end))].rfind('\n').map_or(0, |at| at + 1) };
+    let end = if end == text.len() {
+        end
+    } else {
+        text[..end.min(text.floor_char_boundary(end))].rfind('\n').map_or(0, |at| at + 1)
+    };
     text[..end].to_owned()
 }
 
@@ -49,15 +54,25 @@ fn diffs(repo: &str) -> Vec<String> {
 }
 
 fn greps(repo: &str) -> Vec<String> {
-    let words = ["fn ", "use ", "struct", "impl", "Error", "TODO", "pub ", "assert", "return", "config"];
-    let mut all: Vec<String> = words.iter().map(|word| run(repo, &["grep", "-rnI", "--exclude-dir=.git", "--exclude-dir=target", word, "."])).collect();
+    let words =
+        ["fn ", "use ", "struct", "impl", "Error", "TODO", "pub ", "assert", "return", "config"];
+    let mut all: Vec<String> = words
+        .iter()
+        .map(|word| {
+            run(repo, &["grep", "-rnI", "--exclude-dir=.git", "--exclude-dir=target", word, "."])
+        })
+        .collect();
     all.extend(words.iter().map(|word| run(repo, &["git", "grep", "-n", "-C1", word])));
     all
 }
 
 fn listings(repo: &str) -> Vec<String> {
-    let all = run(repo, &["find", ".", "-type", "d", "-not", "-path", "*/.git*", "-not", "-path", "*/target*"]);
-    let mut out: Vec<String> = all.lines().take(60).map(|dir| run(repo, &["ls", "-la", dir])).collect();
+    let all = run(
+        repo,
+        &["find", ".", "-type", "d", "-not", "-path", "*/.git*", "-not", "-path", "*/target*"],
+    );
+    let mut out: Vec<String> =
+        all.lines().take(60).map(|dir| run(repo, &["ls", "-la", dir])).collect();
     out.push(run(repo, &["ls", "-lR", "src"]));
     out.push(run(repo, &["ls", "-l", "."]));
     out
@@ -65,7 +80,21 @@ fn listings(repo: &str) -> Vec<String> {
 
 fn finds(repo: &str) -> Vec<String> {
     vec![
-        run(repo, &["find", ".", "-type", "f", "-not", "-path", "*/.git/*", "-not", "-path", "*/target/*"]),
+        run(
+            repo,
+            &[
+                "find",
+                ".",
+                "-type",
+                "f",
+                "-not",
+                "-path",
+                "*/.git/*",
+                "-not",
+                "-path",
+                "*/target/*",
+            ],
+        ),
         run(repo, &["git", "ls-files"]),
         run(repo, &["find", "src"]),
     ]
@@ -73,18 +102,33 @@ fn finds(repo: &str) -> Vec<String> {
 
 /// Outputs of a test run as libtest writes them: `failing` of `tests` fail.
 fn test_run(tests: usize, failing: usize) -> String {
-    let mut out = String::from("   Compiling weir v0.1.0 (/work)\n    Finished `test` profile [unoptimized] target(s) in 9.12s\n     Running unittests src/lib.rs (target/debug/deps/weir-1)\n\n");
+    let mut out = String::from(
+        "   Compiling weir v0.1.0 (/work)\n    Finished `test` profile [unoptimized] target(s) in 9.12s\n     Running unittests src/lib.rs (target/debug/deps/weir-1)\n\n",
+    );
     let _ = writeln!(out, "running {tests} tests");
     let every = tests / failing.max(1);
     for at in 0..tests {
         let failed = failing > 0 && at % every == 0;
-        let _ = writeln!(out, "test wire::room{}::tests::does_thing_{at} ... {}", at % 7, if failed { "FAILED" } else { "ok" });
+        let _ = writeln!(
+            out,
+            "test wire::room{}::tests::does_thing_{at} ... {}",
+            at % 7,
+            if failed { "FAILED" } else { "ok" }
+        );
     }
     out.push_str("\nfailures:\n\n");
     for at in (0..tests).filter(|at| failing > 0 && at % every == 0) {
-        let _ = write!(out, "---- wire::room{}::tests::does_thing_{at} stdout ----\n\nthread 'x' panicked at src/wire/room.rs:{at}:9:\nassertion `left == right` failed\n  left: {at}\n right: 0\n\n", at % 7);
+        let _ = write!(
+            out,
+            "---- wire::room{}::tests::does_thing_{at} stdout ----\n\nthread 'x' panicked at src/wire/room.rs:{at}:9:\nassertion `left == right` failed\n  left: {at}\n right: 0\n\n",
+            at % 7
+        );
     }
-    let _ = writeln!(out, "test result: FAILED. {} passed; {failing} failed; 0 ignored", tests - failing);
+    let _ = writeln!(
+        out,
+        "test result: FAILED. {} passed; {failing} failed; 0 ignored",
+        tests - failing
+    );
     out
 }
 
@@ -92,9 +136,14 @@ fn test_run(tests: usize, failing: usize) -> String {
 fn service_log(lines: usize) -> String {
     let mut out = String::new();
     for at in 0..lines {
-        let time = format!("2026-11-21T12:{:02}:{:02}.{:03}Z", at / 60 % 60, at % 60, at * 7 % 1000);
+        let time =
+            format!("2026-11-21T12:{:02}:{:02}.{:03}Z", at / 60 % 60, at % 60, at * 7 % 1000);
         let _ = match at % 11 {
-            0..=6 => writeln!(out, "{time}  INFO request id=req-{at:06x} path=/v1/chat status=200 took={}ms", at * 13 % 900),
+            0..=6 => writeln!(
+                out,
+                "{time}  INFO request id=req-{at:06x} path=/v1/chat status=200 took={}ms",
+                at * 13 % 900
+            ),
             7 | 8 => writeln!(out, "{time} DEBUG pool: {} idle connections", at % 5),
             9 => writeln!(out, "{time}  WARN retry {} of request req-{at:06x}", at % 3),
             _ => writeln!(out, "{time} ERROR upstream: connection reset by 10.0.0.{}", at % 4),
@@ -121,7 +170,9 @@ fn facts(kind: Kind, text: &str) -> Vec<String> {
             .filter_map(|line| line.split(" -> ").next()?.rsplit(' ').next().map(str::to_owned))
             .collect(),
         Kind::Run => lines
-            .filter(|line| test_lines::said(line).is_none() && build_lines::progress(line).is_none())
+            .filter(|line| {
+                test_lines::said(line).is_none() && build_lines::progress(line).is_none()
+            })
             .map(str::to_owned)
             .collect(),
         Kind::Log => {
@@ -144,7 +195,9 @@ fn changed_lines(text: &str) -> Vec<String> {
     for line in text.lines() {
         if old == 0 && new == 0 {
             if let Some(rest) = line.strip_prefix("@@ -") {
-                let count = |part: &str| part.split_once(',').map_or(1, |(_, count)| count.parse().unwrap_or(0));
+                let count = |part: &str| {
+                    part.split_once(',').map_or(1, |(_, count)| count.parse().unwrap_or(0))
+                };
                 let mut parts = rest.split(' ');
                 old = parts.next().map_or(0, count);
                 new = parts.next().map_or(0, |part| count(&part[1..]));
@@ -174,8 +227,15 @@ fn told(kind: Kind, text: &str) -> HashSet<String> {
         match kind {
             Kind::Diff => {
                 out.insert(line.to_owned());
-                out.extend(line.strip_prefix("diff ").map(|rest| rest.split(" (").next().unwrap_or(rest).to_owned()));
-                out.extend(line.strip_prefix("diff --git a/").and_then(|rest| rest.split(" b/").next()).map(str::to_owned));
+                out.extend(
+                    line.strip_prefix("diff ")
+                        .map(|rest| rest.split(" (").next().unwrap_or(rest).to_owned()),
+                );
+                out.extend(
+                    line.strip_prefix("diff --git a/")
+                        .and_then(|rest| rest.split(" b/").next())
+                        .map(str::to_owned),
+                );
             }
             Kind::Grep => {
                 if line.starts_with(|it: char| it.is_ascii_digit()) {
@@ -231,7 +291,11 @@ fn judge(kind: Kind, outputs: &[String]) -> Tally {
         let short = found.map_or_else(|| text.clone(), |it| it.text);
         assert_eq!(compress::compress(&short, &settings), None, "twice changes nothing");
         let (facts, told) = (facts(kind, text), told(kind, &short));
-        let kept = if short == *text { facts.len() } else { facts.iter().filter(|fact| told.contains(*fact)).count() };
+        let kept = if short == *text {
+            facts.len()
+        } else {
+            facts.iter().filter(|fact| told.contains(*fact)).count()
+        };
         if kept < facts.len() {
             let lost = facts.iter().find(|fact| !told.contains(*fact));
             println!("  lost {} of {}: {lost:?}", facts.len() - kept, facts.len());
@@ -266,18 +330,27 @@ fn report() {
         ("test runs", Kind::Run, runs),
         ("logs", Kind::Log, logs),
     ];
-    println!("kind       outputs untouched   bytes  saved  median  tokens saved  facts    recall  least");
+    println!(
+        "kind       outputs untouched   bytes  saved  median  tokens saved  facts    recall  least"
+    );
     for (name, kind, outputs) in kinds {
         let tally = judge(kind, &outputs);
         let permille = |part: u64, whole: u64| (part * 1_000).checked_div(whole).unwrap_or(0);
         let bytes = permille((tally.before - tally.after) as u64, tally.before as u64);
-        let tokens = permille(tally.tokens_before.saturating_sub(tally.tokens_after), tally.tokens_before);
+        let tokens =
+            permille(tally.tokens_before.saturating_sub(tally.tokens_after), tally.tokens_before);
         let recall = (tally.kept * 10_000).checked_div(tally.facts).unwrap_or(10_000);
         let median = tally.shares.get(tally.shares.len() / 2).copied().unwrap_or(0);
         let dot = |value: u64| format!("{}.{} %", value / 10, value % 10);
         println!(
             "{name:<10} {:>7} {:>9} {:>8} {:>6} {:>6} {:>9} {:>9} {:>8} {:>6}",
-            tally.outputs, tally.untouched, tally.before, dot(bytes), dot(median as u64), dot(tokens), tally.facts,
+            tally.outputs,
+            tally.untouched,
+            tally.before,
+            dot(bytes),
+            dot(median as u64),
+            dot(tokens),
+            tally.facts,
             format!("{}.{:02}", recall / 100, recall % 100),
             tally.least_recall.map_or(0, |least| least / 100),
         );

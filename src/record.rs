@@ -75,6 +75,8 @@ pub struct Record {
     pub choice: Option<Box<ChoiceRecord>>,
     /// What mutators saved of the request's input, in tokens (an estimate from bytes).
     pub saved_tokens: u64,
+    /// What those tokens would have cost, at the average price of this request's input: an estimate.
+    pub saved_cost: NanoUsd,
     /// The names of the mutators that changed the request, with commas between; empty if none did.
     pub mutators: &'static str,
     /// What the guards found, where they found anything.

@@ -29,6 +29,7 @@ use crate::admin::ask::Params;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
+use crate::admin::mutators;
 use crate::admin::openapi;
 use crate::admin::profiles;
 use crate::admin::routes::{Call, ROUTES, Route};
@@ -132,6 +133,10 @@ async fn answer(
         Call::Reload => {
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
+        }
+        Call::ToolResults => {
+            let key_id = Caller::key_id(&head.headers, &current.snapshot.gate);
+            json(200, &mutators::switch(&current, &about.name, &key_id)?)
         }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })

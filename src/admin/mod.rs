@@ -9,6 +9,7 @@ pub mod handlers;
 pub mod http;
 pub mod listener;
 pub mod money;
+pub mod mutators;
 pub mod openapi;
 pub mod profiles;
 pub mod routes;

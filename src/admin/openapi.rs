@@ -123,6 +123,10 @@ fn schemas() -> Value {
             ],
             &[],
         ),
+        "Compressor": object(
+            &[("ok", json!({"const": true})), ("compressor", json!({"enum": ["on", "off"]}))],
+            &[],
+        ),
         "Reloaded": object(
             &[
                 ("status", json!({"const": "reloaded"})),

@@ -63,6 +63,8 @@ pub enum Call {
     Switch,
     /// The model of an agent.
     Active,
+    /// Tool results are shortened, or not.
+    ToolResults,
     /// Requests of the past.
     AuditRequests,
     /// Switches of the past.
@@ -195,6 +197,7 @@ const SWITCHED: &[Reply] = &[
     NO_PROFILE,
     NOT_DURABLE,
 ];
+const TOOL_RESULTS: &[Reply] = &[reply(200, "From the next request on.", "Compressor"), BAD_FIELD];
 const ACTIVE: &[Reply] = &[
     reply(200, "The model that the agent is switched to.", "Active"),
     BAD_FIELD,
@@ -270,6 +273,16 @@ pub const ROUTES: &[Route] = &[
     post("/api/reset/{agent}", Call::Reset, ("Set the spend of an agent to nothing", FROZEN)),
     post("/api/freeze/{agent}", Call::Freeze, ("Stop an agent, a team or the fleet", FROZEN)),
     post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
+    post(
+        "/api/mutators/tool-results/{switch}",
+        Call::ToolResults,
+        ("Shorten tool results, on or off", TOOL_RESULTS),
+    ),
+    post(
+        "/optmod/compressor/{switch}",
+        Call::ToolResults,
+        ("Shorten tool results, on or off", TOOL_RESULTS),
+    ),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 

@@ -410,3 +410,7 @@ pub const TEXT_NESTING_MAX: usize = 24;
 /// Bytes of one tool result that is shortened: 30 times what harnesses let through. Longer ones go out as they
 /// are; reading one of this size takes some 20 ms.
 pub const COMPRESSED_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a request whose tool results are shortened on the thread that serves it: 1 ms of work. Larger ones
+/// go to a thread that carries no streams.
+pub const SHORTENED_INLINE_BYTES_MAX: usize = 128 * 1024;

@@ -79,3 +79,5 @@ pub const TURNS_MAX: Bound = bound(1, 1_000_000, 0, "requests of one session");
 pub const RETENTION_DAYS: Bound = bound(0, 36_500, 30, "days");
 /// `console.sync_interval_seconds`.
 pub const SYNC_INTERVAL_SECONDS: Bound = bound(1, 86_400, 30, "seconds");
+/// `mutators.tool_results.min_chars`.
+pub const TOOL_RESULT_CHARS: Bound = bound(100, 1_000_000, 500, "characters");

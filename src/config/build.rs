@@ -70,6 +70,7 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         audit: raw.audit,
         routing: routing(&raw.routing),
         stream: raw.stream,
+        mutators: raw.mutators,
         log: raw.log,
     }
 }
@@ -192,6 +193,7 @@ fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
         vision: raw.vision,
         tools: raw.tools,
         thinking: raw.thinking,
+        thinking_param: raw.thinking_param,
         vocabulary,
         translation: raw.translation.unwrap_or(defaults.translation),
         enabled: raw.enabled && provider.enabled,

@@ -65,6 +65,24 @@ impl Translation {
         [("lenient", Self::Lenient), ("strict", Self::Strict)];
 }
 
+/// How a model is told to think.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThinkingParam {
+    /// By the parameter of its provider's API.
+    #[default]
+    Native,
+    /// The same, but where the model is at a Messages API that lets it say itself how much it thinks.
+    Adaptive,
+    /// By `/think` before the last words of the user (S2-10).
+    Prompt,
+}
+
+impl ThinkingParam {
+    /// The words of the configuration.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("native", Self::Native), ("adaptive", Self::Adaptive), ("prompt", Self::Prompt)];
+}
+
 /// One model, ready for requests.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "five independent facts of one model")]
@@ -97,6 +115,8 @@ pub struct Model {
     pub tools: bool,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// How it is told to.
+    pub thinking_param: ThinkingParam,
     /// What happens to fields that its provider's dialect cannot say.
     pub translation: Translation,
     /// Whether the model and its provider are both enabled.

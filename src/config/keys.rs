@@ -25,6 +25,7 @@ pub const TOP: Table = Table {
         "aliases",
         "routing",
         "stream",
+        "mutators",
         "budget",
         "fleet",
         "teams",
@@ -35,7 +36,7 @@ pub const TOP: Table = Table {
         "audit",
         "log",
     ],
-    later: &["guard", "pinning", "mutators"],
+    later: &["guard", "pinning"],
 };
 
 /// `server`.
@@ -111,6 +112,7 @@ pub const MODEL: Table = Table {
         "vision",
         "tools",
         "thinking",
+        "thinking_param",
         "tokenizer",
         "translation",
         "enabled",
@@ -160,6 +162,16 @@ pub const ROUTING: Table = Table {
 /// `stream`.
 pub const STREAM: Table =
     Table { name: "stream", known: &["notice", "metadata_field"], later: &[] };
+
+/// `mutators`.
+pub const MUTATORS: Table = Table { name: "mutators", known: &["tool_results"], later: &[] };
+
+/// `mutators.tool_results`.
+pub const TOOL_RESULTS: Table = Table {
+    name: "mutators.tool_results",
+    known: &["enabled", "min_chars", "lossy", "with_cache_markers"],
+    later: &[],
+};
 
 /// `budget`.
 pub const POLICY: Table = Table {
@@ -259,7 +271,7 @@ pub const AUDIT: Table =
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 23] = [
+pub const ALL: [&Table; 25] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -270,6 +282,8 @@ pub const ALL: [&Table; 23] = [
     &LONG_CONTEXT,
     &ROUTING,
     &STREAM,
+    &MUTATORS,
+    &TOOL_RESULTS,
     &POLICY,
     &FLEET,
     &LEVELS,

@@ -227,6 +227,7 @@ fn model(of: &AccountModel, provider: &Arc<Provider>, snapshot: &Snapshot) -> Mo
         vision: known.is_some_and(|known| known.vision),
         tools: known.is_none_or(|known| known.tools),
         thinking: known.is_some_and(|known| known.thinking),
+        thinking_param: known.map(|known| known.thinking_param).unwrap_or_default(),
         // Under an account's address others may serve whatever they like.
         vocabulary: None,
         translation: known.map(|known| known.translation).unwrap_or_default(),

@@ -11,10 +11,12 @@ use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::config::bound;
 use crate::config::catalog::Translation;
 use crate::config::keys;
+use crate::config::mutators::Mutators;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
 use crate::config::raw_model::{self, RawModel};
+use crate::config::raw_mutators;
 use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
 use crate::config::raw_server::{self, RawAuth, RawServer};
@@ -50,6 +52,8 @@ pub struct Raw {
     pub routing: RawRouting,
     /// `stream`.
     pub stream: Stream,
+    /// `mutators`.
+    pub mutators: Mutators,
     /// `budget`.
     pub budget: RawPolicy,
     /// `fleet`, if given.
@@ -106,6 +110,7 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         aliases: aliases(&top, problems),
         routing: routing(&top.section("routing", &keys::ROUTING), problems),
         stream: stream(&top.section("stream", &keys::STREAM)),
+        mutators: raw_mutators::mutators(&top.section("mutators", &keys::MUTATORS)),
         budget: raw_budget::policy(&top.section("budget", &keys::POLICY)),
         fleet: fleet(&top, problems),
         teams: teams(&top, problems),

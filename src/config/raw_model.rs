@@ -3,7 +3,7 @@
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::base::money::{NanoUsd, PicoUsdPerToken};
 use crate::config::bound;
-use crate::config::catalog::{Tier, Translation, WILDCARD};
+use crate::config::catalog::{ThinkingParam, Tier, Translation, WILDCARD};
 use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw::check_name;
@@ -44,6 +44,8 @@ pub struct RawModel {
     pub tools: bool,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// How it is told to.
+    pub thinking_param: ThinkingParam,
     /// Its vocabulary, if said: `Some(None)` = none.
     pub vocabulary: Option<Option<Vocabulary>>,
     /// What happens to fields that its provider's dialect cannot say, if said.
@@ -74,6 +76,9 @@ pub fn read(node: &Node, place: Place, problems: &Problems) -> Option<RawModel> 
         vision: section.flag_or("vision", false),
         tools: section.flag_or("tools", true),
         thinking: section.flag_or("thinking", false),
+        thinking_param: section
+            .choice("thinking_param", &ThinkingParam::WORDS, &[])
+            .unwrap_or_default(),
         vocabulary: section.choice("tokenizer", &VOCABULARIES, &[]),
         translation: section.choice("translation", &Translation::WORDS, &[]),
         enabled: section.flag_or("enabled", true),

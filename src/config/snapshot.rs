@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::mutators::Mutators;
 use crate::config::overlay::ActiveTable;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub routing: Routing,
     /// What the gateway adds to answers.
     pub stream: Stream,
+    /// What is changed of requests.
+    pub mutators: Mutators,
     /// Where the log goes.
     pub log: Log,
 }

@@ -18,6 +18,7 @@ pub mod asked;
 pub mod exhausted;
 pub mod headers;
 pub mod models;
+pub mod mutation;
 pub mod path;
 pub mod prompt;
 pub mod purse;
@@ -135,6 +136,8 @@ struct Running {
     provider: Arc<Provider>,
     own_credential: bool,
     asks_usage: bool,
+    /// Its model was told to think.
+    thinks: bool,
     started_us: u64,
     status: u16,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -254,6 +257,7 @@ impl Exchange {
                 provider,
                 own_credential: false,
                 asks_usage: false,
+                thinks: false,
                 started_us: now.us,
                 status: 0,
                 headers: Vec::new(),
@@ -286,7 +290,7 @@ impl Exchange {
             price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
             weight: self.weight(),
         });
-        let carrier = Carrier { provider, with_theirs, within };
+        let carrier = Carrier { provider, with_theirs, within, thinks: self.plan.think };
         let mut attempt = rewrite::attempt(self.heard(), &models, &carrier)?;
         if let Some(rendition) = &self.rendition {
             attempt.foreign = Some(Foreign { version: rendition.version });
@@ -294,6 +298,7 @@ impl Exchange {
         if let Some(current) = &mut self.current {
             current.own_credential = attempt.own_credential;
             current.asks_usage = attempt.asks_usage;
+            current.thinks = attempt.thinks;
         }
         self.asked_count += 1;
         Ok(attempt)

@@ -14,6 +14,7 @@ use crate::base::surface::Surface;
 use crate::config::catalog::Model;
 use crate::dialect::canonical::marks;
 use crate::exchange::asked::Asked;
+use crate::exchange::mutation;
 use crate::upstream::provider::{OutputCapField, Provider};
 use crate::usage::price::Price;
 use crate::wire::ceiling::{self, CapField, MaxPrice};
@@ -39,6 +40,8 @@ pub struct Attempt {
     pub own_credential: bool,
     /// Whether we ask for a usage chunk that the client does not want to see.
     pub asks_usage: bool,
+    /// Whether the model is told to think.
+    pub thinks: bool,
     /// Set if the body is a translation: the client's headers speak of another dialect then.
     pub foreign: Option<Foreign>,
 }
@@ -59,6 +62,8 @@ pub struct Carrier<'a> {
     pub with_theirs: bool,
     /// What was granted for it; `None` where nothing is held.
     pub within: Option<Within<'a>>,
+    /// Whether the model is to be told to think, if it can.
+    pub thinks: bool,
 }
 
 /// What an attempt must not exceed.
@@ -85,6 +90,12 @@ pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Resul
     if let Some(within) = carrier.within {
         edits.extend(caps(asked, provider, within));
     }
+    let thoughts = match models.first().filter(|_| carrier.thinks) {
+        Some(model) => mutation::think(asked, model, carrier.within.map(|it| it.output_cap)),
+        None => Vec::new(),
+    };
+    let thinks = !thoughts.is_empty();
+    edits.extend(thoughts);
     if provider.abilities.native_fallback {
         let mut models = models.to_vec();
         if carrier.within.is_some() {
@@ -111,6 +122,7 @@ pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Resul
         credential,
         own_credential,
         asks_usage,
+        thinks,
         foreign: None,
     })
 }
@@ -278,7 +290,7 @@ models:
 
     fn carrier(models: &[&Model]) -> Carrier<'static> {
         let provider = Arc::clone(&models[0].provider);
-        Carrier { provider, with_theirs: false, within: None }
+        Carrier { provider, with_theirs: false, within: None, thinks: false }
     }
 
     fn sent(body: &str, ids: &[&str]) -> (Attempt, Value) {

@@ -53,6 +53,8 @@ pub struct Plan {
     pub credential_for: Option<usize>,
     /// The place of the tier that the budget allowed, if money chose.
     pub tier: Option<usize>,
+    /// Models that can are told to think.
+    pub think: bool,
 }
 
 /// What the choice depends on beside the request.
@@ -300,7 +302,7 @@ impl Chooser<'_> {
         let all_rest = |index| rests(index) && self.spares(index).all(rests);
         let order = round_robin::plan(&order, start, snapshot.routing.retry.attempts_max, all_rest);
         let candidates = self.with_spares(&order, rests);
-        Plan { candidates, first_choice, decision, credential_for, tier: None }
+        Plan { candidates, first_choice, decision, credential_for, tier: None, think: false }
     }
 
     /// Each model with its other keys and accounts behind it, those that rest last.
@@ -441,6 +443,7 @@ fn at_provider(provider: &Arc<Provider>, asked: &Asked) -> Result<Plan, Fault> {
         decision: "provider",
         credential_for,
         tier: None,
+        think: false,
     })
 }
 

@@ -15,8 +15,16 @@ pub fn progress(line: &str) -> Option<&'static str> {
 /// The verbs of cargo stand at the right edge of 12 columns, and a name with its version follows.
 fn cargo(text: &str, indent: usize) -> Option<&'static str> {
     const VERBS: [&str; 10] = [
-        "Compiling", "Checking", "Downloaded", "Downloading", "Fresh", "Documenting", "Adding",
-        "Unpacking", "Updating", "Dirty",
+        "Compiling",
+        "Checking",
+        "Downloaded",
+        "Downloading",
+        "Fresh",
+        "Documenting",
+        "Adding",
+        "Unpacking",
+        "Updating",
+        "Dirty",
     ];
     let verb = VERBS.into_iter().find(|verb| text.starts_with(verb))?;
     let named = text.get(verb.len()..)?.starts_with(' ') && text.contains(" v");
@@ -55,8 +63,16 @@ fn prefixed(text: &str) -> Option<&'static str> {
 
 /// `[ 12%] Building CXX object a.o` and `[12/300] CXX a.o`.
 fn shared(text: &str) -> Option<&'static str> {
-    const STEPS: [&str; 8] =
-        ["Building ", "Linking ", "Built target ", "CXX ", "CC ", "Compiling ", "Generating ", "LINK "];
+    const STEPS: [&str; 8] = [
+        "Building ",
+        "Linking ",
+        "Built target ",
+        "CXX ",
+        "CC ",
+        "Compiling ",
+        "Generating ",
+        "LINK ",
+    ];
     let (share, rest) = text.strip_prefix('[')?.split_once(']')?;
     let share = share.trim();
     let counts = share.strip_suffix('%').unwrap_or(share);

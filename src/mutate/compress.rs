@@ -83,8 +83,7 @@ fn plain(text: &str, settings: &Settings) -> Option<Compressed> {
 
 /// Whether enough is saved, of the text and of what it is in JSON.
 fn is_worth(shorter: &str, text: &str) -> bool {
-    shorter.len() * 100 <= text.len() * (100 - SAVED_MIN)
-        && quoted_len(shorter) < quoted_len(text)
+    shorter.len() * 100 <= text.len() * (100 - SAVED_MIN) && quoted_len(shorter) < quoted_len(text)
 }
 
 /// Bytes of a text in JSON, its quotes aside.
@@ -106,7 +105,9 @@ fn fields(text: &str, settings: &Settings) -> Option<Compressed> {
     let mut at = 0;
     for member in json::members(body, Span::whole(body)) {
         let is_output = FIELDS.iter().any(|name| json::key_is(member.key.of(body), name));
-        let Some(inner) = json::string(member.value.of(body)).filter(|_| is_output) else { continue };
+        let Some(inner) = json::string(member.value.of(body)).filter(|_| is_output) else {
+            continue;
+        };
         let found = Some(inner).filter(|inner| is_long(inner, settings));
         let found = found.and_then(|inner| plain(&inner, settings));
         let Some(found) = found else { continue };
@@ -202,11 +203,29 @@ mod tests {
             word.prop_map(|word| format!("│   ├── {word}")),
             (1..9usize, 1..9usize).prop_map(|(at, of)| format!("@@ -{at},{of} +{at},{of} @@ x")),
             prop::sample::select(vec![
-                "diff --git a/x b/x", "--- a/x", "+++ b/x", "+added", "-gone", " same", "",
-                "On branch main", "Untracked files:", "\tnew file:   x", "$ ls -l", "total 8",
-                "./src:", "[exit code: 1]", "running 3 tests", "{\"a\": 1}", "é漢\t\"x\"\\",
-                "\u{1b}[1mbold\u{1b}[0m", "10%\r20%\r30%", "[weir: grep, by file]", "windows\r",
-            ]).prop_map(String::from),
+                "diff --git a/x b/x",
+                "--- a/x",
+                "+++ b/x",
+                "+added",
+                "-gone",
+                " same",
+                "",
+                "On branch main",
+                "Untracked files:",
+                "\tnew file:   x",
+                "$ ls -l",
+                "total 8",
+                "./src:",
+                "[exit code: 1]",
+                "running 3 tests",
+                "{\"a\": 1}",
+                "é漢\t\"x\"\\",
+                "\u{1b}[1mbold\u{1b}[0m",
+                "10%\r20%\r30%",
+                "[weir: grep, by file]",
+                "windows\r",
+            ])
+            .prop_map(String::from),
         ]
     }
 

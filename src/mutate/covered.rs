@@ -87,10 +87,7 @@ mod tests {
         let texts: Vec<&[u8]> = sealed(body).iter().map(|span| span.of(body)).collect();
         assert_eq!(
             texts,
-            [
-                &br#"{"b":{"c":1},"signature":"s","t":"2"}"#[..],
-                br#"{"encrypted_content":"x"}"#
-            ]
+            [&br#"{"b":{"c":1},"signature":"s","t":"2"}"#[..], br#"{"encrypted_content":"x"}"#]
         );
         assert!(sealed(br#"{"a":"\"signature\""}"#).is_empty());
     }

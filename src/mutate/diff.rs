@@ -24,7 +24,8 @@ pub fn fits(text: &str) -> bool {
 /// The diff, shorter.
 pub fn shorten(text: &str, lossy: bool) -> String {
     let lines = lines::split(text);
-    let mut page = Page { out: String::with_capacity(text.len()), lossy, in_file: None, left_out: 0 };
+    let mut page =
+        Page { out: String::with_capacity(text.len()), lossy, in_file: None, left_out: 0 };
     let mut rest = &lines[..];
     while let Some((line, behind)) = rest.split_first() {
         let taken = match Hunk::open(line) {
@@ -70,7 +71,9 @@ impl<'a> Hunk<'a> {
                 Some(b'-') => old = old.checked_sub(1)?,
                 Some(b'+') => new = new.checked_sub(1)?,
                 // An empty line may have lost its blank on the way.
-                Some(b' ' | b'\r') | None => (old, new) = (old.checked_sub(1)?, new.checked_sub(1)?),
+                Some(b' ' | b'\r') | None => {
+                    (old, new) = (old.checked_sub(1)?, new.checked_sub(1)?)
+                }
                 Some(b'\\') => {}
                 Some(_) => return None,
             }

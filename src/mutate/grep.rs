@@ -24,9 +24,8 @@ struct Found<'a> {
 /// Whether the lines are results of a search.
 pub fn fits(lines: &[&str]) -> bool {
     let (found, _) = lines::count(lines, |line| place(line).is_some());
-    let (known, full) = lines::count(lines, |line| {
-        line == "--" || place(line).is_some() || may_be_context(line)
-    });
+    let (known, full) =
+        lines::count(lines, |line| line == "--" || place(line).is_some() || may_be_context(line));
     found >= PLACES_MIN && lines::is_share(known, full, SHARE)
 }
 

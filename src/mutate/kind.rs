@@ -52,7 +52,9 @@ impl Kind {
     pub const fn note(self, lossy: bool) -> &'static str {
         match self {
             Self::Diff if lossy => "diff, shortened",
-            Self::Diff => "diff, of the context only the line before a change, ~N = N lines left out",
+            Self::Diff => {
+                "diff, of the context only the line before a change, ~N = N lines left out"
+            }
             Self::GitStatus => "git status, hints left out",
             Self::Run => "passing tests and progress counted",
             Self::LongListing => "ls -l, names only",
@@ -109,7 +111,6 @@ pub fn of(text: &str, lossy: bool) -> Option<Kind> {
     known.into_iter().find(|kind| kind.fits(text, lines))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +118,8 @@ mod tests {
     #[test]
     fn text_of_no_known_kind_is_nothing() {
         let code = "     1\tfn main() {\n     2\t    let x = 1;\n     3\t}\n".repeat(100);
-        let prose = "The quick brown fox: it jumps over the lazy dog. See src/a.rs, line 12.\n".repeat(3);
+        let prose =
+            "The quick brown fox: it jumps over the lazy dog. See src/a.rs, line 12.\n".repeat(3);
         let json = "{\"a\": 1,\n \"b\": [1, 2, 3]}\n".repeat(20);
         let csv: String = (0..300).map(|at| format!("{at},name{at},2026-11-21\n")).collect();
         for text in [&*code, &prose, &json, &csv, "", "\n\n\n"] {

@@ -83,8 +83,8 @@ struct Entry<'a> {
 fn entry(line: &str) -> Option<Entry<'_>> {
     let line = line.trim_end();
     let mode = line.as_bytes().get(..10)?;
-    let is_mode = b"-dlbcps".contains(&mode[0])
-        && mode[1..].iter().all(|byte| b"rwxsStT-".contains(byte));
+    let is_mode =
+        b"-dlbcps".contains(&mode[0]) && mode[1..].iter().all(|byte| b"rwxsStT-".contains(byte));
     if !is_mode {
         return None;
     }

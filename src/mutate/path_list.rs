@@ -20,7 +20,9 @@ pub fn fits(lines: &[&str]) -> bool {
 
 fn is_path(line: &str) -> bool {
     let line = line.trim_end_matches('\r');
-    let odd = |sign: char| sign.is_whitespace() || matches!(sign, '"' | '\'' | ',' | ';' | '<' | '(' | '=');
+    let odd = |sign: char| {
+        sign.is_whitespace() || matches!(sign, '"' | '\'' | ',' | ';' | '<' | '(' | '=')
+    };
     !line.is_empty()
         && line.len() <= PATH_BYTES_MAX
         && !line.contains(odd)

@@ -115,7 +115,8 @@ fn told(words: &[&'static str]) -> String {
             None => counts.push((word, 1)),
         }
     }
-    let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
+    let counts: Vec<String> =
+        counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
     format!("... {}", counts.join(", "))
 }
 

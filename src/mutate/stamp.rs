@@ -18,9 +18,9 @@ pub fn end_of_time(line: &str) -> Option<usize> {
     let signs = |byte: &u8| byte.is_ascii_digit() || TIME_SIGNS.contains(byte);
     let end = start + bytes[start..].iter().take_while(|byte| signs(byte)).count();
     let text = &bytes[..end];
-    let has_clock = text.windows(5).any(|it| {
-        it[2] == b':' && [0, 1, 3, 4].iter().all(|&at| it[at].is_ascii_digit())
-    });
+    let has_clock = text
+        .windows(5)
+        .any(|it| it[2] == b':' && [0, 1, 3, 4].iter().all(|&at| it[at].is_ascii_digit()));
     let seconds = end >= 12 && text[..10].iter().all(u8::is_ascii_digit) && text[10] == b'.';
     if !has_clock && !seconds {
         return None;
@@ -39,10 +39,7 @@ fn month_end(line: &str) -> Option<usize> {
 /// Whether an entry of a log begins here.
 pub fn is_entry(line: &str) -> bool {
     let word = line.trim_start_matches('[').split([' ', ':', ']', '\t']).next().unwrap_or_default();
-    end_of_time(line).is_some()
-        || LEVELS.contains(&word)
-        || is_access(line)
-        || is_object(line)
+    end_of_time(line).is_some() || LEVELS.contains(&word) || is_access(line) || is_object(line)
 }
 
 /// `127.0.0.1 - - [21/Nov/2026:12:41:40 +0000] "GET / HTTP/1.1" 200 1`

@@ -79,10 +79,14 @@ fn by_frame(text: &str) -> bool {
             && rest.contains(" - ")
             && !rest.contains(" # ");
     }
-    if let Some(rest) = text.split_once("Test").and_then(|(_, rest)| rest.trim_start().strip_prefix('#')) {
+    if let Some(rest) =
+        text.split_once("Test").and_then(|(_, rest)| rest.trim_start().strip_prefix('#'))
+    {
         return rest.contains("   Passed ");
     }
-    starts("[INFO] Tests run: ") && text.contains(", Failures: 0, Errors: 0, ") && text.contains(" - in ")
+    starts("[INFO] Tests run: ")
+        && text.contains(", Failures: 0, Errors: 0, ")
+        && text.contains(" - in ")
 }
 
 /// Those that only put a sign before the name: jest, vitest, mocha, node.
@@ -96,7 +100,16 @@ fn by_sign(text: &str) -> bool {
 /// Whether that line sums a run up, or says that a test failed: signs alone could be any list.
 pub fn is_summary(line: &str) -> bool {
     let text = line.trim();
-    let words = ["test result: ", "Tests: ", "Tests ", "Test Files ", "Test Suites: ", "--- FAIL", "FAIL ", "# pass "];
+    let words = [
+        "test result: ",
+        "Tests: ",
+        "Tests ",
+        "Test Files ",
+        "Test Suites: ",
+        "--- FAIL",
+        "FAIL ",
+        "# pass ",
+    ];
     words.iter().any(|word| text.starts_with(word))
         || [" passed", " passing", " failed", " failing"].iter().any(|word| {
             let before = text.find(word).map(|at| &text[..at]);
@@ -166,7 +179,8 @@ mod tests {
         ] {
             assert_eq!(said(line), None, "{line}");
         }
-        for line in ["test result: ok. 5", "= 5 passed in 1s =", "  12 passing (3s)", "FAIL src/a"] {
+        for line in ["test result: ok. 5", "= 5 passed in 1s =", "  12 passing (3s)", "FAIL src/a"]
+        {
             assert!(is_summary(line), "{line}");
         }
         assert!(!is_summary("it has passed") && !is_summary(""));

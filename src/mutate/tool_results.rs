@@ -136,7 +136,8 @@ mod tests {
     fn an_old_turn_is_the_same_bytes_in_every_request() {
         let result = json!({"role": "tool", "tool_call_id": "1", "content": greps(30)}).to_string();
         let first = shortened(&format!("{{\"messages\":[{result}]}}")).0;
-        let more = format!("{{\"messages\":[{result},{{\"role\":\"user\",\"content\":\"x\"}},{result}]}}");
+        let more =
+            format!("{{\"messages\":[{result},{{\"role\":\"user\",\"content\":\"x\"}},{result}]}}");
         let second = shortened(&more).0;
         let start = first.strip_suffix("]}").unwrap();
         assert!(second.starts_with(start));

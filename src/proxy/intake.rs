@@ -27,6 +27,7 @@ use crate::proxy::funds;
 use crate::proxy::local;
 use crate::proxy::operator;
 use crate::proxy::reply::Reply;
+use crate::proxy::shorten;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 static X_WEIR_ROUTE: HeaderName = HeaderName::from_static("x-weir-route");
@@ -72,12 +73,17 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
         return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
             .map(Admitted::Here);
     };
-    let asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let mut asked = read_request(session, ctx, &current, (surface, principal)).await?;
     let purse = funds::purse(ctx, &current, &asked).await?;
     if route::is_counted_here(&scene(ctx, &current, purse.as_ref()), &asked) {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
+    // The audit's hash is of what the client sent.
+    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
+    let audit = audited.then(|| prompt::sha256(&asked));
+    shorten::tool_results(ctx, &current, &mut asked).await?;
     start_exchange(ctx, current, (asked, purse))?;
+    ctx.draft.audit = audit;
     Ok(Admitted::Upstream)
 }
 
@@ -180,8 +186,6 @@ fn start_exchange(
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
-    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
-    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::record::{AttemptRecord, Outcome, Record, UsageSource};
 use crate::telemetry::labels::{Labels, NONE, Names, OTHER};
 use crate::telemetry::money::Money;
 use crate::telemetry::process::Vitals;
+use crate::telemetry::savings::Savings;
 use crate::telemetry::series::{Counts, Levels, Times};
 use crate::usage::count::Usage;
 
@@ -37,6 +38,7 @@ pub struct Metrics {
     counts: Counts,
     times: Times,
     levels: Levels,
+    savings: Savings,
     desk: Mutex<Desk>,
     scrape: Mutex<()>,
 }
@@ -89,8 +91,9 @@ impl Metrics {
         let times = Times::register(&registry)?;
         let levels = Levels::register(&registry, version)?;
         let money = Money::register(&registry)?;
+        let savings = Savings::register(&registry)?;
         let (desk, scrape) = (Mutex::default(), Mutex::default());
-        Ok(Self { money, registry, counts, times, levels, desk, scrape })
+        Ok(Self { money, registry, counts, times, levels, savings, desk, scrape })
     }
 
     /// Takes the names of a new configuration: from now on they, and no others, are labels.
@@ -118,6 +121,7 @@ impl Metrics {
                 self.counts.notices.inc();
             }
             self.times.observe(record);
+            self.savings.observe(record);
         }
     }
 

@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 pub mod money;
 pub mod process;
+pub mod savings;
 mod series;
 
 #[cfg(test)]
