@@ -260,6 +260,8 @@ models:
   - {id: two, upstream_id: vendor/two, provider: router, price: {input: 1, output: 2}}
   - {id: dear, upstream_id: vendor/dear, provider: router, price: {input: 1, output: 3}}
   - {id: same, provider: plain, price: {input: 1, output: 2}}
+  - {id: thinker, provider: plain, thinking: true}
+  - {id: prompted, provider: plain, thinking: true, thinking_param: prompt}
 ";
 
     fn snapshot() -> Snapshot {
@@ -331,6 +333,26 @@ models:
         assert_eq!(body["max_tokens"], 300);
         assert_eq!(body["provider"]["max_price"]["prompt"], 1.0);
         assert_eq!(sent(&["dear", "one"])["models"], json!(["vendor/dear", "vendor/one"]));
+    }
+
+    #[test]
+    fn a_model_that_can_is_told_to_think() {
+        let snapshot = snapshot();
+        let sent = |body: &str, id: &str, thinks: bool| -> (bool, Value) {
+            let models = models(&snapshot.catalog, &[id]);
+            let carrier = Carrier { thinks, ..carrier(&models) };
+            let attempt = attempt(&asked(&snapshot, body), &models, &carrier).unwrap();
+            (attempt.thinks, serde_json::from_slice(&attempt.segments.concat()).unwrap())
+        };
+        let text = r#"{"model":"same","messages":[{"role":"user","content":"a"}]}"#;
+        assert_eq!(sent(text, "same", true), (false, serde_json::from_str(text).unwrap()));
+        let (thinks, body) = sent(text, "thinker", true);
+        assert_eq!((thinks, &body["reasoning_effort"]), (true, &json!("high")));
+        let (thinks, body) = sent(text, "prompted", true);
+        assert_eq!((thinks, &body["messages"][0]["content"]), (true, &json!("/think a")));
+        let (thinks, body) = sent(text, "thinker", false);
+        assert_eq!((thinks, &body["reasoning_effort"]), (false, &Value::Null));
+        assert!(!sent(r#"{"reasoning_effort":"low"}"#, "thinker", true).0);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod http2;
 mod http2_client;
 mod ledger;
 mod models;
+mod mutators;
 mod operation;
 mod process;
 mod profiles;
