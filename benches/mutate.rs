@@ -5,6 +5,8 @@
 //! and services from the folder `WEIR_OUTPUTS` (`run-*.txt`, `log-*.txt`) if it is set, and prints per kind the
 //! bytes and tokens saved and the least share of facts kept. Then it measures the time.
 
+#![expect(clippy::print_stdout, reason = "the table is what it is run for")]
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -241,7 +243,7 @@ fn told(kind: Kind, text: &str) -> HashSet<String> {
                 if line.starts_with(|it: char| it.is_ascii_digit()) {
                     out.extend([':', '-'].map(|sign| format!("{path}{sign}{line}")));
                 } else {
-                    path = line.to_owned();
+                    line.clone_into(&mut path);
                     out.insert(line.to_owned());
                 }
             }

@@ -85,6 +85,11 @@ fn reply(reply: &Reply) -> Value {
     json!({"description": reply.meaning, "content": content})
 }
 
+fn compressor() -> Value {
+    let switch = json!({"enum": ["on", "off"]});
+    object(&[("ok", json!({"const": true})), ("compressor", switch)], &[])
+}
+
 fn schemas() -> Value {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "array", "items": {"type": "string"}});
@@ -123,10 +128,7 @@ fn schemas() -> Value {
             ],
             &[],
         ),
-        "Compressor": object(
-            &[("ok", json!({"const": true})), ("compressor", json!({"enum": ["on", "off"]}))],
-            &[],
-        ),
+        "Compressor": compressor(),
         "Reloaded": object(
             &[
                 ("status", json!({"const": "reloaded"})),

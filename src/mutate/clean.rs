@@ -70,7 +70,7 @@ fn behind_escape(rest: &str) -> &str {
             }
         }
         '(' | ')' | '#' | ' ' => {
-            let set = body.chars().next().filter(|sign| sign.is_ascii_alphanumeric());
+            let set = body.chars().next().filter(char::is_ascii_alphanumeric);
             &body[set.map_or(0, char::len_utf8)..]
         }
         '@'..='~' | '0'..='9' | '=' | '>' => body,

@@ -130,7 +130,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn greps(count: usize) -> String {
-        (0..count).map(|at| format!("src/exchange/mod.rs:{at}:    let value = {at};\n")).collect()
+        (0..count)
+            .map(|at| format!("src/exchange/mod.rs:{at}:    let value = {at};\n"))
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     fn short(text: &str) -> Option<Compressed> {
@@ -144,7 +147,8 @@ mod tests {
         let long = greps(COMPRESSED_TEXT_BYTES_MAX / 40);
         assert!(long.len() > COMPRESSED_TEXT_BYTES_MAX && short(&long).is_none());
         // Characters count, not bytes.
-        let text: String = (0..30).map(|at| format!("éééé/é.rs:{at}:\n")).collect();
+        let text: String =
+            (0..30).map(|at| format!("éééé/é.rs:{at}:\n")).collect::<Vec<_>>().concat();
         assert!(text.len() > 500 && short(&text).is_none());
         let settings = Settings { chars_min: 100, ..Settings::default() };
         assert!(compress(&text, &settings).is_some());

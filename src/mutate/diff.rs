@@ -72,7 +72,7 @@ impl<'a> Hunk<'a> {
                 Some(b'+') => new = new.checked_sub(1)?,
                 // An empty line may have lost its blank on the way.
                 Some(b' ' | b'\r') | None => {
-                    (old, new) = (old.checked_sub(1)?, new.checked_sub(1)?)
+                    (old, new) = (old.checked_sub(1)?, new.checked_sub(1)?);
                 }
                 Some(b'\\') => {}
                 Some(_) => return None,
@@ -123,6 +123,12 @@ impl Page {
         }
         *written += 1;
         push(&mut self.out, line);
+    }
+
+    fn lines(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.line(line);
+        }
     }
 
     fn end_file(&mut self) {
@@ -176,7 +182,7 @@ impl Page {
             let length = rest.iter().take_while(belongs).count();
             let (run, behind) = rest.split_at(length);
             if changed {
-                run.iter().for_each(|line| self.line(line));
+                self.lines(run);
             } else {
                 let edges = (rest.len() == taken, behind.is_empty());
                 self.unchanged(run, edges);
@@ -198,16 +204,16 @@ impl Page {
         let is_marked = self.lossy || edges == (false, false);
         let cut = run.len().saturating_sub(head + tail);
         if cut == 0 || is_marked && !self.lossy && cut < CUT_MIN {
-            run.iter().for_each(|line| self.line(line));
+            self.lines(run);
             return;
         }
-        run[..head].iter().for_each(|line| self.line(line));
+        self.lines(&run[..head]);
         if self.lossy {
             self.line(&format!("... {cut} unchanged lines"));
         } else if is_marked {
             self.line(&format!("~{cut}"));
         }
-        run[head + cut..].iter().for_each(|line| self.line(line));
+        self.lines(&run[head + cut..]);
     }
 }
 
@@ -275,7 +281,8 @@ mod tests {
     #[test]
     fn the_seeds_limits() {
         let run = |count: usize| {
-            let lines: String = (0..count).map(|at| format!(" {at}\n")).collect();
+            let lines: String =
+                (0..count).map(|at| format!(" {at}\n")).collect::<Vec<_>>().concat();
             let hunk = format!("@@ -1,{} +1,{} @@\n-a\n+b\n{lines}", count + 1, count + 1);
             shorten(&format!("--- a\n+++ a\n{hunk}"), true)
         };
@@ -285,7 +292,8 @@ mod tests {
             "--- a\n+++ a\n@@ -1,7 +1,7 @@\n-a\n+b\n 0\n 1\n 2\n... 1 unchanged lines\n 4\n 5\n"
         );
         let file = |count: usize| {
-            let lines: String = (0..count).map(|at| format!("+{at}\n")).collect();
+            let lines: String =
+                (0..count).map(|at| format!("+{at}\n")).collect::<Vec<_>>().concat();
             shorten(&format!("diff --git a/a b/a\n@@ -0,0 +1,{count} @@\n{lines}"), true)
         };
         assert_eq!(file(99).lines().count(), 101);

@@ -134,11 +134,11 @@ mod tests {
 
     #[test]
     fn the_seeds_limit() {
-        let text: String = (0..13).map(|at| format!("a.rs:{at}:x\n")).collect();
+        let text: String = (0..13).map(|at| format!("a.rs:{at}:x\n")).collect::<Vec<_>>().concat();
         let short = shorten(&text, true);
         assert!(short.ends_with("9:x\n... 3 more in this file\n"), "{short}");
         assert_eq!(shorten(&text, false).lines().count(), 14);
-        let ten: String = (0..10).map(|at| format!("a.rs:{at}:x\n")).collect();
+        let ten: String = (0..10).map(|at| format!("a.rs:{at}:x\n")).collect::<Vec<_>>().concat();
         assert_eq!(shorten(&ten, true).lines().count(), 11);
     }
 

@@ -104,7 +104,7 @@ pub fn of(text: &str, lossy: bool) -> Option<Kind> {
     let lines: Vec<&str> =
         text.split('\n').take(LINES_LOOKED_AT).map(|line| line.trim_end_matches('\r')).collect();
     let lines = match lines.split_last() {
-        Some((last, before)) if last.is_empty() => before,
+        Some((&"", before)) => before,
         _ => &lines[..],
     };
     let known = Kind::ALL.into_iter().filter(|kind| lossy || *kind != Kind::Long);
@@ -121,7 +121,8 @@ mod tests {
         let prose =
             "The quick brown fox: it jumps over the lazy dog. See src/a.rs, line 12.\n".repeat(3);
         let json = "{\"a\": 1,\n \"b\": [1, 2, 3]}\n".repeat(20);
-        let csv: String = (0..300).map(|at| format!("{at},name{at},2026-11-21\n")).collect();
+        let csv: String =
+            (0..300).map(|at| format!("{at},name{at},2026-11-21\n")).collect::<Vec<_>>().concat();
         for text in [&*code, &prose, &json, &csv, "", "\n\n\n"] {
             assert_eq!(of(text, false), None, "{text}");
         }

@@ -6,6 +6,13 @@ pub fn push(out: &mut String, line: &str) {
     out.push('\n');
 }
 
+/// Puts lines behind what is there.
+pub fn push_all(out: &mut String, lines: &[&str]) {
+    for line in lines {
+        push(out, line);
+    }
+}
+
 /// The lines of a text without their line breaks (carriage returns stay); a last line break ends the last
 /// line.
 pub fn split(text: &str) -> Vec<&str> {

@@ -49,7 +49,7 @@ pub fn shorten(text: &str, lossy: bool) -> String {
                 write_alike(&mut out, entry, group);
                 group.count = 0;
             }
-            _ => entry.iter().for_each(|line| push(&mut out, line)),
+            _ => lines::push_all(&mut out, entry),
         }
     }
     let out = lines::finish(out, text);
@@ -63,7 +63,7 @@ fn write_alike(out: &mut String, entry: &[&str], group: &Alike<'_>) {
     let time = time.trim_start_matches('[');
     let last = if time.is_empty() { String::new() } else { format!(", last {time}") };
     push(out, &format!(" (x{}{last})", group.count));
-    rest.iter().for_each(|line| push(out, line));
+    lines::push_all(out, rest);
 }
 
 /// What entries have in common that are alike.
@@ -89,7 +89,7 @@ fn last_lines(text: String) -> String {
     };
     let mut out = String::with_capacity(text.len());
     push(&mut out, &format!("... {cut} lines left out"));
-    lines[cut..].iter().for_each(|line| push(&mut out, line));
+    lines::push_all(&mut out, &lines[cut..]);
     lines::finish(out, &text)
 }
 

@@ -54,7 +54,9 @@ pub fn shorten(text: &str, lossy: bool) -> String {
 /// Ends the line of a folder.
 fn end(out: &mut String, left_out: &mut usize) {
     if *left_out > 0 {
-        out.push_str(&format!(" ... {left_out} more"));
+        out.push_str(" ... ");
+        out.push_str(&left_out.to_string());
+        out.push_str(" more");
     }
     if !out.is_empty() && !out.ends_with('\n') {
         out.push('\n');

@@ -85,7 +85,7 @@ mod tests {
     fn paths_are_folded_by_folder() {
         let text = "a/b/c.rs\na/x\na/b/d.rs\ntop\n./e/\n./f\nother\n";
         assert_eq!(shorten(text), "a/b/: c.rs d.rs\na/x\n.: top other\n./: e/ f\n");
-        let many: String = (0..20).map(|at| format!("src/{at}.rs\n")).collect();
+        let many: String = (0..20).map(|at| format!("src/{at}.rs\n")).collect::<Vec<_>>().concat();
         assert!(fits(&lines::split(&many)));
         assert!(!fits(&["https://a/b"; 20]) && !fits(&["a/b"; 5]) && !fits(&["see a/b"; 20]));
     }

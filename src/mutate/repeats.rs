@@ -30,7 +30,7 @@ pub fn shorten(text: &str) -> String {
     for run in runs(&all) {
         match run.first() {
             Some(line) if is_folded(run) => push(&mut out, &format!("{line} (x{})", run.len())),
-            _ => run.iter().for_each(|line| push(&mut out, line)),
+            _ => lines::push_all(&mut out, run),
         }
     }
     lines::finish(out, text)

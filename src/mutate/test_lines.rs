@@ -55,7 +55,7 @@ fn dots(text: &str) -> bool {
     share.ends_with("%]")
         && !results.is_empty()
         && results.bytes().all(|byte| byte == b'.')
-        && (!named || before.ends_with(".py"))
+        && (!named || before.contains(".py"))
 }
 
 /// What follows a verdict of pytest: nothing, or `[ 12%]`.

@@ -74,7 +74,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn greps(count: usize) -> String {
-        (0..count).map(|at| format!("src/exchange/mod.rs:{at}:\tlet \"é\" = {at};\n")).collect()
+        (0..count)
+            .map(|at| format!("src/exchange/mod.rs:{at}:\tlet \"é\" = {at};\n"))
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     fn shortened(body: &str) -> (String, u64) {

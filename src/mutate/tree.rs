@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_seeds_limit() {
-        let text: String = (0..203).map(|at| format!("├── {at}\n")).collect();
+        let text: String = (0..203).map(|at| format!("├── {at}\n")).collect::<Vec<_>>().concat();
         assert!(shorten(&text, true).ends_with(" 199\n... 3 more\n"));
         let ended = format!("{text}\n1 directory\n");
         assert!(shorten(&ended, true).ends_with(" 199\n\n... 3 more\n1 directory\n"));

@@ -19,9 +19,9 @@ pub fn shorten(text: &str) -> String {
         return text.to_owned();
     };
     let mut out = String::with_capacity(text.len() / 2);
-    all[..HEAD].iter().for_each(|line| push(&mut out, line));
+    lines::push_all(&mut out, &all[..HEAD]);
     push(&mut out, &format!("... {cut} lines left out"));
-    all[HEAD + cut..].iter().for_each(|line| push(&mut out, line));
+    lines::push_all(&mut out, &all[HEAD + cut..]);
     lines::finish(out, text)
 }
 
@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn the_seeds_limits() {
-        let text = |lines: usize| (0..lines).map(|at| format!("{at}\n")).collect::<String>();
+        let text =
+            |lines: usize| (0..lines).map(|at| format!("{at}\n")).collect::<Vec<_>>().concat();
         assert_eq!(shorten(&text(180)), text(180));
         let cut = shorten(&text(200));
         assert_eq!(cut.lines().count(), 181);

@@ -72,8 +72,8 @@ pub fn split(text: &str) -> Wrapped<'_> {
 
 fn is_mark(line: &str) -> bool {
     let starts =
-        |word: &&str| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    WORDS.iter().any(|word| starts(&word))
+        |word: &str| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    WORDS.iter().any(|word| starts(word))
 }
 
 #[cfg(test)]

@@ -25,7 +25,10 @@ const ON: &str = "mutators: {tool_results: {enabled: true}}\n";
 
 /// What `grep -rn` prints.
 fn found(lines: usize) -> String {
-    (0..lines).map(|at| format!("src/exchange/mod.rs:{at}:    let \"é\" = {at};\n")).collect()
+    (0..lines)
+        .map(|at| format!("src/exchange/mod.rs:{at}:    let \"é\" = {at};\n"))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 fn result(id: &str, text: &str) -> Value {
