@@ -100,6 +100,7 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     recorder.audit_to(Arc::clone(&auditor));
     let joined = Accounts::open(Arc::clone(&registry), snapshot, Arc::clone(&metrics));
     let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
+    recorder.statistics.price_by(Arc::clone(&live));
     let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));

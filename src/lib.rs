@@ -16,6 +16,7 @@ pub mod config;
 // Floor 4: the life of one request, and the outside.
 pub mod exchange;
 pub mod record;
+pub mod stats;
 #[cfg(feature = "gateway")]
 pub mod store;
 #[cfg(feature = "gateway")]

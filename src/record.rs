@@ -85,6 +85,29 @@ pub struct Record {
     pub response_bytes: u64,
 }
 
+impl Record {
+    /// Whether the client got a complete answer that is no error.
+    pub fn is_ok(&self) -> bool {
+        (200..400).contains(&self.status) && matches!(self.end, End::Complete | End::Local)
+    }
+
+    /// What went wrong, in one word: our refusal, how the answer ended, or that the upstream's own error
+    /// was passed on.
+    pub fn error_type(&self) -> Option<&'static str> {
+        match (self.fault, self.end) {
+            (Some(fault), _) => Some(fault),
+            _ if self.is_ok() => None,
+            (None, End::Complete | End::Local) => Some("upstream_status"),
+            (None, end) => Some(end.name()),
+        }
+    }
+
+    /// How many attempts followed the first one.
+    pub fn escalations(&self) -> u64 {
+        (self.attempts.len() as u64).saturating_sub(1)
+    }
+}
+
 /// How a strategy chose among the models (S2-18). Words of fixed lists, names from the configuration, numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChoiceRecord {

@@ -406,3 +406,40 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
+
+/// Requests that statistics keep as rows, for the table of the last ones and for `range=N`: at some 600 bytes
+/// each, 1 MiB at most with long names.
+pub const STATS_ROWS_MAX: usize = 1_000;
+
+/// Rows of recent requests in one answer, as the seed has it, and in one event of the stream.
+pub const STATS_ROWS_SHOWN: usize = 50;
+
+/// Minutes that statistics keep one by one, as the longest range of the API needs them: at some 3 KiB for a
+/// busy one this is 4 MiB.
+pub const STATS_MINUTES_MAX: u64 = 24 * 60;
+
+/// Hours of which statistics keep the course of traffic and cost: 30 days, at 64 bytes each.
+pub const STATS_HOURS_MAX: usize = 30 * 24;
+
+/// Names that the sums of one minute tell apart for each kind of label; the rest is counted as `other`.
+pub const STATS_LABELS_MAX: usize = 48;
+
+/// Names of one kind that an answer shows; the rest of them is summed up as `other`.
+pub const STATS_LABELS_SHOWN: usize = 24;
+
+/// Bytes of a name that statistics keep. Names in use have some 40, clients may send any.
+pub const STATS_NAME_BYTES_MAX: usize = 160;
+
+/// Points of one curve of the statistics: about one for each eight pixels of a wide screen.
+pub const STATS_POINTS_MAX: u64 = 120;
+
+/// Streams of statistics open at the same time: pages in front of people. Each holds one of the control API's
+/// connections and asks for the sums once a second.
+pub const STATS_STREAMS_MAX: usize = 16;
+
+/// Milliseconds between two events of such a stream.
+pub const STATS_EVENT_MS: u64 = 1_000;
+
+/// Events for which a stream may have nothing new before it says so; well before `ADMIN_SILENCE_MS_MAX`, which
+/// would cut it off.
+pub const STATS_QUIET_EVENTS_MAX: u32 = 5;

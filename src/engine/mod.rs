@@ -19,5 +19,6 @@ pub mod rounds;
 pub mod runaways;
 pub mod scribe;
 pub mod source;
+pub mod statistics;
 pub mod trust;
 pub mod watch;

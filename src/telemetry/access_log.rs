@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use crate::base::surface::Surface;
 use crate::config::snapshot::AccessLog as Target;
-use crate::record::{End, Record};
+use crate::record::Record;
 use crate::telemetry::json_line::Object;
 
 /// Bytes of lines that are gathered before they are written.
@@ -65,6 +65,18 @@ impl AccessLog {
         lost.and(self.empty())
     }
 
+    /// Cuts the file to nothing; false if the log is none.
+    ///
+    /// # Errors
+    /// The file cannot be cut.
+    pub fn clear(&mut self) -> io::Result<bool> {
+        match &self.sink {
+            // Opened to append: the next line stands at the new end.
+            Sink::File(file) => file.set_len(0).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
     fn empty(&mut self) -> Result<(), LinesLost> {
         let written = self.sink.write(&self.buffer);
         let lines = std::mem::take(&mut self.buffered_lines);
@@ -111,22 +123,6 @@ impl Sink {
     }
 }
 
-/// Whether the client got a complete answer that is no error.
-fn is_ok(record: &Record) -> bool {
-    (200..400).contains(&record.status) && matches!(record.end, End::Complete | End::Local)
-}
-
-/// What went wrong, in one word: our refusal, how the answer ended, or that the upstream's own error
-/// was passed on.
-fn error_type(record: &Record) -> Option<&'static str> {
-    match (record.fault, record.end) {
-        (Some(fault), _) => Some(fault),
-        _ if is_ok(record) => None,
-        (None, End::Complete | End::Local) => Some("upstream_status"),
-        (None, end) => Some(end.name()),
-    }
-}
-
 /// Adds one line. The fields are `api.md` section 5 and those of S2-18 that exist so far.
 pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     let mut line = Object::open(out);
@@ -140,9 +136,10 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     line.text("final_model", record.served_model.as_deref());
     line.text("provider", record.provider.as_deref());
     line.word("decision", Some(record.decision));
+    choice(&mut line, record);
     line.number("status", u64::from(record.status));
-    line.flag("ok", is_ok(record));
-    line.word("error_type", error_type(record));
+    line.flag("ok", record.is_ok());
+    line.word("error_type", record.error_type());
     line.word("fault", record.fault);
     line.word("end", Some(record.end.name()));
     line.flag("streaming", record.streaming);
@@ -159,13 +156,33 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     out.push(b'\n');
 }
 
+/// How a strategy chose (S2-18); nothing where the client had named a model.
+fn choice(line: &mut Object<'_>, record: &Record) {
+    if !record.mutators.is_empty() {
+        line.word("mutator", Some(record.mutators));
+        line.number("saved_tokens", record.saved_tokens);
+    }
+    let Some(choice) = record.choice.as_deref() else { return };
+    line.text("task_type", Some(&choice.task_type));
+    line.word("difficulty", Some(choice.difficulty));
+    line.number("token_count", choice.token_count);
+    line.flag("has_tools", choice.has_tools);
+    line.flag("has_images", choice.has_images);
+    line.word("language", Some(choice.language));
+    line.word("router", Some(choice.strategy));
+    line.text("decision_model", Some(&choice.model));
+    line.text("decision_reason", Some(&choice.reason));
+    line.millionths("confidence", choice.confidence_ppm);
+    line.word("pin_state", Some(choice.pin_state));
+}
+
 fn attempts(line: &mut Object<'_>, record: &Record) {
     line.list("models_tried", |list| {
         for attempt in &record.attempts {
             list.text(&attempt.model);
         }
     });
-    line.number("escalation_count", (record.attempts.len() as u64).saturating_sub(1));
+    line.number("escalation_count", record.escalations());
     line.list("attempts", |list| {
         for attempt in &record.attempts {
             list.object(|one| {
@@ -199,7 +216,7 @@ fn usage(line: &mut Object<'_>, record: &Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Outcome;
+    use crate::record::{End, Outcome};
     use crate::telemetry::sample;
     use serde_json::{Value, json};
 
@@ -232,6 +249,50 @@ mod tests {
         }"#;
         let expected: Value = serde_json::from_str(expected).unwrap();
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_choice_is_told_in_the_words_of_the_seed() {
+        let mut record = sample::record();
+        record.mutators = "tool_results";
+        record.choice = Some(Box::new(crate::record::ChoiceRecord {
+            task_type: "code".into(),
+            difficulty: "hard",
+            token_count: 12,
+            has_tools: true,
+            language: "en",
+            strategy: "rule_based",
+            model: "claude".into(),
+            reason: "hard code".into(),
+            confidence_ppm: 900_000,
+            pin_state: "fresh",
+            ..Default::default()
+        }));
+        let line = line_of(&record);
+        let expected = json!({
+            "task_type": "code", "difficulty": "hard", "token_count": 12, "has_tools": true,
+            "language": "en", "router": "rule_based", "decision_model": "claude",
+            "decision_reason": "hard code", "confidence": 0.9, "pin_state": "fresh",
+            "mutator": "tool_results",
+        });
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(line[key], *value, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_file_can_be_emptied_and_is_written_on() {
+        let folder = std::env::temp_dir().join(format!("weir-cleared-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("access.jsonl");
+        let mut log = AccessLog::open(&Target::File(file.clone())).unwrap();
+        log.write(&[sample::record(), sample::record()]).unwrap();
+        assert!(log.clear().unwrap());
+        log.write(&[sample::record()]).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("{\"ts\"") && text.lines().count() == 1, "{text}");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(!AccessLog::open(&Target::Off).unwrap().clear().unwrap());
     }
 
     #[test]

@@ -78,6 +78,14 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Millionths as a decimal.
+    pub(super) fn millionths(&mut self, key: &'static str, ppm: u32) {
+        let out = self.key(key);
+        decimal(out, u64::from(ppm / 1_000_000), 1);
+        out.push(b'.');
+        decimal(out, u64::from(ppm % 1_000_000), 6);
+    }
+
     /// Something of ours whose text needs no escaping, in quotes.
     pub(super) fn display(&mut self, key: &'static str, value: impl Display) {
         let out = self.key(key);
