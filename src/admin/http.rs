@@ -26,6 +26,8 @@ use tokio::time::timeout;
 
 use crate::admin::access::Caller;
 use crate::admin::ask::Params;
+use crate::admin::dashboard;
+use crate::admin::figures::{self, Reader};
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
@@ -36,6 +38,7 @@ use crate::admin::switching::{self, Asker};
 use crate::base::fault::Code;
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
 use crate::engine::accounts::Accounts;
+use crate::stats::range::Range;
 
 const WORK_TIME: Duration = Duration::from_millis(ADMIN_WORK_MS_MAX);
 const JSON: &str = "application/json";
@@ -113,6 +116,9 @@ async fn answer(
         let (status, value) = blocking(move || about_accounts(&parts.accounts, &call)).await??;
         return Ok(json(status, &value));
     }
+    if let Some(response) = about_figures(route.call, &parts, &head, peer).await {
+        return response;
+    }
     let about = About { name: named(&mut head).await?, body, caller };
     Ok(match route.call {
         Call::Health => {
@@ -135,6 +141,36 @@ async fn answer(
         }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
+}
+
+/// The dashboard and its numbers; `None` for other calls.
+async fn about_figures(
+    call: Call,
+    parts: &Arc<Parts>,
+    head: &Head,
+    peer: SocketAddr,
+) -> Option<Result<Response, Refusal>> {
+    match call {
+        Call::Dashboard(piece) => Some(Ok(dashboard::serve(piece, &head.headers))),
+        Call::Stats | Call::StatsLive | Call::StatsStream | Call::ClearLog => {
+            Some(figures(call, Arc::clone(parts), head, peer).await)
+        }
+        _ => None,
+    }
+}
+
+async fn figures(
+    call: Call,
+    parts: Arc<Parts>,
+    head: &Head,
+    peer: SocketAddr,
+) -> Result<Response, Refusal> {
+    let params = Params::of(&head.uri)?;
+    if call == Call::StatsStream {
+        let (headers, range) = (head.headers.clone(), Range::read(params.text("range")));
+        return figures::stream(parts, Reader { headers, peer: peer.ip(), range });
+    }
+    Ok(bytes(200, JSON, blocking(move || figures::answer(call, &parts, &params)).await??))
 }
 
 /// What a call about money is about.
@@ -349,8 +385,10 @@ mod tests {
         let stand = stand("table");
         let document = stand.get("/openapi.json").json();
         let paths = document["paths"].as_object().unwrap();
-        // Those that are about one agent have tests of their own.
-        for (path, operations) in paths.iter().filter(|(path, _)| !path.contains('{')) {
+        // Those that are about one agent, or have no end, have tests of their own.
+        for (path, operations) in
+            paths.iter().filter(|(path, _)| !path.contains('{') && !path.ends_with("/stream"))
+        {
             for method in operations.as_object().unwrap().keys() {
                 let line = format!("{} {path}", method.to_uppercase());
                 let answer =

@@ -1,10 +1,13 @@
 //! Floor 6: the control API on its own listener: health, status, metrics, reload.
 //!
 //! `routes` is the one table of what exists; `http` serves it, `openapi` describes it, `handlers` does
-//! the work without sockets, `access` says who may ask, `listener` bounds the connections.
+//! the work without sockets, `access` says who may ask, `listener` bounds the connections. `figures` tells what
+//! the last requests came to, `dashboard` is the page that shows it.
 
 pub mod access;
 pub mod ask;
+pub mod dashboard;
+pub mod figures;
 pub mod handlers;
 pub mod http;
 pub mod listener;

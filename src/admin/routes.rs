@@ -3,6 +3,8 @@
 
 use axum::routing::MethodFilter;
 
+use crate::admin::dashboard::Piece;
+
 /// What a route asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -67,6 +69,16 @@ pub enum Call {
     AuditRequests,
     /// Switches of the past.
     AuditSwitches,
+    /// Sums of the last requests.
+    Stats,
+    /// The few that move most.
+    StatsLive,
+    /// Both, as they move.
+    StatsStream,
+    /// An empty request log.
+    ClearLog,
+    /// A file of the dashboard.
+    Dashboard(Piece),
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -208,6 +220,22 @@ const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const METRICS: &[Reply] =
     &[Reply { status: 200, meaning: "Metrics in the Prometheus text format.", schema: None }];
+const STATS: &[Reply] =
+    &[reply(200, "Sums of the range: 1h, 6h, 24h, all, or the last N (200).", "Stats")];
+const STATS_LIVE: &[Reply] = &[reply(200, "The few numbers that move most.", "StatsLive")];
+const STATS_STREAM: &[Reply] = &[
+    Reply {
+        status: 200,
+        meaning: "Server-sent events: at most one a second, each with new rows and the sums.",
+        schema: None,
+    },
+    reply(503, "Too many streams are open.", "Error"),
+];
+const LOG_CLEARED: &[Reply] = &[
+    reply(200, "The log is empty, if it is a file; so are the sums.", "LogCleared"),
+    reply(503, "The log stands still.", "Error"),
+];
+const UI: &[Reply] = &[Reply { status: 200, meaning: "A file of the dashboard.", schema: None }];
 const OPEN_API: &[Reply] = &[reply(200, "The description of this API.", "Document")];
 
 /// Everything that the control API serves.
@@ -264,6 +292,27 @@ pub const ROUTES: &[Route] = &[
         ("Ask the provider for its models", SYNCED),
     ),
     post("/admin/models", Call::PutModel, ("Add or change a model of an account", MODEL)),
+    asking(
+        get("/api/stats", Access::Admin, Call::Stats, ("Sums of the last requests", STATS)),
+        &["range"],
+    ),
+    get("/api/stats/live", Access::Admin, Call::StatsLive, ("The few that move most", STATS_LIVE)),
+    asking(
+        get(
+            "/api/stats/stream",
+            Access::Admin,
+            Call::StatsStream,
+            ("The sums as they move", STATS_STREAM),
+        ),
+        &["range"],
+    ),
+    post("/api/log/clear", Call::ClearLog, ("Empty the request log", LOG_CLEARED)),
+    post("/optmod/log/clear", Call::ClearLog, ("Empty the request log", LOG_CLEARED)),
+    piece("/ui", Piece::Page),
+    piece("/ui/app.js", Piece::Script),
+    piece("/ui/style.css", Piece::Style),
+    piece("/ui/uplot.js", Piece::Charts),
+    piece("/ui/uplot.css", Piece::ChartStyle),
     get("/api/limbo", Access::Admin, Call::Limbo, ("Holds of unknown outcome", LIMBO)),
     post("/api/reload", Call::Reload, ("Read the configuration anew, all or nothing", RELOAD)),
     post("/api/budget/{agent}", Call::Budget, ("Set limit or spend of an agent", CHANGED)),
@@ -284,6 +333,10 @@ const fn get(
     (summary, replies): (&'static str, &'static [Reply]),
 ) -> Route {
     Route { method: Method::Get, path, query: &[], access, call, summary, replies }
+}
+
+const fn piece(path: &'static str, piece: Piece) -> Route {
+    get(path, Access::Open, Call::Dashboard(piece), ("The dashboard", UI))
 }
 
 const fn post(
