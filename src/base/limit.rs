@@ -407,6 +407,9 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
 
+/// Sample requests that `weir demo` sends by itself, one a second: ten minutes, in which somebody looks.
+pub const DEMO_TRICKLE_REQUESTS: usize = 600;
+
 /// Requests that statistics keep as rows, for the table of the last ones and for `range=N`: at some 600 bytes
 /// each, 1 MiB at most with long names.
 pub const STATS_ROWS_MAX: usize = 1_000;

@@ -22,6 +22,7 @@ mod certificate;
 mod client;
 mod clients;
 mod console;
+mod dashboard;
 mod fallback;
 mod fallback_transport;
 mod fixtures;

@@ -7,6 +7,7 @@ const POLL_MS = 5000;
 const ROWS_MAX = 50;
 const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
 const SILENCE_MS = 15000;
+const CHART_HEIGHT = 168;
 
 const $ = (id) => document.getElementById(id);
 const state = {
@@ -325,7 +326,7 @@ async function pollRouting() {
 const CARDS = [
   ["requests", "Requests", (s) => [count(s.total_requests), `${s.rpm.toFixed(1)} per minute`]],
   ["success", "Success", (s) => [s.total_requests ? percent(s.success_rate) : "\u2013", `${count(s.success_count)} answered`, s.total_requests && s.success_rate < 0.9 ? "warn" : ""]],
-  ["escalation", "Escalated", (s) => [s.total_requests ? percent(s.escalation_rate) : "\u2013", `${count(s.escalation_count)} needed another model`]],
+  ["escalation", "Escalated", (s) => [s.total_requests ? percent(s.escalation_rate) : "\u2013", `${count(s.escalation_count)} switched model`]],
   ["errors", "Errors", (s) => [s.total_requests ? percent(s.error_rate) : "\u2013", errorWords(s), s.error_rate > 0.1 ? "bad" : ""]],
   ["cache", "Cache hit", (s) => [s.prompt_tokens ? percent(s.cache_hit_rate) : "\u2013", pinWords(s)]],
   ["spend", "Spend", (s) => [usd(s.cost_usd), `${count(s.prompt_tokens + s.completion_tokens)} tokens`]],
@@ -335,7 +336,7 @@ const CARDS = [
 function errorWords(stats) {
   const [first] = entries(stats.error_types);
   if (!first) return "none";
-  return `${count(stats.error_count)}, mostly ${first[0].replaceAll("_", " ")}`;
+  return `mostly ${first[0].replaceAll("_", " ")}`;
 }
 
 function activePins() {
@@ -440,7 +441,7 @@ function renderFlow(stats) {
 
 // ---------------------------------------------------------------- latency
 
-const BUCKETS = [["lt100", "< 100 ms"], ["lt500", "< 500 ms"], ["lt1000", "< 1 s"], ["lt3000", "< 3 s"], ["lt10000", "< 10 s"], ["gt10000", "10 s +"]];
+const BUCKETS = [["lt100", "< 0.1 s"], ["lt500", "< 0.5 s"], ["lt1000", "< 1 s"], ["lt3000", "< 3 s"], ["lt10000", "< 10 s"], ["gt10000", "10 s +"]];
 const TICKS = [1, 10, 100, 1000, 10000, 100000, 1000000];
 /** Where a time lies on the axis, in columns: four to each doubling, as the gateway counts. */
 const column = (ms) => Math.log2(Math.max(ms, 0.16) / 0.128) * 4;
@@ -516,12 +517,17 @@ const CHARTS = {
   },
 };
 
+/** The value under the pointer, or else the sum of the whole curve. */
+function legend(format) {
+  return (chart, value, at) => format(value ?? chart.data[at].reduce((sum, one) => sum + one, 0));
+}
+
 function bars(label, stroke, format) {
-  return { label, stroke, fill: faded(stroke, 75), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.75, 24], radius: 0.15 }), value: (_, value) => value === null || value === undefined ? "\u2013" : format(value) };
+  return { label, stroke, fill: stroke, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.75, 24], radius: 0.15 }), value: legend(format) };
 }
 
 function area(label, stroke, format) {
-  return { label, stroke, fill: faded(stroke, 12), width: 1.75, points: { show: false }, value: (_, value) => value === null || value === undefined ? "\u2013" : format(value) };
+  return { label, stroke, fill: faded(stroke, 12), width: 1.75, points: { show: false }, value: legend(format) };
 }
 
 function clock(seconds, step) {
@@ -535,13 +541,13 @@ function clock(seconds, step) {
 function makeChart(name, box, columns) {
   const axis = { stroke: color("dim"), font: "11px system-ui, sans-serif", grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
   const options = {
-    width: box.clientWidth, height: box.clientHeight - 24, padding: [8, 8, 0, 0],
+    width: box.clientWidth, height: CHART_HEIGHT, padding: [8, 8, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     legend: { live: true },
-    scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: { x: { time: true, range: (u, low, high) => { const half = (state.stats.series.step_s || 1) / 2; return [low - half, high + half]; } }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     series: [{ label: "Time", value: (_, value) => value === null ? "" : clock(value, 1) }, ...CHARTS[name].series()],
     axes: [
-      { ...axis, grid: { show: false }, space: 64, values: (_, ticks, __, ___, step) => ticks.map((tick) => clock(tick, step)) },
+      { ...axis, grid: { show: false }, space: 64, size: 30, values: (_, ticks, __, ___, step) => ticks.map((tick) => clock(tick, step)) },
       { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => Number.isInteger(tick) || name === "spend" ? CHARTS[name].axis(tick) : "") },
     ],
   };
@@ -875,7 +881,7 @@ function start() {
   const sizes = new ResizeObserver((all) => {
     for (const { target } of all) {
       const chart = charts[target.id.replace("chart-", "")];
-      if (chart && target.clientWidth !== chart.width) chart.setSize({ width: target.clientWidth, height: target.clientHeight - 24 });
+      if (chart && target.clientWidth !== chart.width) chart.setSize({ width: target.clientWidth, height: CHART_HEIGHT });
     }
   });
   for (const name of Object.keys(CHARTS)) sizes.observe($(`chart-${name}`));
