@@ -8,6 +8,7 @@ pub mod wire;
 pub mod dialect;
 pub mod identity;
 pub mod ledger;
+pub mod pinning;
 pub mod routing;
 pub mod upstream;
 pub mod usage;

@@ -406,3 +406,30 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
+
+/// Sessions with a pin in memory, over all shards. At some 400 bytes each this is 40 MiB, reached only by
+/// 100,000 sessions within the soft window.
+pub const PINS_MAX: usize = 100_000;
+
+/// Shards of the pins, each with a lock of its own: more than there are cores in most machines.
+pub const PIN_SHARDS: usize = 64;
+
+/// Models whose caches a session remembers beside the one it is pinned to. Caches of more are dead before
+/// the session comes back to them.
+pub const PIN_FORMER_MAX: usize = 3;
+
+/// Turns of a session up to which it is counted how many sessions come so far.
+pub const SESSION_TURNS_COUNTED: usize = 256;
+
+/// Sessions counted before what was learnt of their lengths counts half.
+pub const SESSIONS_LEARNT_MAX: u32 = 20_000;
+
+/// Bytes of a first message that a session's id is made of, and of a system prompt: what tells two sessions
+/// apart stands at their beginning, and 64 KiB are hashed in 40 us.
+pub const SESSION_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Pins that wait to be written to the store. At 10,000 requests per second these are 3 seconds.
+pub const PIN_QUEUE_MAX: usize = 32 * 1024;
+
+/// Pins that one transaction writes, reads or forgets: a few milliseconds, in which the ledger's writer waits.
+pub const PIN_BATCH_MAX: usize = 500;
