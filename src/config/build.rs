@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
+use crate::base::surface::Dialect;
 use crate::config::build_budget;
 use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD};
 use crate::config::check::Links;
@@ -21,6 +22,7 @@ use crate::identity::agent::{Agent, Agents};
 use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
 use crate::identity::principal::Gate;
+use crate::pinning::cache;
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::{RetryPolicy, StatusSet};
 use crate::upstream::target::BaseUrl;
@@ -41,6 +43,7 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
     let defaults = Defaults {
         image_tokens_max: raw.budget.policy.image_tokens_max,
         translation: raw.routing.translation,
+        cache_ttl_s: raw.pinning.cache_ttl_s,
     };
     let models = models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?, defaults)));
     let catalog = Catalog::new(CatalogParts {
@@ -69,6 +72,7 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         profiles,
         audit: raw.audit,
         routing: routing(&raw.routing),
+        pinning: raw.pinning,
         stream: raw.stream,
         log: raw.log,
     }
@@ -165,6 +169,7 @@ pub fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>
 struct Defaults {
     image_tokens_max: u64,
     translation: Translation,
+    cache_ttl_s: Option<u64>,
 }
 
 fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
@@ -180,7 +185,6 @@ fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
     let vocabulary = raw.vocabulary.unwrap_or_else(by_name);
     Model {
         id,
-        upstream_id,
         model_json,
         provider: Arc::clone(provider),
         price: raw.price.unwrap_or_default(),
@@ -194,7 +198,10 @@ fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
         thinking: raw.thinking,
         vocabulary,
         translation: raw.translation.unwrap_or(defaults.translation),
+        cache_rule: cache::rule(&upstream_id, provider.dialect == Dialect::Anthropic)
+            .lasting(raw.cache_ttl_s.or(defaults.cache_ttl_s)),
         enabled: raw.enabled && provider.enabled,
+        upstream_id,
     }
 }
 

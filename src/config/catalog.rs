@@ -11,6 +11,7 @@ use crate::base::limit::{CLOSE_NAMES_MAX, MODEL_NAME_BYTES_MAX};
 use crate::base::money::NanoUsd;
 use crate::base::surface::Dialect;
 use crate::config::price_table;
+use crate::pinning::cache::Rule;
 use crate::upstream::provider::Provider;
 use crate::usage::price::{Price, Rates};
 use crate::usage::vocabulary::Vocabulary;
@@ -99,6 +100,8 @@ pub struct Model {
     pub thinking: bool,
     /// What happens to fields that its provider's dialect cannot say.
     pub translation: Translation,
+    /// How its prompts are cached.
+    pub cache_rule: Rule,
     /// Whether the model and its provider are both enabled.
     pub enabled: bool,
 }

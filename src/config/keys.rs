@@ -33,9 +33,10 @@ pub const TOP: Table = Table {
         "console",
         "profiles",
         "audit",
+        "pinning",
         "log",
     ],
-    later: &["guard", "pinning", "mutators"],
+    later: &["guard", "mutators"],
 };
 
 /// `server`.
@@ -113,6 +114,7 @@ pub const MODEL: Table = Table {
         "thinking",
         "tokenizer",
         "translation",
+        "cache_ttl_s",
         "enabled",
     ],
     later: &[],
@@ -258,8 +260,25 @@ pub const AUDIT: Table =
 /// `log`.
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
+/// `pinning`.
+pub const PINNING: Table = Table {
+    name: "pinning",
+    known: &[
+        "enabled",
+        "hard_window_s",
+        "soft_window_s",
+        "soft_bonus_weight",
+        "cache_aware",
+        "expected_turns",
+        "switch_margin",
+        "cache_ttl_s",
+        "keep",
+    ],
+    later: &[],
+};
+
 /// All tables.
-pub const ALL: [&Table; 23] = [
+pub const ALL: [&Table; 24] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -282,5 +301,6 @@ pub const ALL: [&Table; 23] = [
     &CONSOLE,
     &PROFILES,
     &AUDIT,
+    &PINNING,
     &LOG,
 ];

@@ -26,6 +26,7 @@ pub mod raw;
 pub mod raw_agent;
 pub mod raw_budget;
 pub mod raw_model;
+pub mod raw_pinning;
 pub mod raw_profiles;
 pub mod raw_provider;
 pub mod raw_server;

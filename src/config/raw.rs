@@ -15,6 +15,7 @@ use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
 use crate::config::raw_model::{self, RawModel};
+use crate::config::raw_pinning::{self, Pinning};
 use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
 use crate::config::raw_server::{self, RawAuth, RawServer};
@@ -68,6 +69,8 @@ pub struct Raw {
     pub admin_key: Option<Zeroizing<String>>,
     /// `audit`.
     pub audit: Audit,
+    /// `pinning`.
+    pub pinning: Pinning,
     /// `log`.
     pub log: Log,
 }
@@ -115,6 +118,7 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         profiles: raw_profiles::profiles(&top.section("profiles", &keys::PROFILES), problems),
         admin_key: raw_profiles::admin_key(&auth),
         audit: raw_profiles::audit(&top.section("audit", &keys::AUDIT)),
+        pinning: raw_pinning::pinning(&top),
         log: Log { access: access_log(&top.section("log", &keys::LOG)) },
     }
 }

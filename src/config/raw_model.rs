@@ -48,6 +48,8 @@ pub struct RawModel {
     pub vocabulary: Option<Option<Vocabulary>>,
     /// What happens to fields that its provider's dialect cannot say, if said.
     pub translation: Option<Translation>,
+    /// Seconds that its prompt cache lives, if said.
+    pub cache_ttl_s: Option<u64>,
     /// Whether it is used.
     pub enabled: bool,
 }
@@ -76,6 +78,7 @@ pub fn read(node: &Node, place: Place, problems: &Problems) -> Option<RawModel> 
         thinking: section.flag_or("thinking", false),
         vocabulary: section.choice("tokenizer", &VOCABULARIES, &[]),
         translation: section.choice("translation", &Translation::WORDS, &[]),
+        cache_ttl_s: section.number_if_given("cache_ttl_s", &bound::CACHE_TTL_S),
         enabled: section.flag_or("enabled", true),
     })
 }

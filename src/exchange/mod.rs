@@ -19,12 +19,14 @@ pub mod exhausted;
 pub mod headers;
 pub mod models;
 pub mod path;
+pub mod pinned;
 pub mod prompt;
 pub mod purse;
 pub mod relay;
 pub mod rendition;
 pub mod rewrite;
 pub mod route;
+pub mod session;
 pub mod settle;
 
 use std::sync::Arc;

@@ -181,9 +181,9 @@ impl Trail {
     }
 }
 
-/// One eighth of what is new, so that a single miss does not drive a session away.
+/// One sixteenth of what is new, so that a single miss does not drive a session away.
 const fn recent(old: u32, new: u32) -> u32 {
-    old - old / 8 + new / 8
+    old - old / 16 + new / 16
 }
 
 fn ratio_ppm(part: u64, whole: u64) -> u32 {
@@ -238,9 +238,9 @@ mod tests {
         let trail = Trail::default().after(&report(10_000, 0), &gpt, 1_000);
         assert_eq!(trail.warm_ppm(&gpt, 2_000, false), BEST_EFFORT_PPM);
         let missed = trail.after(&report(11_000, 0), &gpt, 2_000);
-        assert_eq!(missed.warm_ppm(&gpt, 3_000, false), 831_250, "it was to be read, and was not");
+        assert_eq!(missed.warm_ppm(&gpt, 3_000, false), 890_625, "it was to be read, and was not");
         let hit = missed.after(&report(12_000, 11_000), &gpt, 3_000);
-        assert_eq!(hit.warm_ppm(&gpt, 4_000, false), 852_344);
+        assert_eq!(hit.warm_ppm(&gpt, 4_000, false), 894_336);
         let late = hit.after(&report(13_000, 0), &gpt, 3_000_000);
         assert_eq!(late.hits_ppm, hit.hits_ppm, "a miss after its time says nothing");
     }

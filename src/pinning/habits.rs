@@ -3,7 +3,10 @@
 //! Only counts are kept. A session that pauses beyond the soft window begins anew here, and one that still runs
 //! is counted as far as it came, so that what is expected is rather too little than too much.
 
-use crate::base::limit::{SESSION_TURNS_COUNTED, SESSIONS_LEARNT_MAX};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::base::limit::{HIT_MODELS_MAX, SESSION_TURNS_COUNTED, SESSIONS_LEARNT_MAX};
 use crate::pinning::cache::{Rule, WHOLE_PPM};
 
 /// Seconds up to which pauses are counted together; what is longer is in the last place.
@@ -17,6 +20,9 @@ const PAUSES_LEARNT_MAX: u32 = 4_096;
 
 /// Sessions that what is configured counts for, beside those that were seen.
 const PRIOR_SESSIONS: u64 = 16;
+
+/// Of so many hits the last one is one part.
+const HITS_WEIGHT: u32 = 64;
 
 /// How many sessions came how far.
 #[derive(Clone, Debug)]
@@ -96,6 +102,26 @@ impl Pauses {
     }
 }
 
+/// Of each model, the share of expected hits of its cache that came true in all sessions.
+#[derive(Clone, Debug, Default)]
+pub struct Hits(HashMap<Arc<str>, u32>);
+
+impl Hits {
+    /// That of a model, in millionths; `None` before any could be seen.
+    pub fn of(&self, model: &str) -> Option<u32> {
+        self.0.get(model).copied()
+    }
+
+    /// Counts one more of a model; `guess_ppm` is what was thought before the first.
+    pub fn saw(&mut self, model: &Arc<str>, hit_ppm: u32, guess_ppm: u32) {
+        if self.0.len() >= HIT_MODELS_MAX && !self.0.contains_key(model) {
+            return;
+        }
+        let usual = self.0.entry(Arc::clone(model)).or_insert(guess_ppm);
+        *usual = *usual - *usual / HITS_WEIGHT + hit_ppm / HITS_WEIGHT;
+    }
+}
+
 /// Both, of one agent.
 #[derive(Clone, Debug, Default)]
 pub struct Habits {
@@ -149,6 +175,16 @@ mod tests {
         assert_eq!(pauses.outlived_ppm(&gpt, false), 750_000);
         (0..PAUSES_LEARNT_MAX * 3).for_each(|_| pauses.saw(u64::MAX));
         assert!(pauses.total < PAUSES_LEARNT_MAX && pauses.outlived_ppm(&gpt, false) < 10_000);
+    }
+
+    #[test]
+    fn hits_are_learnt_model_by_model() {
+        let (mut hits, model) = (Hits::default(), Arc::from("m"));
+        assert_eq!(hits.of("m"), None);
+        (0..1_000).for_each(|_| hits.saw(&model, 200_000, WHOLE_PPM));
+        assert!(hits.of("m").is_some_and(|ppm| ppm.abs_diff(200_000) < 1_000));
+        (0..HIT_MODELS_MAX).for_each(|at| hits.saw(&Arc::from(at.to_string()), 0, 0));
+        assert_eq!(hits.0.len(), HIT_MODELS_MAX);
     }
 
     #[test]
