@@ -72,6 +72,7 @@ fn begin(stage: &Stage, body: &Bytes) -> Exchange {
         target: "/v1/chat/completions".to_owned(),
         body: body.clone(),
         route: None,
+        explain: false,
         session: None,
         wide_context: false,
         texts: std::sync::OnceLock::new(),

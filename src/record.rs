@@ -110,6 +110,8 @@ pub struct ChoiceRecord {
     pub confidence_ppm: u32,
     /// How the session's pin took part: one of S2-16's words; empty where sessions are not pinned.
     pub pin_state: &'static str,
+    /// The first half of the session's key, where it was looked at; 0 = it was not.
+    pub session_key: u64,
     /// What staying with a warm prompt cache saved against the strategy's choice.
     pub pin_saved: NanoUsd,
     /// How often a stronger tier was tried after a failure.

@@ -42,6 +42,8 @@ pub enum Code {
     Internal,
     /// 502: no candidate could be reached.
     UpstreamUnreachable,
+    /// 502: every model that a strategy would ask has failed (S2-04).
+    AllModelsFailed,
     /// 502: every candidate refused our credential.
     UpstreamAuthFailed,
     /// 502: the answer was not HTTP, too large, or broke off before its first byte.
@@ -75,6 +77,7 @@ impl Code {
             Self::UpgradeRequired => "upgrade_required",
             Self::Internal => "internal",
             Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::AllModelsFailed => "all_models_failed",
             Self::UpstreamAuthFailed => "upstream_auth_failed",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::Overloaded => "overloaded",
@@ -97,7 +100,10 @@ impl Code {
             Self::UnsupportedEncoding => 415,
             Self::UpgradeRequired => 426,
             Self::Internal => 500,
-            Self::UpstreamUnreachable | Self::UpstreamAuthFailed | Self::UpstreamInvalid => 502,
+            Self::UpstreamUnreachable
+            | Self::AllModelsFailed
+            | Self::UpstreamAuthFailed
+            | Self::UpstreamInvalid => 502,
             Self::Overloaded | Self::Draining => 503,
             Self::UpstreamTimeout => 504,
         }

@@ -436,3 +436,20 @@ pub const PIN_BATCH_MAX: usize = 500;
 
 /// Models whose usual cache hits are remembered; more than strategies choose from.
 pub const HIT_MODELS_MAX: usize = 1_024;
+
+/// Nodes of a decision tree. One of depth 11 has as many; deeper ones learn their training data by heart.
+pub const TREE_NODES_MAX: usize = 4_096;
+
+/// Bytes at the beginning, and as many at the end, of what the user said last that a strategy reads: 256 tokens
+/// have about 1,200 bytes of prose, and more was measured to tell nothing more.
+pub const ROUTING_TEXT_HALF_BYTES: usize = 2_048;
+
+/// Bytes of a request's texts whose words are counted, the newest first; the rest is reckoned from them. At a
+/// few bytes in a nanosecond this takes a few microseconds, whatever the size of the prompt.
+pub const WORDS_COUNTED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of the header that explains a choice of model.
+pub const EXPLAIN_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a file that a strategy is read from: the table of word pieces and its heads have less than 5 MB.
+pub const ROUTER_FILE_BYTES_MAX: usize = 16 << 20;

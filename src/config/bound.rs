@@ -59,6 +59,8 @@ pub const ABOVE_TOKENS: Bound = bound(1, 1_000_000_000, 0, "tokens");
 pub const RETRY_STATUS: Bound = bound(100, 999, 0, "as status codes");
 /// `routing.attempts_max`.
 pub const ATTEMPTS: Bound = bound(1, 16, 4, "attempts");
+/// `routing.max_escalations`; 0 = a failure is final.
+pub const ESCALATIONS: Bound = bound(0, 15, 2, "escalations");
 /// `routing.cooldown_ms`; 0 = endpoints rest only when they ask for it.
 pub const COOLDOWN_MS: Bound = bound(0, 600_000, 10_000, "milliseconds");
 /// `budget.output_floor_tokens`.

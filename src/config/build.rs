@@ -16,6 +16,7 @@ use crate::config::raw::{Raw, RawRouting};
 use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
 use crate::config::raw_provider::RawProvider;
+use crate::config::raw_routing::RawStrategies;
 use crate::config::raw_server::{RawAuth, RawServer};
 use crate::config::snapshot::{Profiles, Routing, Server, Snapshot};
 use crate::identity::agent::{Agent, Agents};
@@ -71,8 +72,8 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         console: raw.console.console,
         profiles,
         audit: raw.audit,
-        routing: routing(&raw.routing),
         pinning: raw.pinning,
+        routing: routing(&raw.routing, links.primary),
         stream: raw.stream,
         log: raw.log,
     }
@@ -94,6 +95,7 @@ fn agents(raw: Vec<RawAgent>, models: Vec<Option<Box<[usize]>>>) -> Agents {
         mode: raw.mode,
         models,
         keyed: raw.keys.given,
+        may_route: raw.may_route,
     };
     Agents::new(raw.into_iter().zip(models).map(agent).collect())
 }
@@ -226,9 +228,13 @@ fn server(raw: RawServer) -> Server {
     }
 }
 
-fn routing(raw: &RawRouting) -> Routing {
+fn routing(raw: &RawRouting, primary: Option<usize>) -> Routing {
+    let RawStrategies { strategy, max_escalations, tree, .. } = &raw.strategies;
     Routing {
-        strategy: raw.strategy,
+        strategy: *strategy,
+        primary,
+        max_escalations: u32::try_from(*max_escalations).unwrap_or(u32::MAX),
+        tree: tree.clone(),
         retry: RetryPolicy {
             statuses: StatusSet::new(raw.retry_statuses.iter().map(|status| status.value)),
             attempts_max: raw.attempts_max,

@@ -35,6 +35,9 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// All, the weakest first.
+    pub const ALL: [Self; 3] = [Self::Fast, Self::Reasoning, Self::Oracle];
+
     /// The name used in configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,7 +49,7 @@ impl Tier {
 
     /// The tier of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Fast, Self::Reasoning, Self::Oracle].into_iter().find(|tier| tier.name() == name)
+        Self::ALL.into_iter().find(|tier| tier.name() == name)
     }
 }
 

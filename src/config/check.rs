@@ -21,6 +21,8 @@ pub struct Links {
     pub fallbacks: Vec<(usize, Vec<usize>)>,
     /// The places of the default chain.
     pub fallback_default: Vec<usize>,
+    /// The place of the model that `passthrough` always takes, if one is named.
+    pub primary: Option<usize>,
     /// Of each agent, the sorted places of the models it may use; `None` = all.
     pub agent_models: Vec<Option<Box<[usize]>>>,
     /// What the names in budgets lead to.

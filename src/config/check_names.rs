@@ -24,6 +24,7 @@ pub fn check(names: &Names<'_>) -> Links {
         aliases: names.aliases(),
         fallbacks: names.fallbacks(),
         fallback_default: names.chain(&raw.routing.fallback_default),
+        primary: names.primary(),
         agent_models: raw.agents.iter().map(|agent| names.agent_models(agent)).collect(),
         ..Links::default()
     };
@@ -136,6 +137,16 @@ impl<'a> Names<'a> {
 
     fn is_auto_name(&self, name: &str) -> bool {
         self.raw.routing.auto_names.iter().any(|auto| auto.value.text.eq_ignore_ascii_case(name))
+    }
+
+    /// The model that `passthrough` always takes; it can only be one that is in use.
+    fn primary(&self) -> Option<usize> {
+        let name = self.raw.routing.strategies.primary_model.as_ref()?;
+        let place = self.model(name)?;
+        if !self.is_enabled(place) {
+            self.problems.add(&name.place, format!("{} is not enabled", shown(&name.value)));
+        }
+        Some(place)
     }
 
     fn fallbacks(&self) -> Vec<(usize, Vec<usize>)> {

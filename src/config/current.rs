@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::controls::Controls;
 use crate::config::snapshot::Snapshot;
+use crate::routing::strategy::Strategy;
 use crate::upstream::breaker::Endpoints;
 
 /// One configuration and the breakers of its models.
@@ -17,4 +18,12 @@ pub struct Current {
     pub endpoints: Endpoints,
     /// What operators have switched at run time.
     pub controls: Arc<Controls>,
+}
+
+impl Current {
+    /// Who chooses for an auto name: as an operator has switched, else as the file says.
+    pub fn strategy(&self) -> Strategy {
+        let switched = self.controls.strategy().and_then(Strategy::at);
+        switched.unwrap_or(self.snapshot.routing.strategy)
+    }
 }

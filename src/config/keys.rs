@@ -148,6 +148,9 @@ pub const ROUTING: Table = Table {
     known: &[
         "auto_names",
         "strategy",
+        "primary_model",
+        "max_escalations",
+        "decision_tree",
         "retry_statuses",
         "attempts_max",
         "retry_on_timeout",
@@ -158,6 +161,10 @@ pub const ROUTING: Table = Table {
     ],
     later: &[],
 };
+
+/// `routing.decision_tree`.
+pub const DECISION_TREE: Table =
+    Table { name: "routing.decision_tree", known: &["file", "on_error"], later: &[] };
 
 /// `stream`.
 pub const STREAM: Table =
@@ -203,7 +210,17 @@ pub const BUDGET: Table = Table {
 /// `agents.<id>`.
 pub const AGENT: Table = Table {
     name: "agents.<id>",
-    known: &["keys", "mode", "models", "team", "budget", "session_budget", "tiers", "breaker"],
+    known: &[
+        "keys",
+        "mode",
+        "models",
+        "may_route",
+        "team",
+        "budget",
+        "session_budget",
+        "tiers",
+        "breaker",
+    ],
     later: &[],
 };
 
@@ -278,7 +295,7 @@ pub const PINNING: Table = Table {
 };
 
 /// All tables.
-pub const ALL: [&Table; 24] = [
+pub const ALL: [&Table; 25] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -288,6 +305,7 @@ pub const ALL: [&Table; 24] = [
     &PRICE,
     &LONG_CONTEXT,
     &ROUTING,
+    &DECISION_TREE,
     &STREAM,
     &POLICY,
     &FLEET,

@@ -29,6 +29,7 @@ pub mod raw_model;
 pub mod raw_pinning;
 pub mod raw_profiles;
 pub mod raw_provider;
+pub mod raw_routing;
 pub mod raw_server;
 pub mod raw_store;
 mod section;
@@ -45,6 +46,7 @@ use zeroize::Zeroizing;
 
 use expand::Env;
 use problem::{Place, Problem, Problems};
+use raw_routing::RouterFile;
 use snapshot::{Snapshot, Tls};
 
 /// Certificates in DER form, at least one; or what is wrong with their file.
@@ -66,6 +68,8 @@ pub struct Outside<'a> {
     pub key_file: &'a dyn Fn(&Path) -> KeyFile,
     /// Looks at the certificate and the key of the data plane.
     pub server_certificate: &'a dyn Fn(&Tls) -> Verdict,
+    /// Reads a file that a strategy is made of.
+    pub router_file: &'a dyn Fn(&Path) -> RouterFile,
 }
 
 /// Reads a configuration, but none of the files that it names. `file_name` is only named in problems; `env` answers for `${VAR}`, and for
@@ -74,7 +78,9 @@ pub fn load(text: &str, file_name: &str, env: Env<'_>) -> Result<Snapshot, Vec<P
     let certificates = &|_: &Path| Err("cannot be read here".to_owned());
     let key_file = &|_: &Path| Err("cannot be read here".to_owned());
     let server_certificate = &|_: &Tls| Ok(());
-    load_with(text, file_name, &Outside { env, certificates, key_file, server_certificate })
+    let router_file = &|_: &Path| Err("cannot be read here".to_owned());
+    let outside = Outside { env, certificates, key_file, server_certificate, router_file };
+    load_with(text, file_name, &outside)
 }
 
 /// The same with the files that it names.
@@ -95,6 +101,8 @@ pub fn load_with(
     }
     let mut links = check::check(&raw, &problems);
     links.warnings.extend(warnings);
+    let router_file = outside.router_file;
+    raw.routing.strategies.read_files(router_file, &problems, &mut links.warnings);
     let (profiles, warnings) =
         raw.profiles.read(raw.admin_key.as_ref().map(|key| key.as_str()), outside, &problems);
     links.warnings.extend(warnings);

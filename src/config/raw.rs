@@ -18,10 +18,11 @@ use crate::config::raw_model::{self, RawModel};
 use crate::config::raw_pinning::{self, Pinning};
 use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
+use crate::config::raw_routing::{self, RawStrategies};
 use crate::config::raw_server::{self, RawAuth, RawServer};
 use crate::config::raw_store::{self, RawConsole};
 use crate::config::section::{Section, number, shown, text};
-use crate::config::snapshot::{AccessLog, Audit, Log, Store, Strategy, Stream};
+use crate::config::snapshot::{AccessLog, Audit, Log, Store, Stream};
 use crate::config::yaml::{Node, Text, Value};
 use crate::dialect::notice::NoticeMode;
 use crate::upstream::retry::RETRY_STATUSES;
@@ -80,7 +81,7 @@ pub struct RawRouting {
     /// Names that leave the choice to the strategy.
     pub auto_names: Vec<At<Text>>,
     /// Who chooses.
-    pub strategy: Strategy,
+    pub strategies: RawStrategies,
     /// Codes that call for the next candidate.
     pub retry_statuses: Vec<At<u16>>,
     /// Most attempts for one request.
@@ -149,9 +150,6 @@ fn aliases(top: &Section<'_>, problems: &Problems) -> Vec<(At<Text>, At<Text>)> 
 }
 
 fn routing(section: &Section<'_>, problems: &Problems) -> RawRouting {
-    let strategies =
-        [("round_robin", Strategy::RoundRobin), ("passthrough", Strategy::Passthrough)];
-    let strategies_later = ["rule_based", "decision_tree", "learned"];
     let default_names = || {
         let name = |name: &&str| At { value: Text::plain(*name), place: section.place.clone() };
         AUTO_NAMES.iter().map(name).collect()
@@ -162,7 +160,7 @@ fn routing(section: &Section<'_>, problems: &Problems) -> RawRouting {
     }
     RawRouting {
         auto_names,
-        strategy: section.choice("strategy", &strategies, &strategies_later).unwrap_or_default(),
+        strategies: raw_routing::read(section),
         retry_statuses: retry_statuses(section, problems),
         attempts_max: section.count("attempts_max", &bound::ATTEMPTS),
         retry_on_timeout: section.flag_or("retry_on_timeout", true),

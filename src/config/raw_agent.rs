@@ -21,6 +21,8 @@ pub struct RawAgent {
     pub mode: Mode,
     /// The ids of the models it may use; `None` = all.
     pub models: Option<Vec<At<Text>>>,
+    /// Whether its requests may name a strategy.
+    pub may_route: bool,
     /// The name of its team.
     pub team: Option<At<Text>>,
     /// What it may spend.
@@ -50,6 +52,7 @@ pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
         keys: raw_server::keys(&section, "keys", problems),
         mode: section.choice("mode", &words, &[]).unwrap_or_default(),
         models,
+        may_route: section.flag_or("may_route", true),
         team: section.text("team"),
         budget: raw_budget::budget(&section, "budget"),
         has_budget: section.is_given("budget"),

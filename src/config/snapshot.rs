@@ -15,6 +15,8 @@ use crate::config::raw_pinning::Pinning;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
 use crate::identity::vault::Keys;
+use crate::routing::strategy::Strategy;
+use crate::routing::tree::Tree;
 use crate::upstream::breaker::{Cooldowns, Endpoints};
 use crate::upstream::provider::Provider;
 use crate::upstream::reach::Fence;
@@ -195,30 +197,16 @@ pub struct Tls {
 pub struct Routing {
     /// Who chooses for an auto name.
     pub strategy: Strategy,
+    /// The place of the model that `passthrough` always takes; `None` = the first of those that could answer.
+    pub primary: Option<usize>,
+    /// How often a failure of a model that was chosen by what is asked leads to another one.
+    pub max_escalations: u32,
+    /// The tree of `decision_tree`; without one, the nine rules decide.
+    pub tree: Option<Arc<Tree>>,
     /// What calls for the next candidate.
     pub retry: RetryPolicy,
     /// How long an endpoint rests after a failure, in milliseconds, if it does not say itself.
     pub cooldown_ms: u64,
-}
-
-/// Who chooses for an auto name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strategy {
-    /// Each request begins at the next candidate.
-    #[default]
-    RoundRobin,
-    /// Each request begins at the first candidate of the file.
-    Passthrough,
-}
-
-impl Strategy {
-    /// The name used in configuration and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::Passthrough => "passthrough",
-        }
-    }
 }
 
 /// What the gateway adds to answers.

@@ -95,6 +95,10 @@ fn responses_error(fault: &Fault) -> Vec<u8> {
 
 /// `error.type` as `OpenAI`'s clients expect it for a status.
 const fn openai_type(code: Code) -> &'static str {
+    if matches!(code, Code::AllModelsFailed) {
+        // The word of the seed that knew this refusal first (S2-04).
+        return "proxy_error";
+    }
     match code.status() {
         402 => "insufficient_quota",
         400..=499 => "invalid_request_error",

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::base::limit::{CONFIG_BYTES_MAX, KEY_FILE_BYTES_MAX};
+use crate::base::limit::{CONFIG_BYTES_MAX, KEY_FILE_BYTES_MAX, ROUTER_FILE_BYTES_MAX};
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Outside};
@@ -67,6 +67,7 @@ impl Source {
             certificates: &trust::certificates,
             key_file: &key_file,
             server_certificate: &trust::server_certificate,
+            router_file: &|path| router_file(&self.path.with_file_name(""), path),
         };
         config::load_with(&text, &name, &outside)
     }
@@ -127,6 +128,19 @@ pub fn key_file(path: &Path) -> Result<Zeroizing<String>, String> {
         return Err(format!("is too large (at most {KEY_FILE_BYTES_MAX} bytes)"));
     }
     Ok(text)
+}
+
+/// A file that a strategy is read from; its path is relative to the folder of the configuration.
+fn router_file(folder: &Path, path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let mut bytes = Vec::new();
+    let room = ROUTER_FILE_BYTES_MAX as u64 + 1;
+    let file = File::open(folder.join(path)).map_err(unreadable)?;
+    file.take(room).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > ROUTER_FILE_BYTES_MAX {
+        return Err(format!("is too large (at most {ROUTER_FILE_BYTES_MAX} bytes)"));
+    }
+    Ok(bytes)
 }
 
 fn bounded_if_there(path: &Path) -> io::Result<String> {

@@ -120,6 +120,9 @@ pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> 
     {
         headers.push(("x-gateway-budget-remaining-usd", left));
     }
+    if let Some(explained) = exchange.plan.explain.as_deref().and_then(text) {
+        headers.push(("x-gateway-explain", explained));
+    }
     if let Some(dropped) = exchange.dropped_fields().and_then(|dropped| text(&dropped)) {
         headers.push(("x-gateway-dropped-params", dropped));
     }

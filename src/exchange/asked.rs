@@ -34,6 +34,8 @@ pub struct Asked {
     pub wish: Wish,
     /// A strategy asked for by name, for this request only.
     pub route: Option<String>,
+    /// Whether the answer shall say why it came from where it did.
+    pub explain: bool,
     /// The client's session, where it named one.
     pub session: Option<Arc<str>>,
     /// Whether it asks Anthropic for a window of a million tokens.

@@ -15,9 +15,13 @@
 
 pub mod answer;
 pub mod asked;
+pub mod choose;
+mod escalation;
 pub mod exhausted;
+mod explain;
 pub mod headers;
 pub mod models;
+pub mod outlook;
 pub mod path;
 pub mod pinned;
 pub mod prompt;
@@ -103,6 +107,8 @@ pub struct Exchange {
     tried: usize,
     /// How many of them were asked.
     asked_count: usize,
+    /// How often a failure led to another model.
+    escalations: u32,
     current: Option<Running>,
     attempts: Vec<AttemptRecord>,
     trigger_status: Option<u16>,
@@ -156,6 +162,7 @@ impl Exchange {
             plan,
             tried: 0,
             asked_count: 0,
+            escalations: 0,
             current: None,
             attempts: Vec::with_capacity(1),
             trigger_status: None,
@@ -203,6 +210,11 @@ impl Exchange {
         &self.around.snapshot
     }
 
+    /// The same, to be kept beyond its end.
+    pub fn around(&self) -> Arc<Current> {
+        Arc::clone(&self.around)
+    }
+
     /// The relay of the present answer.
     pub const fn relay(&self) -> Option<&Relay> {
         self.relay.as_ref()
@@ -213,30 +225,13 @@ impl Exchange {
         self.attempts.last().map_or_else(|| Arc::from(""), |attempt| Arc::clone(&attempt.model))
     }
 
-    /// Whether another candidate is left.
-    pub fn has_next(&self) -> bool {
-        self.next_place().is_some()
-    }
-
-    /// The place of the next candidate in the plan. Another key is passed over where the key was not at
-    /// fault.
-    fn next_place(&self) -> Option<usize> {
-        if self.asked_count >= self.around.snapshot.routing.retry.attempts_max {
-            return None;
-        }
-        let key_failed = self.current.as_ref().is_some_and(|current| current.key_failed);
-        let rest = self.plan.candidates.iter().enumerate().skip(self.tried);
-        let mut fitting =
-            rest.filter(|(_, candidate)| key_failed || !matches!(candidate, Candidate::Spare(_)));
-        fitting.next().map(|(place, _)| place)
-    }
-
     /// The next candidate that may be asked; `None` when all have had their turn. What it wants to have
     /// held must be granted before `attempt`.
     ///
     /// # Errors
     /// `internal`, if the plan does not fit the catalog.
     pub fn next_candidate(&mut self, now: Now) -> Result<Option<Next>, Fault> {
+        self.climb();
         while let Some(place) = self.next_place() {
             let Some(candidate) = self.plan.candidates.get(place).cloned() else { break };
             self.tried = place + 1;
@@ -297,6 +292,7 @@ impl Exchange {
             current.own_credential = attempt.own_credential;
             current.asks_usage = attempt.asks_usage;
         }
+        self.count_escalation();
         self.asked_count += 1;
         Ok(attempt)
     }
@@ -314,7 +310,7 @@ impl Exchange {
             Verdict::Next => {
                 let wait = retry::retry_after_ms(headers, now.unix_ms);
                 self.rest_endpoint(now, wait);
-                if self.has_next() || self.rendition.is_some() {
+                if self.has_next() || self.rendition.is_some() || self.hides_failures() {
                     self.keep_headers(headers);
                     self.start_relay(Kind::Failed, now);
                 } else {
@@ -414,6 +410,9 @@ impl Exchange {
 
     /// What the client gets when every candidate has failed.
     pub fn conclude(&mut self) -> Conclusion {
+        if let Some(fault) = self.all_failed() {
+            return Conclusion::Refuse(fault);
+        }
         if let Some(answer) = self.failed.take() {
             return Conclusion::Answer(answer);
         }

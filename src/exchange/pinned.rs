@@ -9,6 +9,7 @@ use crate::base::money::{NanoUsd, PicoUsd};
 use crate::config::catalog::{Choice as Meant, Model};
 use crate::config::current::Current;
 use crate::config::snapshot::Snapshot;
+use crate::exchange::Exchange;
 use crate::exchange::asked::Asked;
 use crate::exchange::session;
 use crate::identity::agent::Mode;
@@ -47,6 +48,20 @@ pub struct Session {
     pub state: State,
     /// The place of the model that the strategy wanted, where the session stayed against it.
     pub against: Option<usize>,
+}
+
+impl Session {
+    /// The first half of its key: the name that the log shows.
+    pub fn name(&self) -> u64 {
+        u64::try_from(self.leash.key >> 64).unwrap_or_default()
+    }
+}
+
+impl Exchange {
+    /// How the session's pin took part, for whoever learns from the answer.
+    pub fn take_session(&mut self) -> Option<Box<Session>> {
+        self.plan.choice.as_mut()?.session.take()
+    }
 }
 
 /// What an answer changes.
@@ -206,10 +221,7 @@ pub fn learn(
     (snapshot, now_ms): (&Snapshot, u64),
 ) -> Option<Lesson> {
     let old = session.leash.pin.as_ref();
-    let has_failed = old.is_some_and(|pin| {
-        let own = record.attempts.iter().filter(|attempt| *attempt.model == *pin.model);
-        own.into_iter().any(|attempt| is_failure(attempt.outcome))
-    });
+    let has_failed = old.is_some_and(|pin| has_failed(&pin.model, record));
     let state =
         if has_failed && session.state.holds() { State::EvictedPostFailure } else { session.state };
     if let Some(choice) = &mut record.choice {
@@ -246,6 +258,12 @@ pub fn learn(
     };
     let pause_ms = old.map(|pin| session.leash.now_ms.saturating_sub(pin.used_ms));
     Some(Lesson { key, pin: Some(Pin::after(old, &answer, &rule)), pause_ms, hit })
+}
+
+/// Whether a model was asked in vain: also with another of its keys.
+fn has_failed(model: &str, record: &Record) -> bool {
+    let own = record.attempts.iter().filter(|attempt| *attempt.model == *model);
+    own.last().is_some_and(|attempt| is_failure(attempt.outcome))
 }
 
 /// Whether a model that ended so is to be left.

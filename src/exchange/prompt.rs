@@ -56,8 +56,14 @@ mod tests {
     fn asked(body: &str) -> Asked {
         let body = Bytes::from(body.to_owned());
         let envelope = Some(Box::new(envelope::scan(&body).unwrap()));
-        let agent =
-            Agent { index: 0, id: Arc::from("a"), mode: Mode::Auto, models: None, keyed: false };
+        let agent = Agent {
+            index: 0,
+            id: Arc::from("a"),
+            mode: Mode::Auto,
+            models: None,
+            keyed: false,
+            may_route: true,
+        };
         Asked {
             surface: Surface::Chat,
             principal: Principal {
@@ -71,6 +77,7 @@ mod tests {
             body,
             envelope,
             route: None,
+            explain: false,
             session: None,
             wide_context: false,
             texts: std::sync::OnceLock::new(),

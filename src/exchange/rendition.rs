@@ -87,6 +87,7 @@ fn translate(asked: &Asked, passage: Passage, made_for: MadeFor) -> Result<Rendi
             envelope,
             body,
             route: None,
+            explain: false,
             session: asked.session.clone(),
             // A wider window is asked for by a header of the client's dialect, which stays behind.
             wide_context: false,

@@ -265,6 +265,7 @@ models:
             envelope,
             body,
             route: None,
+            explain: false,
             session: None,
             wide_context: false,
             texts: std::sync::OnceLock::new(),

@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
-use crate::config::catalog::{Choice, Model, Via, Wildcards};
+use crate::config::catalog::{Choice as Meant, Model, Tier, Via, Wildcards};
 use crate::config::current::Current;
 use crate::config::overlay;
-use crate::config::snapshot::Strategy;
 use crate::exchange::asked::Asked;
+use crate::exchange::choose::{Choice, Chosen, Desk};
+use crate::exchange::explain;
+use crate::exchange::pinned::{self, Bench, Leash};
 use crate::exchange::purse::Purse;
 use crate::identity::agent::Mode;
 use crate::ledger::level::Level;
 use crate::routing::round_robin::{self, Rotation};
-use crate::routing::tier::{self, Left, Tier};
+use crate::routing::strategy::Strategy;
+use crate::routing::tier::{self, Left, Tier as Allowance};
 use crate::upstream::provider::Provider;
 
 /// One way to have a request answered.
@@ -53,6 +56,10 @@ pub struct Plan {
     pub credential_for: Option<usize>,
     /// The place of the tier that the budget allowed, if money chose.
     pub tier: Option<usize>,
+    /// How a strategy chose, if one did.
+    pub choice: Option<Box<Choice>>,
+    /// All that in one line, for a client that asked for it.
+    pub explain: Option<Box<str>>,
 }
 
 /// What the choice depends on beside the request.
@@ -66,6 +73,8 @@ pub struct Scene<'a> {
     pub now_ms: u64,
     /// Who pays; `None` where nobody counts.
     pub purse: Option<&'a Purse>,
+    /// What is known of the request's session, where sessions are pinned.
+    pub session: Option<&'a Leash>,
 }
 
 /// Makes the plan.
@@ -73,6 +82,15 @@ pub struct Scene<'a> {
 /// # Errors
 /// `model_not_found`, `agent_forbidden`, or `invalid_request` when no candidate speaks the dialect.
 pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
+    let mut plan = unexplained(scene, asked)?;
+    if asked.explain {
+        let desk = Desk { snapshot: &scene.current.snapshot, asked };
+        plan.explain = Some(explain::line(scene, &desk, &plan).into_boxed_str());
+    }
+    Ok(plan)
+}
+
+fn unexplained(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     let surface = asked.surface;
     let catalog = &scene.current.snapshot.catalog;
     let name = asked.model();
@@ -87,10 +105,10 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
         return choice.by_budget();
     }
     match catalog.resolve(name) {
-        Choice::Auto => choice.by_strategy(),
-        Choice::Model { via: Via::Offered, .. } => choice.offered(name.unwrap_or_default()),
-        Choice::Model { index, via } => choice.named(index, via),
-        Choice::Wildcard(wildcards) => match wildcard(wildcards, surface) {
+        Meant::Auto => choice.by_strategy(),
+        Meant::Model { via: Via::Offered, .. } => choice.offered(name.unwrap_or_default()),
+        Meant::Model { index, via } => choice.named(index, via),
+        Meant::Wildcard(wildcards) => match wildcard(wildcards, surface) {
             Some(index) => choice.wildcard(index),
             None => Err(not_found(
                 name.unwrap_or_default(),
@@ -98,10 +116,17 @@ pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
                 false,
             )),
         },
-        Choice::Unknown { close, disabled } => {
+        Meant::Unknown { close, disabled } => {
             Err(not_found(name.unwrap_or_default(), &close, disabled))
         }
     }
+}
+
+/// Whether a request's session is looked at.
+pub fn concerns_session(current: &Current, asked: &Asked) -> bool {
+    let named = asked.route.as_deref().and_then(Strategy::from_name);
+    let strategy = named.unwrap_or_else(|| current.strategy());
+    pinned::concerns(current, asked, strategy.reads_requests())
 }
 
 /// Whether tokens are to be counted by the gateway: the model that is asked for is at a provider that has no
@@ -113,12 +138,12 @@ pub fn is_counted_here(scene: &Scene<'_>, asked: &Asked) -> bool {
     let catalog = &scene.current.snapshot.catalog;
     let dialect = asked.surface.dialect();
     match catalog.resolve(asked.model()) {
-        Choice::Model { index, .. } => {
+        Meant::Model { index, .. } => {
             catalog.get(index).is_some_and(|model| model.dialect() != dialect)
         }
-        Choice::Auto => catalog.auto_candidates(dialect).is_empty(),
-        Choice::Wildcard(wildcards) => wildcards.of(dialect).is_none(),
-        Choice::Unknown { .. } => false,
+        Meant::Auto => catalog.auto_candidates(dialect).is_empty(),
+        Meant::Wildcard(wildcards) => wildcards.of(dialect).is_none(),
+        Meant::Unknown { .. } => false,
     }
 }
 
@@ -146,7 +171,7 @@ impl Chooser<'_> {
             Via::Alias => "alias",
             Via::Offered => "offered",
         };
-        Ok(self.ordered(order, 0, decision))
+        Ok(self.ordered(order, self.attempts_max(), decision))
     }
 
     /// The accounts that offer a model of that name, the oldest first.
@@ -155,7 +180,7 @@ impl Chooser<'_> {
         let order: Vec<usize> =
             offers.iter().copied().filter(|&index| self.usable(index)).collect();
         let Some(&first) = offers.first().filter(|_| order.is_empty()) else {
-            return Ok(self.ordered(order, 0, "offered"));
+            return Ok(self.ordered(order, self.attempts_max(), "offered"));
         };
         self.allowed(first)?;
         self.speaks(first)?;
@@ -185,13 +210,13 @@ impl Chooser<'_> {
             return at_provider(&model.provider, self.asked);
         }
         self.speaks(index)?;
-        Ok(self.ordered(vec![index], 0, "manual"))
+        Ok(self.ordered(vec![index], self.attempts_max(), "manual"))
     }
 
     fn wildcard(&self, index: usize) -> Result<Plan, Fault> {
         self.allowed(index)?;
         self.speaks(index)?;
-        Ok(self.ordered(vec![index], 0, "wildcard"))
+        Ok(self.ordered(vec![index], self.attempts_max(), "wildcard"))
     }
 
     fn by_strategy(&self) -> Result<Plan, Fault> {
@@ -199,19 +224,15 @@ impl Chooser<'_> {
             let message = "this agent is pinned: its requests must name a model";
             return Err(Fault::new(Code::InvalidRequest, message).param("model"));
         }
-        let catalog = &self.scene.current.snapshot.catalog;
         let strategy = self.strategy()?;
-        let mut order: Vec<usize> = self.auto_candidates();
+        let mut pool = self.auto_candidates(strategy.reads_requests());
         let tier = self.tier();
         if let Some((tiers, at)) = &tier {
-            self.keep_tier(&mut order, &tiers[*at]);
+            self.keep_tier(&mut pool, &tiers[*at]);
         }
-        let start = match strategy {
-            Strategy::RoundRobin => self.scene.rotation.next_start(order.len()),
-            Strategy::Passthrough => 0,
-        };
-        order.rotate_left(start);
-        for &index in catalog.fallback_default() {
+        let chosen = self.choose(strategy, pool.clone());
+        let Chosen { mut order, choice } = self.with_session(chosen, &pool);
+        for &index in self.scene.current.snapshot.catalog.fallback_default() {
             let in_tier =
                 tier.as_ref().is_none_or(|(tiers, at)| tiers[*at].models.contains(&index));
             if in_tier && self.usable(index) && !order.contains(&index) {
@@ -221,8 +242,60 @@ impl Chooser<'_> {
         if order.is_empty() {
             return Err(nobody());
         }
-        let plan = self.ordered(order, 0, strategy.name());
-        Ok(Plan { tier: tier.map(|(_, at)| at), ..plan })
+        // Which of them follow a failure is found out when it is known, so none is left out here.
+        let count = choice.ladder.map_or(self.attempts_max(), |_| order.len());
+        let plan = self.ordered(order, count, strategy.name());
+        Ok(Plan { tier: tier.map(|(_, at)| at), choice: Some(Box::new(choice)), ..plan })
+    }
+
+    /// What the strategy makes of those models.
+    fn choose(&self, strategy: Strategy, mut pool: Vec<usize>) -> Chosen {
+        let desk = self.desk();
+        match strategy {
+            Strategy::RoundRobin => {
+                let start = self.scene.rotation.next_start(pool.len());
+                pool.rotate_left(start);
+                desk.unread(strategy, pool)
+            }
+            Strategy::Passthrough => {
+                let primary = self.scene.current.snapshot.routing.primary;
+                if let Some(primary) = primary.filter(|&index| self.usable(index)) {
+                    pool.retain(|&index| index != primary);
+                    pool.insert(0, primary);
+                }
+                desk.unread(strategy, pool)
+            }
+            _ => desk.by_request(strategy, &pool),
+        }
+    }
+
+    /// What the session's earlier requests make of a choice among the models of `pool`.
+    fn with_session(&self, mut chosen: Chosen, pool: &[usize]) -> Chosen {
+        let (Some(leash), Some(ladder)) = (self.scene.session, &chosen.choice.ladder) else {
+            return chosen;
+        };
+        let Scene { current: Current { snapshot, endpoints, .. }, now_ms, .. } = *self.scene;
+        let rests = |index| endpoints.is_resting(index, now_ms);
+        let bench = Bench {
+            snapshot,
+            asked: self.asked,
+            pool,
+            rests: &|index| rests(index) && self.spares(index).all(rests),
+            images: ladder.features.has_images,
+        };
+        let session = bench.hold(leash.clone(), &mut chosen.order);
+        chosen.choice.record.pin_state = session.state.name();
+        chosen.choice.record.session_key = session.name();
+        chosen.choice.session = Some(Box::new(session));
+        chosen
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk { snapshot: &self.scene.current.snapshot, asked: self.asked }
+    }
+
+    fn attempts_max(&self) -> usize {
+        self.scene.current.snapshot.routing.retry.attempts_max
     }
 
     /// The models of the tier that the budget allows, then those of the tiers below: what the best one may
@@ -238,12 +311,12 @@ impl Chooser<'_> {
         if order.is_empty() {
             return Err(nobody());
         }
-        let plan = self.ordered(order, 0, "budget");
+        let plan = self.ordered(order, self.attempts_max(), "budget");
         Ok(Plan { tier: Some(at), ..plan })
     }
 
     /// The agent's tiers and the place of the one that its budget allows now.
-    fn tier(&self) -> Option<(Arc<[Tier]>, usize)> {
+    fn tier(&self) -> Option<(Arc<[Allowance]>, usize)> {
         let snapshot = &self.scene.current.snapshot;
         let agent = &self.asked.principal.agent;
         let tiers = Arc::clone(snapshot.budgets.agent(agent.index)?.tiers.as_ref()?);
@@ -257,7 +330,7 @@ impl Chooser<'_> {
     }
 
     /// Keeps those of the tier; if none of them is there, the tier's own models take their place.
-    fn keep_tier(&self, order: &mut Vec<usize>, tier: &Tier) {
+    fn keep_tier(&self, order: &mut Vec<usize>, tier: &Allowance) {
         order.retain(|index| tier.models.contains(index));
         if order.is_empty() {
             order.extend(tier.models.iter().copied().filter(|&index| self.usable(index)));
@@ -265,32 +338,52 @@ impl Chooser<'_> {
     }
 
     /// The models that a strategy may choose from: those whose provider speaks the client's own dialect; if
-    /// there are none of those, those that the request has to be translated for.
-    fn auto_candidates(&self) -> Vec<usize> {
+    /// there are none of those, those that the request has to be translated for. `by_tier`: the latter also
+    /// stand in for each tier that has none of the former.
+    fn auto_candidates(&self, by_tier: bool) -> Vec<usize> {
         let catalog = &self.scene.current.snapshot.catalog;
         let own = self.asked.surface.dialect();
         let of = |dialect| {
             let all = catalog.auto_candidates(dialect).iter().copied();
             all.filter(|&index| self.usable(index)).collect::<Vec<usize>>()
         };
-        let native = of(own);
-        if native.is_empty() { of(own.other()) } else { native }
-    }
-
-    fn strategy(&self) -> Result<Strategy, Fault> {
-        match self.asked.route.as_deref() {
-            None => Ok(self.scene.current.snapshot.routing.strategy),
-            Some("round_robin") => Ok(Strategy::RoundRobin),
-            Some("passthrough") => Ok(Strategy::Passthrough),
-            Some(_) => {
-                Err(Fault::new(Code::InvalidRequest, "is no strategy (round_robin | passthrough)")
-                    .param("x-weir-route"))
-            }
+        let mut native = of(own);
+        if native.is_empty() || !by_tier {
+            return if native.is_empty() { of(own.other()) } else { native };
         }
+        let tier = |index: usize| self.model(index).map(|model| model.tier);
+        let has = Tier::ALL.map(|one| native.iter().any(|&index| tier(index) == Some(one)));
+        let lacks = |index: &usize| tier(*index).is_some_and(|tier| !has[tier as usize]);
+        native.extend(of(own.other()).into_iter().filter(lacks));
+        native
     }
 
-    fn ordered(&self, order: Vec<usize>, start: usize, decision: &'static str) -> Plan {
-        let Scene { current: Current { snapshot, endpoints, .. }, now_ms, .. } = *self.scene;
+    /// Who chooses: as the request says, if its agent may say so; else as an operator has switched; else as the
+    /// file says. What is no answer of a model cannot be chosen by what is asked.
+    fn strategy(&self) -> Result<Strategy, Fault> {
+        let refuse = |code, message: String| Err(Fault::new(code, message).param("x-weir-route"));
+        let current = self.scene.current;
+        let strategy = match self.asked.route.as_deref() {
+            Some(_) if !self.asked.principal.agent.may_route => {
+                return refuse(Code::AgentForbidden, "this agent may not name a strategy".into());
+            }
+            Some(name) => match Strategy::from_name(name) {
+                Some(strategy) => strategy,
+                None => return refuse(Code::InvalidRequest, unknown_router(name)),
+            },
+            None => current.strategy(),
+        };
+        let is_answered_by_model = matches!(
+            self.asked.surface,
+            Surface::Chat | Surface::Completions | Surface::Responses | Surface::Messages
+        );
+        let reads = strategy.reads_requests();
+        Ok(if reads && !is_answered_by_model { Strategy::RoundRobin } else { strategy })
+    }
+
+    /// The plan for that order, of at most `count` models.
+    fn ordered(&self, order: Vec<usize>, count: usize, decision: &'static str) -> Plan {
+        let Scene { current: Current { endpoints, .. }, now_ms, .. } = *self.scene;
         let order = self.within_level(order);
         let first_choice = Candidate::Model(order.first().copied().unwrap_or(0));
         let credential_for = self.credential_for(&order);
@@ -298,9 +391,17 @@ impl Chooser<'_> {
             order.into_iter().filter(|&index| self.may_carry(index, credential_for)).collect();
         let rests = |index| endpoints.is_resting(index, now_ms);
         let all_rest = |index| rests(index) && self.spares(index).all(rests);
-        let order = round_robin::plan(&order, start, snapshot.routing.retry.attempts_max, all_rest);
+        let order = round_robin::plan(&order, 0, count, all_rest);
         let candidates = self.with_spares(&order, rests);
-        Plan { candidates, first_choice, decision, credential_for, tier: None }
+        Plan {
+            candidates,
+            first_choice,
+            decision,
+            credential_for,
+            tier: None,
+            choice: None,
+            explain: None,
+        }
     }
 
     /// Each model with its other keys and accounts behind it, those that rest last.
@@ -441,7 +542,14 @@ fn at_provider(provider: &Arc<Provider>, asked: &Asked) -> Result<Plan, Fault> {
         decision: "provider",
         credential_for,
         tier: None,
+        choice: None,
+        explain: None,
     })
+}
+
+/// The seed's words for a strategy that there is none of (S2-06).
+pub fn unknown_router(name: &str) -> String {
+    format!("unknown router: {}", crate::exchange::asked::bounded_name(name))
 }
 
 fn nobody() -> Fault {

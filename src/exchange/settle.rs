@@ -15,7 +15,7 @@ use crate::exchange::{Exchange, Now};
 use crate::ledger::account::AccountId;
 use crate::ledger::entry::{Reason, Tokens};
 use crate::ledger::hold::{Outcome as Settlement, SpendOrder};
-use crate::record::{End, Outcome, Record, UsageSource};
+use crate::record::{ChoiceRecord, End, Outcome, Record, UsageSource};
 use crate::usage::answer::AnswerFacts;
 use crate::usage::bound::Class;
 use crate::usage::count::{Iteration, Report, Usage};
@@ -223,6 +223,7 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
     let bill = exchange.final_bill();
     record.attempts = std::mem::take(&mut exchange.attempts);
     record.decision = exchange.plan.decision;
+    record.choice = exchange.choice_record();
     record.streaming = exchange.asked.wish.stream;
     let answered = record.attempts.last().is_some_and(|last| last.outcome == Outcome::Answered);
     if answered {
@@ -364,6 +365,12 @@ fn cost_of(bill: &Bill, reason: Reason) -> Settlement {
 }
 
 impl Exchange {
+    /// How the strategy chose, with what became of it.
+    fn choice_record(&mut self) -> Option<Box<ChoiceRecord>> {
+        let choice = self.plan.choice.take()?;
+        Some(Box::new(ChoiceRecord { escalations: self.escalations, ..choice.record }))
+    }
+
     /// Notes how the last attempt ended, if that is not known yet.
     fn close_attempt(&mut self, end: End, now: Now) {
         let outcome = match end {

@@ -45,6 +45,8 @@ pub struct Agent {
     pub models: Option<Box<[usize]>>,
     /// Whether it has keys of its own, so that nobody may name it without any key.
     pub keyed: bool,
+    /// Whether its requests may name a strategy (`x-weir-route`).
+    pub may_route: bool,
 }
 
 impl Agent {
@@ -73,6 +75,7 @@ impl Agents {
                 mode: Mode::Auto,
                 models: None,
                 keyed: false,
+                may_route: true,
             }));
         }
         let by_id =
@@ -123,6 +126,7 @@ mod tests {
             mode: Mode::Pinned,
             models: Some(Box::new([1, 4])),
             keyed: true,
+            may_route: true,
         };
         assert!(agent.allows(1) && agent.allows(4) && !agent.allows(0) && !agent.allows(2));
     }

@@ -237,7 +237,14 @@ mod tests {
     const OWN: &str = "bound-key-of-agent-a";
 
     fn agent(id: &str, keyed: bool) -> Agent {
-        Agent { index: 0, id: Arc::from(id), mode: Mode::Auto, models: None, keyed }
+        Agent {
+            index: 0,
+            id: Arc::from(id),
+            mode: Mode::Auto,
+            models: None,
+            keyed,
+            may_route: true,
+        }
     }
 
     fn gate(agents: Vec<Agent>) -> Gate {

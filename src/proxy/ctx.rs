@@ -13,6 +13,7 @@ use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
 use crate::engine::bookkeeper::Held;
+use crate::exchange::pinned;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
@@ -413,7 +414,9 @@ impl Ctx {
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(mut exchange) = self.exchange.take() {
+            let session = exchange.take_session();
+            let around = exchange.around();
             let (leaf, agent) = exchange.purse().map(|purse| (purse.leaf, purse.agent)).unzip();
             let version = exchange.snapshot().catalog.price_version;
             let outcome = settle::complete(*exchange, &mut record, now);
@@ -423,6 +426,12 @@ impl Ctx {
             }
             if let Some(agent) = agent {
                 funds::note_spent(self, agent, record.cost);
+            }
+            if let Some(session) = session {
+                let told = (&around.snapshot, now.unix_ms);
+                if let Some(lesson) = pinned::learn(&session, &mut record, told) {
+                    self.shared.pins.learn(&record.agent, lesson, now.unix_ms);
+                }
             }
         }
         record

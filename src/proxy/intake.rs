@@ -16,6 +16,7 @@ use crate::config::current::Current;
 use crate::exchange::Exchange;
 use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::path::{self, Destination, RequestLine};
+use crate::exchange::pinned::Leash;
 use crate::exchange::prompt;
 use crate::exchange::purse::Purse;
 use crate::exchange::route::{self, Scene};
@@ -29,6 +30,7 @@ use crate::proxy::operator;
 use crate::proxy::reply::Reply;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+static X_GATEWAY_EXPLAIN: HeaderName = HeaderName::from_static("x-gateway-explain");
 static X_WEIR_ROUTE: HeaderName = HeaderName::from_static("x-weir-route");
 
 /// What a request comes to.
@@ -74,7 +76,7 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     };
     let asked = read_request(session, ctx, &current, (surface, principal)).await?;
     let purse = funds::purse(ctx, &current, &asked).await?;
-    if route::is_counted_here(&scene(ctx, &current, purse.as_ref()), &asked) {
+    if route::is_counted_here(&scene(ctx, &current, (purse.as_ref(), None)), &asked) {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
     start_exchange(ctx, current, (asked, purse))?;
@@ -148,6 +150,7 @@ async fn read_request(
         wish: Wish::of(envelope.as_deref(), &body),
         envelope,
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
+        explain: head.headers.get(&X_GATEWAY_EXPLAIN).is_some_and(|value| value == "1"),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
         wide_context: asked::asks_wide_context(&head.headers),
         texts: std::sync::OnceLock::new(),
@@ -163,8 +166,13 @@ async fn read_request(
     Ok(asked)
 }
 
-fn scene<'a>(ctx: &'a Ctx, current: &'a Current, purse: Option<&'a Purse>) -> Scene<'a> {
-    Scene { current, rotation: &ctx.shared.rotation, now_ms: ctx.now().ms(), purse }
+fn scene<'a>(
+    ctx: &'a Ctx,
+    current: &'a Current,
+    (purse, session): (Option<&'a Purse>, Option<&'a Leash>),
+) -> Scene<'a> {
+    let (rotation, now_ms) = (&ctx.shared.rotation, ctx.now().ms());
+    Scene { current, rotation, now_ms, purse, session }
 }
 
 fn start_exchange(
@@ -176,7 +184,9 @@ fn start_exchange(
         let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
         ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
     }
-    let plan = route::plan(&scene(ctx, &current, purse.as_ref()), &asked)?;
+    let session = ctx.shared.pins.leash(&current, &asked, ctx.now().unix_ms);
+    let with = (purse.as_ref(), session.as_ref());
+    let plan = route::plan(&scene(ctx, &current, with), &asked)?;
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }

@@ -127,13 +127,16 @@ fn error_type(record: &Record) -> Option<&'static str> {
     }
 }
 
+/// The state of a pin that took no part (S2-16).
+const NO_PIN: &str = "fresh";
+
 /// Adds one line. The fields are `api.md` section 5 and those of S2-18 that exist so far.
 pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     let mut line = Object::open(out);
     line.time("ts", record.started_unix_ms);
     line.display("request_id", record.request_id);
     line.text("agent", Some(&record.agent));
-    line.text("session_id", record.session.as_deref());
+    session(&mut line, record);
     line.word("surface", record.surface.map(Surface::name));
     line.word("dialect", record.surface.map(|surface| surface.dialect().name()));
     line.text("requested_model", Some(&record.requested_model));
@@ -157,6 +160,20 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     line.number("response_bytes", record.response_bytes);
     line.close();
     out.push(b'\n');
+}
+
+/// The session by the client's word, else as pins know it; and how its pin took part.
+fn session(line: &mut Object<'_>, record: &Record) {
+    let choice = record.choice.as_deref();
+    match (&record.session, choice.map(|choice| choice.session_key).filter(|key| *key != 0)) {
+        (None, Some(key)) => line.text("session_id", Some(&format!("{key:016x}"))),
+        (named, _) => line.text("session_id", named.as_deref()),
+    }
+    let state = choice.map(|choice| choice.pin_state).filter(|state| !state.is_empty());
+    line.word("pin_state", Some(state.unwrap_or(NO_PIN)));
+    if let Some(choice) = choice.filter(|choice| choice.pin_saved.0 > 0) {
+        line.display("pin_saved_usd", choice.pin_saved);
+    }
 }
 
 fn attempts(line: &mut Object<'_>, record: &Record) {
@@ -199,7 +216,8 @@ fn usage(line: &mut Object<'_>, record: &Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Outcome;
+    use crate::base::money::NanoUsd;
+    use crate::record::{ChoiceRecord, Outcome};
     use crate::telemetry::sample;
     use serde_json::{Value, json};
 
@@ -215,7 +233,7 @@ mod tests {
         let line = line_of(&sample::record());
         let expected = r#"{
             "ts": "2023-11-14T22:13:20.007Z", "request_id": "0000000000000000000000000000001f",
-            "agent": "agent-1", "session_id": "s-1", "surface": "chat", "dialect": "openai",
+            "agent": "agent-1", "session_id": "s-1", "pin_state": "fresh", "surface": "chat", "dialect": "openai",
             "requested_model": "auto", "final_model": "claude", "provider": "openrouter",
             "decision": "round_robin", "status": 200, "ok": true, "error_type": null, "fault": null,
             "end": "complete", "streaming": true, "models_tried": ["gpt", "claude"],
@@ -242,6 +260,26 @@ mod tests {
         let line = line_of(&record);
         assert_eq!(line["requested_model"], &*record.requested_model);
         assert_eq!(line["session_id"], Value::Null);
+    }
+
+    #[test]
+    fn a_session_without_a_name_is_shown_by_its_key() {
+        let mut record = sample::record();
+        let choice = ChoiceRecord {
+            pin_state: "soft",
+            session_key: 0xab,
+            pin_saved: NanoUsd(1_500_000),
+            ..ChoiceRecord::default()
+        };
+        record.choice = Some(Box::new(choice));
+        assert_eq!(line_of(&record)["session_id"], "s-1");
+        record.session = None;
+        let line = line_of(&record);
+        assert_eq!(line["session_id"], "00000000000000ab");
+        assert_eq!(
+            (&line["pin_state"], &line["pin_saved_usd"]),
+            (&json!("soft"), &json!("0.0015"))
+        );
     }
 
     #[test]

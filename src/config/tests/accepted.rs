@@ -5,10 +5,11 @@ use super::*;
 use crate::base::money::PicoUsdPerToken;
 use crate::base::surface::Dialect;
 use crate::config::catalog::Tier;
-use crate::config::snapshot::{AccessLog, Strategy};
+use crate::config::snapshot::AccessLog;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::agent::Mode;
 use crate::identity::principal::Presented;
+use crate::routing::strategy::Strategy;
 use crate::upstream::breaker::Cooldowns;
 use crate::upstream::retry::RETRY_STATUSES;
 

@@ -28,6 +28,7 @@ fn with(rest: &str, set: &[(&str, &str)]) -> Result<Snapshot, Vec<Problem>> {
         certificates: &|_| Err(String::new()),
         key_file: &key_file,
         server_certificate: &|_: &Tls| Ok(()),
+        router_file: &no_router_file,
     };
     load_with(&format!("{PROVIDERS}{MODELS}{rest}"), "weir.yaml", &outside)
 }

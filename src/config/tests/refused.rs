@@ -57,13 +57,6 @@ fn what_comes_later_is_refused_and_not_ignored() {
     for key in keys::TOP.later {
         refused(&format!("{key}: {{}}"), key, "is not supported yet by this version");
     }
-    for strategy in ["rule_based", "decision_tree", "learned"] {
-        refused(
-            &format!("routing: {{strategy: {strategy}}}"),
-            "routing.strategy",
-            "not supported yet",
-        );
-    }
 }
 
 #[test]
@@ -394,6 +387,7 @@ fn certificates_are_checked() {
             certificates: &certificates,
             key_file: &no_key_file,
             server_certificate,
+            router_file: &no_router_file,
         };
         load_with(&text, "weir.yaml", &outside)
     };
@@ -422,8 +416,13 @@ fn a_certificate_of_the_server_is_looked_at() {
             found.clone()
         };
         let certificates = &|_: &Path| Err(String::new());
-        let outside =
-            Outside { env: &env, certificates, key_file: &no_key_file, server_certificate: &look };
+        let outside = Outside {
+            env: &env,
+            certificates,
+            key_file: &no_key_file,
+            server_certificate: &look,
+            router_file: &no_router_file,
+        };
         load_with(&text, "weir.yaml", &outside)
     };
     assert!(with(Ok(())).unwrap().server.tls.is_some());

@@ -1,0 +1,110 @@
+//! The keys of `routing` about strategies: who chooses, from which files, and how far a failure leads up.
+//!
+//! Files come as bytes from outside; what is wrong with one is a problem, or a warning where the nine rules shall
+//! take its place.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::bound;
+use crate::config::keys;
+use crate::config::problem::{At, Problems};
+use crate::config::section::Section;
+use crate::config::yaml::Text;
+use crate::routing::strategy::Strategy;
+use crate::routing::tree::Tree;
+
+/// `routing`, as far as strategies go.
+pub struct RawStrategies {
+    /// Who chooses.
+    pub strategy: Strategy,
+    /// The id of the model that `passthrough` always takes.
+    pub primary_model: Option<At<Text>>,
+    /// How often a failure leads to another model.
+    pub max_escalations: u64,
+    /// `routing.decision_tree`, if given.
+    tree_file: Option<RawFile>,
+    /// What it holds.
+    pub tree: Option<Arc<Tree>>,
+}
+
+/// A file that a strategy is read from.
+struct RawFile {
+    path: At<Text>,
+    on_error: OnError,
+}
+
+/// What a file that cannot be used leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum OnError {
+    /// The configuration is refused.
+    #[default]
+    Fail,
+    /// The nine rules decide in its place, and it is told.
+    RuleBased,
+}
+
+impl OnError {
+    const WORDS: [(&'static str, Self); 2] =
+        [("fail", Self::Fail), ("rule_based", Self::RuleBased)];
+}
+
+/// The content of a file that a strategy is read from, its path relative to the configuration; or why it cannot
+/// be read.
+pub type RouterFile = Result<Vec<u8>, String>;
+
+/// Reads the keys.
+pub fn read(section: &Section<'_>) -> RawStrategies {
+    RawStrategies {
+        strategy: section.choice("strategy", &Strategy::WORDS, &[]).unwrap_or_default(),
+        primary_model: section.text("primary_model"),
+        max_escalations: section.number("max_escalations", &bound::ESCALATIONS),
+        tree_file: section
+            .section_if_given("decision_tree", &keys::DECISION_TREE)
+            .and_then(|section| file(&section)),
+        tree: None,
+    }
+}
+
+fn file(section: &Section<'_>) -> Option<RawFile> {
+    section.require("file", "the path of a file, relative to this one");
+    let on_error = section.choice("on_error", &OnError::WORDS, &[]).unwrap_or_default();
+    Some(RawFile { path: section.text("file")?, on_error })
+}
+
+impl RawStrategies {
+    /// Reads the files that are named.
+    pub fn read_files(
+        &mut self,
+        read: &dyn Fn(&Path) -> RouterFile,
+        problems: &Problems,
+        warnings: &mut Vec<String>,
+    ) {
+        if let Some(file) = &self.tree_file {
+            self.tree = file.content(read, Tree::parse, (problems, warnings)).map(Arc::new);
+        }
+    }
+}
+
+impl RawFile {
+    /// What the file holds, as `parse` understands it.
+    fn content<T>(
+        &self,
+        read: &dyn Fn(&Path) -> RouterFile,
+        parse: impl FnOnce(&[u8]) -> Result<T, String>,
+        (problems, warnings): (&Problems, &mut Vec<String>),
+    ) -> Option<T> {
+        let At { value, place } = &self.path;
+        let why = match read(Path::new(&value.text)).and_then(|bytes| parse(&bytes)) {
+            Ok(content) => return Some(content),
+            Err(why) => why,
+        };
+        match self.on_error {
+            OnError::Fail => problems.add(place, why),
+            OnError::RuleBased => {
+                warnings.push(format!("{}: {why}; rule_based takes its place", place.path));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,130 @@
+//! Who is asked after a failure (S2-04): candidates in the order of the plan; where a strategy has looked at the
+//! request, stronger tiers first, a bounded number of times, and none after a refusal of our credential.
+//!
+//! What calls for another attempt at all is `upstream::retry`'s business.
+
+use crate::base::fault::{Code, Fault};
+use crate::config::catalog::Tier;
+use crate::exchange::Exchange;
+use crate::exchange::choose::{Ladder, aim_of};
+use crate::exchange::route::Candidate;
+use crate::record::{AttemptRecord, Outcome};
+use crate::routing::decision::Failure;
+use crate::upstream::retry::{Reply, Verdict};
+
+impl Exchange {
+    /// Whether another candidate is left.
+    pub fn has_next(&self) -> bool {
+        self.next_place().is_some()
+    }
+
+    /// The place of the next candidate in the plan. Another key is passed over where the key was not at
+    /// fault.
+    pub(super) fn next_place(&self) -> Option<usize> {
+        if self.asked_count >= self.around.snapshot.routing.retry.attempts_max {
+            return None;
+        }
+        let key_failed = self.current.as_ref().is_some_and(|current| current.key_failed);
+        let rest = self.plan.candidates.iter().enumerate().skip(self.tried);
+        let mut fitting = rest.filter(|(_, candidate)| {
+            let is_spare = matches!(candidate, Candidate::Spare(_));
+            if is_spare { key_failed } else { self.may_climb_to(candidate) }
+        });
+        fitting.next().map(|(place, _)| place)
+    }
+
+    fn ladder(&self) -> Option<Ladder> {
+        self.plan.choice.as_ref()?.ladder
+    }
+
+    /// Whether a failure of the current attempt may lead to that model.
+    fn may_climb_to(&self, candidate: &Candidate) -> bool {
+        let Some(ladder) = self.ladder() else { return true };
+        if self.asked_count == 0 {
+            // Those before it were passed over for their price; that is no failure.
+            return true;
+        }
+        if self.escalations >= ladder.max_escalations {
+            return false;
+        }
+        // Our key was refused: a model that is no stronger may stand in, but nobody is paid more for that.
+        let refused = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.own_credential && matches!(current.status, 401 | 403));
+        !refused || self.tier_of(candidate) <= self.current_model().map(|model| model.tier)
+    }
+
+    fn tier_of(&self, candidate: &Candidate) -> Option<Tier> {
+        self.model_of(candidate).map(|model| model.tier)
+    }
+
+    /// Puts the candidates that are left into the order that the last failure calls for. Keys of one model stay
+    /// together.
+    pub(super) fn climb(&mut self) {
+        let (Some(ladder), Some(last)) = (self.ladder(), self.attempts.last()) else { return };
+        let failure = failure_of(last);
+        let Some(at) = self.current_model().map(|model| model.tier) else { return };
+        let aims = ladder.after(at, failure);
+        let rest = self.plan.candidates.split_off(self.tried.min(self.plan.candidates.len()));
+        let mut groups: Vec<(usize, Vec<Candidate>)> = Vec::new();
+        for candidate in rest {
+            let is_key = matches!(candidate, Candidate::Spare(_));
+            match groups.last_mut().filter(|_| is_key) {
+                Some((_, group)) => group.push(candidate),
+                // Further keys of the model that has failed come first; whether they may, `next_place` says.
+                None if is_key => groups.push((0, vec![candidate])),
+                None => {
+                    let aim = self.tier_of(&candidate).map(aim_of);
+                    let rank = aims.iter().position(|one| Some(*one) == aim);
+                    groups.push((1 + rank.unwrap_or(aims.len()), vec![candidate]));
+                }
+            }
+        }
+        groups.sort_by_key(|(rank, _)| *rank);
+        self.plan.candidates.extend(groups.into_iter().flat_map(|(_, group)| group));
+    }
+
+    /// Counts the attempt that begins as an escalation, if it is one.
+    pub(super) fn count_escalation(&mut self) {
+        let is_key = self
+            .current
+            .as_ref()
+            .is_some_and(|current| matches!(current.candidate, Candidate::Spare(_)));
+        if self.asked_count > 0 && !is_key {
+            self.escalations += 1;
+        }
+    }
+
+    /// The refusal when every model that a strategy would have asked has failed; `None` where the last failure is
+    /// to be told as it is.
+    pub(super) fn all_failed(&self) -> Option<Fault> {
+        self.ladder()?;
+        let last = self.attempts.last()?;
+        let policy = &self.around.snapshot.routing.retry;
+        let is_told = match last.outcome {
+            Outcome::AuthFailed | Outcome::Answered | Outcome::ClientGone => true,
+            Outcome::RetryStatus => {
+                policy.judge(Reply::Status(last.status), false) != Verdict::Next
+            }
+            _ => false,
+        };
+        let failure = failure_of(last).name();
+        let message = format!("optmod: all models failed ({failure})");
+        (!is_told).then(|| Fault::new(Code::AllModelsFailed, message))
+    }
+
+    /// Whether the failure of an attempt is kept back even if nobody is left to ask.
+    pub(super) fn hides_failures(&self) -> bool {
+        self.ladder().is_some()
+    }
+}
+
+fn failure_of(attempt: &AttemptRecord) -> Failure {
+    match attempt.outcome {
+        Outcome::TimedOut => Failure::Timeout,
+        Outcome::AuthFailed => Failure::Auth,
+        Outcome::RetryStatus => Failure::of_status(attempt.status),
+        _ => Failure::Server,
+    }
+}
