@@ -13,6 +13,7 @@ pub mod limbo;
 pub mod live;
 pub mod lookup;
 pub mod outbox;
+pub mod pin_keeper;
 pub mod pins;
 pub mod recorder;
 pub mod reloader;

@@ -17,6 +17,7 @@ use crate::exchange::{route, session};
 use crate::pinning::habits::{Habits, Hits};
 use crate::pinning::pin::{Pin, SessionKey};
 use crate::pinning::shelf::Shelf;
+use crate::store::pins::Change;
 
 /// All pins, and what was learnt of sessions.
 pub struct Pins {
@@ -28,17 +29,6 @@ pub struct Pins {
     keeps: AtomicBool,
     changes: Mutex<VecDeque<Change>>,
     lost: AtomicU64,
-}
-
-/// A session whose pin has changed; `None` = it has none any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The session.
-    pub key: SessionKey,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// Its new pin.
-    pub pin: Option<Pin>,
 }
 
 impl Default for Pins {
@@ -68,6 +58,11 @@ impl Pins {
         let habits = self.habits.lock().get(&asked.principal.agent.id).cloned();
         let hits = Arc::clone(&self.hits.lock());
         Some(Leash { key, pin, habits: habits.unwrap_or_default(), hits, now_ms: unix_ms })
+    }
+
+    /// A session's pin, if it was used within `life_ms` before `unix_ms`.
+    pub fn pin(&self, key: SessionKey, unix_ms: u64, life_ms: u64) -> Option<Pin> {
+        self.shard(key)?.lock().get(key, unix_ms, life_ms).cloned()
     }
 
     /// Takes in what an answer to that agent has changed, at `unix_ms`.

@@ -8,6 +8,7 @@ pub mod labels;
 pub mod logging;
 pub mod metrics;
 pub mod money;
+pub mod pins;
 pub mod process;
 mod series;
 
