@@ -9,6 +9,8 @@ pub mod dialect;
 pub mod guard;
 pub mod identity;
 pub mod ledger;
+pub mod mutate;
+pub mod pinning;
 pub mod routing;
 pub mod upstream;
 pub mod usage;
@@ -17,6 +19,7 @@ pub mod config;
 // Floor 4: the life of one request, and the outside.
 pub mod exchange;
 pub mod record;
+pub mod stats;
 #[cfg(feature = "gateway")]
 pub mod store;
 #[cfg(feature = "gateway")]

@@ -5,7 +5,7 @@ use super::tree::{Source, sources};
 use super::{Breach, judge};
 
 /// Every room with its floor. The last floor is the composition root, whose files know each other.
-const FLOORS: [(&str, usize); 26] = [
+const FLOORS: &[(&str, usize)] = &[
     ("base", 0),
     ("wire", 1),
     ("dialect", 2),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, usize); 26] = [
     ("config", 3),
     ("exchange", 4),
     ("record", 4),
+    ("stats", 4),
     ("store", 4),
     ("telemetry", 4),
     ("engine", 5),
@@ -35,12 +36,12 @@ const FLOORS: [(&str, usize); 26] = [
 ];
 const ROOF: usize = 8;
 /// Rooms of one floor are strangers, but for these.
-const ACQUAINTED: [(&str, &str); 3] =
-    [("dialect", "usage"), ("exchange", "record"), ("telemetry", "record")];
+const ACQUAINTED: [(&str, &str); 4] =
+    [("dialect", "usage"), ("exchange", "record"), ("stats", "record"), ("telemetry", "record")];
 /// Rooms whose result depends on their arguments only.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "base", "wire", "identity", "usage", "dialect", "routing", "upstream", "config", "exchange",
-    "record", "guard", "ledger", "mutate", "pinning",
+    "record", "guard", "ledger", "mutate", "pinning", "stats",
 ];
 /// Words that no pure room may say.
 const IMPURE_WORDS: [&str; 9] = [
