@@ -315,6 +315,42 @@ fn judge(kind: Kind, outputs: &[String]) -> Tally {
     tally
 }
 
+/// Reads every file of the repositories as if a tool had printed it, and prints how many of them would be
+/// changed: none that is no diff, log or list of paths should be.
+fn sources(repos: &[&str]) {
+    let (mut files, mut changed) = (0, 0);
+    for repo in repos {
+        let names = run(
+            repo,
+            &[
+                "find",
+                ".",
+                "-type",
+                "f",
+                "-not",
+                "-path",
+                "*/.git/*",
+                "-not",
+                "-path",
+                "*/target/*",
+            ],
+        );
+        for name in names.lines() {
+            let Ok(text) = std::fs::read_to_string(format!("{repo}/{name}")) else { continue };
+            files += 1;
+            let Some(found) = compress::compress(&text, &Settings::default()) else { continue };
+            changed += 1;
+            println!(
+                "  {name} is taken for {:?}: {} -> {}",
+                found.kind,
+                text.len(),
+                found.text.len()
+            );
+        }
+    }
+    println!("files printed: {files}, of which {changed} would be changed");
+}
+
 /// Prints the table.
 fn report() {
     let repos = std::env::var("WEIR_REPOS").unwrap_or_else(|_| ".".to_owned());
@@ -332,6 +368,7 @@ fn report() {
         ("test runs", Kind::Run, runs),
         ("logs", Kind::Log, logs),
     ];
+    sources(&repos);
     println!(
         "kind       outputs untouched   bytes  saved  median  tokens saved  facts    recall  least"
     );
