@@ -173,7 +173,10 @@ fn facts(kind: Kind, text: &str) -> Vec<String> {
             .collect(),
         Kind::Run => lines
             .filter(|line| {
-                test_lines::said(line).is_none() && build_lines::progress(line).is_none()
+                test_lines::said(line).is_none()
+                    && build_lines::progress(line).is_none()
+                    // Below a passing test it is no fact, below a failing one it is looked for too rarely.
+                    && !line.trim_start().starts_with("duration_ms")
             })
             .map(str::to_owned)
             .collect(),
