@@ -253,7 +253,6 @@ fn told(kind: Kind, text: &str) -> HashSet<String> {
             Kind::Paths => {
                 out.insert(line.to_owned());
                 if let Some((folder, names)) = line.split_once(": ") {
-                    let folder = if folder == "." { "" } else { folder };
                     out.extend(names.split(' ').map(|name| format!("{folder}{name}")));
                 }
             }
