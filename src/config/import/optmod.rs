@@ -49,7 +49,8 @@ const OF_PINS: [&str; 5] = [
     "session_pin_soft_window_s",
     "session_pin_soft_bonus_weight",
 ];
-const OF_MUTATORS: [&str; 3] = ["tool_result_compressor", "mutator", "mutators"];
+const COMPRESSOR: &str = "tool_result_compressor";
+const OF_MUTATORS: [&str; 2] = ["mutator", "mutators"];
 
 /// What is read of one model.
 const OF_MODEL: [&str; 13] = [
@@ -98,17 +99,17 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
         .routing
         .push("strategy: passthrough   # the first of the models, then the next".to_owned());
     draft.routing.push(format!("attempts_max: {}", attempts(&top, reader)));
-    draft.rest = log(&top, &mut draft);
+    draft.rest = log(&top, &mut draft) + &compressor(&top, reader);
     draft
 }
 
 /// What this version does not have.
 fn leave_later(top: &Section<'_>, reader: &Reader<'_>) {
-    let known = [&READ[..], &OF_ROUTERS, &OF_PINS, &OF_MUTATORS].concat();
+    let known = [&READ[..], &OF_ROUTERS, &OF_PINS, &OF_MUTATORS, &[COMPRESSOR]].concat();
     reader.leave_strangers(top, &known);
     reader.leave(top, &OF_ROUTERS, "belongs to a router that this version does not have yet");
     reader.leave(top, &OF_PINS, "sessions are not pinned to models by this version yet");
-    reader.leave(top, &OF_MUTATORS, "requests are not rewritten by this version yet");
+    reader.leave(top, &OF_MUTATORS, "models are told to think where a strategy asks for it");
 }
 
 fn listen(top: &Section<'_>, reader: &Reader<'_>) -> String {
@@ -143,7 +144,7 @@ fn pooled(section: &Section<'_>, reader: &Reader<'_>, draft: &mut Draft) -> Opti
         }
     }
     if section.flag_or("thinking_default", false) {
-        let why = "`/think` is not written into requests by this version";
+        let why = "models are told to think where a strategy asks for it, not in each request";
         reader.losses.add(&section.place_of("thinking_default"), why);
     }
     Some(Pooled { model, tier })
@@ -281,6 +282,16 @@ fn attempts(top: &Section<'_>, reader: &Reader<'_>) -> u64 {
     };
     let given = nested.and_then(|nested| of(&nested)).or_else(|| of(top));
     given.unwrap_or(ESCALATIONS) + 1
+}
+
+/// Its compressor, without what that loses.
+fn compressor(top: &Section<'_>, reader: &Reader<'_>) -> String {
+    if !top.flag_or(COMPRESSOR, false) {
+        return String::new();
+    }
+    let why = "comes along without its limits, by which facts are lost; `lossy: true` sets them";
+    reader.losses.add(&top.place_of(COMPRESSOR), why);
+    "\nmutators:\n  tool_results: {enabled: true}\n".to_owned()
 }
 
 /// A line for each request, in the file where it was, though with our fields (S2-18).

@@ -28,6 +28,9 @@ fn a_pool_comes_along() {
         "{yaml}"
     );
     assert!(yaml.contains("access: \"./routing.log.jsonl\""));
+    assert!(
+        snapshot.mutators.tool_results.enabled && !snapshot.mutators.tool_results.settings.lossy
+    );
     let names: Vec<&str> = imported.variables.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["OPENROUTER_API_KEY", "DEEPSEEK_API_KEY"]);
     assert_eq!(snapshot.providers.len(), 2, "one for each name, address and key");
