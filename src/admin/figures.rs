@@ -23,13 +23,13 @@ use crate::admin::ask::Params;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::routes::{Access, Call};
 use crate::base::fault::Code;
-use crate::base::limit::STATS_EVENT_MS;
+use crate::base::limit::{SCRAPE_FLUSH_MS, STATS_EVENT_MS};
 use crate::engine::recorder::Stage;
 use crate::engine::statistics::Seen;
 use crate::stats::range::Range;
 
 /// How long an answer waits for records that are still on their way.
-const FLUSH: Duration = Duration::from_millis(crate::base::limit::SCRAPE_FLUSH_MS);
+const FLUSH: Duration = Duration::from_millis(SCRAPE_FLUSH_MS);
 
 /// `GET /api/stats`, `GET /api/stats/live` and `POST /api/log/clear`. They wait for the recorder.
 ///

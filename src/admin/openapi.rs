@@ -157,74 +157,38 @@ fn schemas() -> Value {
     schemas
 }
 
-/// Of the sums of the last requests (S2-21, S2-22).
+/// The members of the sums (S2-21), by the kind of their values.
+const STATS_MEMBERS: [(&str, &str); 6] = [
+    (
+        "integer",
+        "total_requests success_count escalation_count error_count cached_tokens prompt_tokens \
+         completion_tokens saved_tokens",
+    ),
+    (
+        "number",
+        "rpm success_rate escalation_rate error_rate cache_hit_rate cost_usd baseline_usd saved_usd \
+         pin_saved_usd",
+    ),
+    (
+        "object",
+        "model_tiers model_tokens model_distribution task_distribution latency_buckets latency_stats \
+         escalation_reasons model_costs error_types strategies pin_states agents providers series",
+    ),
+    ("array", "escalation_flows escalation_hops guard_verdicts latency_histogram recent_requests"),
+    ("string", "router range"),
+    ("nullable", "since now baseline_model"),
+];
+
+/// Of the sums of the last requests.
 fn stats_schemas() -> Value {
-    let members = |names: &[&str], schema: &Value| -> Vec<(String, Value)> {
-        names.iter().map(|name| ((*name).to_owned(), schema.clone())).collect()
+    let schema = |kind: &str| match kind {
+        "nullable" => json!({"type": ["string", "null"]}),
+        kind => json!({"type": kind}),
     };
-    let all = [
-        members(
-            &[
-                "total_requests",
-                "success_count",
-                "escalation_count",
-                "error_count",
-                "cached_tokens",
-                "prompt_tokens",
-                "completion_tokens",
-                "saved_tokens",
-            ],
-            &json!({"type": "integer"}),
-        ),
-        members(
-            &[
-                "rpm",
-                "success_rate",
-                "escalation_rate",
-                "error_rate",
-                "cache_hit_rate",
-                "cost_usd",
-                "baseline_usd",
-                "saved_usd",
-                "pin_saved_usd",
-            ],
-            &json!({"type": "number"}),
-        ),
-        members(
-            &[
-                "model_tiers",
-                "model_tokens",
-                "model_distribution",
-                "task_distribution",
-                "latency_buckets",
-                "latency_stats",
-                "escalation_reasons",
-                "model_costs",
-                "error_types",
-                "strategies",
-                "pin_states",
-                "agents",
-                "providers",
-                "series",
-            ],
-            &json!({"type": "object"}),
-        ),
-        members(
-            &[
-                "escalation_flows",
-                "escalation_hops",
-                "guard_verdicts",
-                "latency_histogram",
-                "recent_requests",
-            ],
-            &json!({"type": "array"}),
-        ),
-        members(&["router", "range"], &json!({"type": "string"})),
-        members(&["since", "now", "baseline_model"], &json!({"type": ["string", "null"]})),
-    ]
-    .concat();
-    let all: Vec<(&str, Value)> =
-        all.iter().map(|(name, schema)| (&**name, schema.clone())).collect();
+    let all: Vec<(&str, Value)> = STATS_MEMBERS
+        .iter()
+        .flat_map(|(kind, names)| names.split(' ').map(move |name| (name, schema(kind))))
+        .collect();
     let number = || json!({"type": "integer"});
     json!({
         "Stats": object(&all, &[]),

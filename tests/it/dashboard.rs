@@ -14,8 +14,8 @@ async fn gateway() -> (loadtest::upstream::server::Upstream, Gateway) {
     let up = mock("up").await;
     let yaml = format!(
         "providers:\n{}models:\n\
-         \x20 - {{id: plain, provider: up, upstream_id: mock-cached=1, tier: fast, price: {{input: 1, output: 2}}}}\n\
-         \x20 - {{id: switch, provider: up, upstream_id: mock-429, tier: oracle, price: {{input: 3, output: 9}}}}\n\
+         \x20 - {{id: plain, provider: up, upstream_id: mock-cached=1, tier: fast, output_tokens_max: 4096, price: {{input: 1, output: 2}}}}\n\
+         \x20 - {{id: switch, provider: up, upstream_id: mock-429, tier: oracle, output_tokens_max: 4096, price: {{input: 3, output: 9}}}}\n\
          routing: {{cooldown_ms: 0, fallbacks: {{switch: [plain]}}}}\n\
          agents: {{default: {{}}, builder: {{budget: {{limit_usd: 5, period: daily}}}}}}\n",
         openai("up", up.addr, "")
