@@ -17,7 +17,7 @@ pub fn document() -> Value {
         "openapi": "3.1.0",
         "info": {"title": "Weir control API", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas(), "securitySchemes": {
+        "components": {"schemas": all_schemas(), "securitySchemes": {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         }},
@@ -85,11 +85,21 @@ fn reply(reply: &Reply) -> Value {
     json!({"description": reply.meaning, "content": content})
 }
 
+/// Every schema, by its name.
+fn all_schemas() -> Map<String, Value> {
+    let parts = [schemas(), registry_schemas(), stats_schemas()];
+    let members = parts.into_iter().filter_map(|part| match part {
+        Value::Object(members) => Some(members),
+        _ => None,
+    });
+    members.flatten().collect()
+}
+
 fn schemas() -> Value {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "array", "items": {"type": "string"}});
     let number = || json!({"type": "integer"});
-    let mut schemas = json!({
+    json!({
         "Ok": object(&[("status", text())], &[]),
         "Document": {"type": "object"},
         "Health": object(
@@ -148,13 +158,7 @@ fn schemas() -> Value {
             &[],
         ),
         "Error": object(&[("error", error_schema())], &[]),
-    });
-    for more in [registry_schemas(), stats_schemas()] {
-        if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
-            all.extend(more);
-        }
-    }
-    schemas
+    })
 }
 
 /// The members of the sums (S2-21), by the kind of their values.

@@ -58,6 +58,12 @@ async fn the_numbers_are_for_admin_keys_and_show_the_request_before() {
     assert_eq!(stats(&gateway, "/api/stats?range=nonsense").await["total_requests"], 3);
     let live = stats(&gateway, "/api/stats/live").await;
     assert_eq!((&live["total"], &live["recent_ok"]), (&3.into(), &2.into()));
+    let described = gateway.ask_admin(Ask::new("GET", "/openapi.json")).await.json();
+    let described = &described["components"]["schemas"]["Stats"]["properties"];
+    for (name, value) in got.as_object().unwrap() {
+        assert!(described[name].is_object(), "{name}: {value} is not described");
+    }
+    assert_eq!(described.as_object().unwrap().len(), got.as_object().unwrap().len());
     // Lists of models and health are no requests for a model.
     gateway.ask(Ask::new("GET", "/v1/models").bearer(AGENT_KEY)).await;
     assert_eq!(stats(&gateway, "/api/stats?range=all").await["total_requests"], 3);
