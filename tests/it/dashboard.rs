@@ -45,6 +45,8 @@ async fn the_numbers_are_for_admin_keys_and_show_the_request_before() {
         assert_eq!(gateway.ask_admin(Ask::new("GET", path)).await.status, 401, "{path}");
         assert_eq!(gateway.ask_admin(Ask::new("GET", path).bearer(AGENT_KEY)).await.status, 403);
     }
+    let unaware = Ask::new("GET", "/api/stats/stream").bearer(ADMIN_KEY);
+    assert_eq!(gateway.ask_admin(unaware).await.status, 406, "it would wait for an end in vain");
     assert_eq!(stats(&gateway, "/api/stats").await["total_requests"], 0);
     for model in ["plain", "switch", "unknown-model"] {
         gateway.ask(Ask::chat(model, false)).await;
@@ -94,6 +96,7 @@ async fn the_log_can_be_emptied_at_both_paths() {
 async fn stream(gateway: &Gateway) -> (Answer, Line) {
     let mut line = Line::open(gateway.admin).await.unwrap();
     let asked = Ask::new("GET", "/api/stats/stream?range=all").bearer(ADMIN_KEY);
+    let asked = asked.header("accept", "text/event-stream");
     let head = line.begin(&asked).await.unwrap();
     (head, line)
 }

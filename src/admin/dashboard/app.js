@@ -237,7 +237,7 @@ async function read(own, alive) {
   own.signal.addEventListener("abort", () => attempt.abort(), { once: true });
   let watchdog = setTimeout(() => attempt.abort(), SILENCE_MS);
   try {
-    const answer = await ask(`api/stats/stream?range=${state.range}`, { signal: attempt.signal });
+    const answer = await ask(`api/stats/stream?range=${state.range}`, { signal: attempt.signal, headers: { accept: "text/event-stream" } });
     if (!answer.ok) throw new Error(await message(answer));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
