@@ -32,6 +32,7 @@ mod http2_client;
 mod ledger;
 mod models;
 mod operation;
+mod pins;
 mod process;
 mod profiles;
 mod provider;
