@@ -406,3 +406,27 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
+
+/// Models among which one request is routed by what was learnt: their qualities lie on the stack.
+pub const ROUTED_MODELS_MAX: usize = 64;
+
+/// Tasks that a learnt router tells apart. More are no better on any data measured, and each costs 170 products.
+pub const LEARNED_TASKS_MAX: usize = 32;
+
+/// Models in one training: 64 have been routed among at most, of several suites at a time.
+pub const LEARNED_MODELS_MAX: usize = 256;
+
+/// Numbers that describe a prompt: its vector of 128, its shape and its surroundings.
+pub const LEARNED_INPUTS_MAX: usize = 256;
+
+/// Rank of the correction to the table of qualities. Beyond 8 cross-validation saw no gain.
+pub const LEARNED_RANK_MAX: usize = 16;
+
+/// Bytes of a learnt router's file: the goal is 5 MB.
+pub const ROUTER_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of the description in a learnt router's file.
+pub const ROUTER_ABOUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Queries of one training: they, and their vectors, are in memory at once, at some 4 KiB each.
+pub const LEARN_QUERIES_MAX: usize = 200_000;
