@@ -7,6 +7,7 @@ pub mod wire;
 // Floor 2: domain rooms, strangers to each other (but `dialect` may see `usage`).
 pub mod dialect;
 pub mod identity;
+pub mod learned;
 pub mod ledger;
 pub mod routing;
 pub mod upstream;

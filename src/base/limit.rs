@@ -406,3 +406,10 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// Levels of nesting in which the texts of a request are told apart: a tool result in a message has six,
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
+
+/// Tokens of each end of a text that its embedding is made of. Measured: more of them route no better.
+pub const EMBEDDED_TOKENS_MAX: usize = 256;
+
+/// Bytes of each end of a text that are read to find those tokens. English has some 1,100, source code 900; a
+/// text of a megabyte costs what one of eight KiB does.
+pub const EMBEDDED_BYTES_MAX: usize = 4 * 1024;
