@@ -407,6 +407,13 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
 
+/// Tokens of each end of a text that its embedding is made of. Measured: more of them route no better.
+pub const EMBEDDED_TOKENS_MAX: usize = 256;
+
+/// Bytes of each end of a text that are read to find those tokens. English has some 1,100, source code 900; a
+/// text of a megabyte costs what one of eight KiB does.
+pub const EMBEDDED_BYTES_MAX: usize = 4 * 1024;
+
 /// Models among which one request is routed by what was learnt: their qualities lie on the stack.
 pub const ROUTED_MODELS_MAX: usize = 64;
 

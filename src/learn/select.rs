@@ -50,10 +50,10 @@ pub struct Learnt {
 impl Learnt {
     /// Learns from `rows` by `plan`.
     pub fn new(examples: &Examples, rows: &[usize], plan: Plan) -> Self {
-        Self::on(Basis::learn(examples, rows, PENALTY), examples, rows, plan)
+        Self::new_on(Basis::learn(examples, rows, PENALTY), examples, rows, plan)
     }
 
-    fn on(basis: Basis, examples: &Examples, rows: &[usize], plan: Plan) -> Self {
+    pub fn new_on(basis: Basis, examples: &Examples, rows: &[usize], plan: Plan) -> Self {
         let table = basis.moments.drawn(&basis.prior, plan.strength);
         let (mut rise, mut spread) = (Grid::default(), Grid::default());
         if plan.weight > 0.0 {
@@ -184,7 +184,7 @@ fn try_plan(
     (inner, plan): (&[Inner], Plan),
 ) -> f64 {
     for one in inner {
-        let learnt = Learnt::on(one.basis.clone(), examples, &one.train, plan);
+        let learnt = Learnt::new_on(one.basis.clone(), examples, &one.train, plan);
         for (row, odds) in one.test.iter().zip(&one.odds) {
             expected.quality.row_mut(*row).copy_from_slice(&learnt.expect(*row, odds));
         }

@@ -1,6 +1,12 @@
 //! Quality against cost: which of the models that may answer is asked. It knows neither prompts nor prices; health,
 //! budgets and pins have had their say before.
 
+#![expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "qualities are estimates; costs are integers, and only compared"
+)]
+
 use super::heads::Judgement;
 
 /// What the operator wants.

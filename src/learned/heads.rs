@@ -2,6 +2,12 @@
 //! softmax over tasks, a table of task by model, and a correction of low rank. It does not weigh quality against
 //! cost (`choose`), and is not trained here (`learn::train`).
 
+#![expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "qualities are estimates; costs are integers, and only compared"
+)]
+
 use thiserror::Error;
 
 use crate::base::limit;
