@@ -44,8 +44,8 @@ impl Examples {
             let wide = vectors.columns;
             vectors.row_mut(at).copy_from_slice(&inputs.row(at)[..wide]);
         }
-        let mut examples =
-            Self { taxonomy: taxonomy::learn(suites, &vectors), inputs, ..Self::default() };
+        let taxonomy = taxonomy::learn(suites, &vectors);
+        let mut examples = Self { taxonomy, inputs, ..Self::default() };
         let mut canonicals: Vec<String> = Vec::new();
         for (place, suite) in suites.iter().enumerate() {
             let columns: Vec<usize> = suite

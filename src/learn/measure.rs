@@ -15,6 +15,8 @@ pub const ALPHAS: [f32; 49] = [
 /// One query of a trial. All lists have one value for each model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Question {
+    /// Its place among all queries.
+    pub row: usize,
     /// What each model made of it.
     pub quality: Vec<f64>,
     /// What each cost, in nano-dollars.
@@ -43,8 +45,11 @@ pub struct Measured {
     pub span: Span,
     /// Mean quality of the hull of single models over the span.
     pub hull: f64,
-    /// Mean quality of the router over the span (AIQ).
+    /// Mean quality of the router over the span (AIQ): of the hull of its settings, as that of single models is
+    /// taken as well.
     pub router: f64,
+    /// The same without knowing afterwards which settings were good.
+    pub dial: f64,
     /// Mean quality of the oracle over the span.
     pub oracle: f64,
     /// Cost saved against the best single model at 98 % of its quality, 0 to 1.
@@ -58,8 +63,17 @@ pub struct Measured {
 impl Measured {
     /// The share of the area between hull and oracle that the router wins.
     pub fn gap(&self) -> f64 {
+        self.share(self.router)
+    }
+
+    /// The same with half of it for the settings as they are: less moved by luck, to decide by.
+    pub fn sober_gap(&self) -> f64 {
+        self.share(f64::midpoint(self.router, self.dial))
+    }
+
+    fn share(&self, quality: f64) -> f64 {
         let room = self.oracle - self.hull;
-        if room > 1e-9 { (self.router - self.hull) / room } else { 0.0 }
+        if room > 1e-9 { (quality - self.hull) / room } else { 0.0 }
     }
 }
 
@@ -118,7 +132,7 @@ impl Trial {
         let mut settings = self.sweep();
         // Whoever routes may always ask the cheapest.
         settings.push(span.cheapest);
-        let router = Line::dial(&settings);
+        let router = Line::hull(&settings);
         let mut oracle = self.oracle(&span);
         oracle.extend(&singles);
         let saved = |line: &Line| {
@@ -128,6 +142,7 @@ impl Trial {
             queries: self.questions.len(),
             hull: hull.mean_quality(&span),
             router: router.mean_quality(&span),
+            dial: Line::dial(&settings).mean_quality(&span),
             oracle: Line::hull(&oracle).mean_quality(&span),
             save_98: saved(&router),
             hull_save_98: saved(&hull),

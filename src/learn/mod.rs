@@ -15,6 +15,7 @@ pub mod fit;
 pub mod fold;
 pub mod lines;
 pub mod measure;
+pub mod operate;
 pub mod prices;
 pub mod select;
 pub mod softmax;

@@ -3,6 +3,7 @@
 
 use super::fit::{Basis, Examples, low_rank, residual};
 use super::measure::{Question, Trial};
+use super::operate;
 use super::prices::Prices;
 use super::solve::{Grid, add_scaled};
 
@@ -17,16 +18,18 @@ pub struct Plan {
     pub weight: f64,
 }
 
-/// Strengths to try; with the last one all tasks have the same order of models.
-pub const STRENGTHS: [f64; 6] = [5.0, 15.0, 40.0, 120.0, 400.0, 1e12];
+/// Strengths to try; with `BLIND` all tasks have the same order of models.
+pub const STRENGTHS: [f64; 4] = [15.0, 40.0, 120.0, 400.0];
+/// The strength of a constant mix.
+pub const BLIND: f64 = 1e12;
 /// Penalties to try.
-pub const RIDGES: [f64; 4] = [100.0, 400.0, 1_600.0, 6_400.0];
+pub const RIDGES: [f64; 3] = [1_600.0, 4_000.0, 10_000.0];
 /// Weights of the correction to try.
 pub const WEIGHTS: [f64; 2] = [0.5, 1.0];
 /// Rank of the correction.
 pub const RANK: usize = 8;
 /// The penalty of the classifier.
-pub const PENALTY: f64 = 20.0;
+pub const PENALTY: f64 = 40.0;
 /// Folds of the inner cross-validation.
 pub const INNER_FOLDS: usize = 5;
 /// Points of gap that each step away from the constant mix must win. Less is chance.
@@ -53,6 +56,7 @@ impl Learnt {
         Self::new_on(Basis::learn(examples, rows, PENALTY), examples, rows, plan)
     }
 
+    /// The same on what was learnt before.
     pub fn new_on(basis: Basis, examples: &Examples, rows: &[usize], plan: Plan) -> Self {
         let table = basis.moments.drawn(&basis.prior, plan.strength);
         let (mut rise, mut spread) = (Grid::default(), Grid::default());
@@ -105,6 +109,7 @@ fn trial(examples: &Examples, rows: &[usize], (suite, expected): (usize, &Expect
         let found = models.iter().map(|model| examples.outcome(row, *model));
         let Some(found) = found.collect::<Option<Vec<_>>>() else { continue };
         trial.questions.push(Question {
+            row,
             quality: found.iter().map(|one| one.quality.unwrap_or_default()).collect(),
             cost: found.iter().map(|one| one.cost.unwrap_or_default()).collect(),
             expected: models.iter().map(|model| expected.quality.row(row)[*model] as f32).collect(),
@@ -121,7 +126,7 @@ fn trial(examples: &Examples, rows: &[usize], (suite, expected): (usize, &Expect
 pub fn score(examples: &Examples, rows: &[usize], expected: &Expected) -> f64 {
     let gaps: Vec<f64> = trials(examples, rows, expected)
         .iter()
-        .filter_map(|trial| Some(trial.measure()?.gap()))
+        .filter_map(|trial| Some(trial.measure()?.sober_gap()))
         .collect();
     gaps.iter().sum::<f64>() / gaps.len().max(1) as f64
 }
@@ -134,86 +139,119 @@ struct Inner {
     odds: Vec<Vec<f64>>,
 }
 
-/// Decides by cross-validation among `rows`; `step` is told about each piece of work done.
-pub fn select(examples: &Examples, rows: &[usize], step: &mut dyn FnMut()) -> Plan {
+impl Expected {
+    fn new(examples: &Examples) -> Self {
+        let quality = Grid::new(examples.len(), examples.models.len());
+        Self { quality, prices: vec![Vec::new(); examples.len()] }
+    }
+}
+
+/// A decision, and what it rests on.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The plan.
+    pub plan: Plan,
+    /// What each row was expected to be under it by those who had not seen it.
+    pub expected: Expected,
+}
+
+/// Decides by cross-validation among `rows`; `step` is told about each piece of work done (`STEPS` of them).
+pub fn select(examples: &Examples, rows: &[usize], step: &mut dyn FnMut()) -> Decision {
     let prices = Prices::learn(examples, rows);
-    let inner: Vec<Inner> = (0..INNER_FOLDS)
-        .map(|fold| {
-            let (train, test): (Vec<usize>, Vec<usize>) =
-                rows.iter().partition(|row| examples.inner_fold(**row, INNER_FOLDS) != fold);
-            let basis = Basis::learn(examples, &train, PENALTY);
-            let odds = test.iter().map(|row| basis.odds(*row)).collect();
-            step();
-            Inner { basis, train, test, odds }
-        })
-        .collect();
-    let mut expected =
-        Expected { quality: Grid::new(examples.len(), examples.models.len()), prices: Vec::new() };
-    expected.prices = vec![Vec::new(); examples.len()];
-    for one in &inner {
-        for (row, odds) in one.test.iter().zip(&one.odds) {
+    let mut expected = Expected::new(examples);
+    let mut inner = Vec::new();
+    for fold in 0..INNER_FOLDS {
+        let (train, test): (Vec<usize>, Vec<usize>) =
+            rows.iter().partition(|row| examples.inner_fold(**row, INNER_FOLDS) != fold);
+        let basis = Basis::learn(examples, &train, PENALTY);
+        let odds: Vec<Vec<f64>> = test.iter().map(|row| basis.odds(*row)).collect();
+        for (row, odds) in test.iter().zip(&odds) {
             expected.prices[*row] = prices.of(examples, *row, odds);
         }
-    }
-    let mut best = (Plan { strength: 1e12, ridge: RIDGES[0], weight: 0.0 }, 0.0);
-    // From the constant mix outwards: each step must win more than chance does.
-    for strength in STRENGTHS.iter().rev() {
-        let plan = Plan { strength: *strength, ..best.0 };
-        best = better(best, plan, try_plan(&mut expected, examples, rows, (&inner, plan)));
-    }
-    let start = best.0;
-    for ridge in RIDGES.iter().rev() {
-        for weight in WEIGHTS {
-            let plan = Plan { ridge: *ridge, weight, ..start };
-            best = better(best, plan, try_plan(&mut expected, examples, rows, (&inner, plan)));
-        }
+        inner.push(Inner { basis, train, test, odds });
         step();
     }
-    best.0
-}
-
-fn better(best: (Plan, f64), plan: Plan, score: f64) -> (Plan, f64) {
-    let margin = if best.0.weight == 0.0 { MARGIN } else { 0.0 };
-    if score > best.1 + margin { (plan, score) } else { best }
-}
-
-fn try_plan(
-    expected: &mut Expected,
-    examples: &Examples,
-    rows: &[usize],
-    (inner, plan): (&[Inner], Plan),
-) -> f64 {
-    for one in inner {
-        let learnt = Learnt::new_on(one.basis.clone(), examples, &one.train, plan);
-        for (row, odds) in one.test.iter().zip(&one.odds) {
-            expected.quality.row_mut(*row).copy_from_slice(&learnt.expect(*row, odds));
+    let mut field = Field { examples, rows, inner, expected };
+    let blind = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
+    // From the constant mix outwards: each step must win more than chance does.
+    let mut best = (blind, 0.0_f64.max(field.try_plan(blind)));
+    for strength in STRENGTHS.iter().rev() {
+        best = field.better(best, Plan { strength: *strength, ..blind });
+    }
+    step();
+    let table = best.0.strength;
+    for strength in if table < BLIND { vec![table, BLIND] } else { vec![BLIND] } {
+        for (ridge, weight) in
+            RIDGES.iter().rev().flat_map(|ridge| WEIGHTS.map(|weight| (*ridge, weight)))
+        {
+            best = field.better(best, Plan { strength, ridge, weight });
         }
     }
-    score(examples, rows, expected)
+    step();
+    field.try_plan(best.0);
+    Decision { plan: best.0, expected: field.expected }
 }
 
-/// Cross-validation of all of it, the selection included: what each row is expected to be by those who never saw it.
-pub fn cross_validate(
-    examples: &Examples,
-    folds: usize,
-    step: &mut dyn FnMut(),
-) -> (Expected, Vec<Plan>) {
-    let mut expected =
-        Expected { quality: Grid::new(examples.len(), examples.models.len()), prices: Vec::new() };
-    expected.prices = vec![Vec::new(); examples.len()];
-    let mut plans = Vec::new();
+/// How often `select` tells of its work.
+pub const STEPS: usize = INNER_FOLDS + 2;
+
+/// What plans are tried on.
+struct Field<'a> {
+    examples: &'a Examples,
+    rows: &'a [usize],
+    inner: Vec<Inner>,
+    expected: Expected,
+}
+
+impl Field<'_> {
+    fn better(&mut self, best: (Plan, f64), plan: Plan) -> (Plan, f64) {
+        let score = self.try_plan(plan);
+        // A correction has many more ways to be right by chance than a table has.
+        let margin = if plan.weight > 0.0 && best.0.weight == 0.0 { 3.0 * MARGIN } else { MARGIN };
+        if score > best.1 + margin { (plan, score) } else { best }
+    }
+
+    fn try_plan(&mut self, plan: Plan) -> f64 {
+        for one in &self.inner {
+            let learnt = Learnt::new_on(one.basis.clone(), self.examples, &one.train, plan);
+            for (row, odds) in one.test.iter().zip(&one.odds) {
+                self.expected.quality.row_mut(*row).copy_from_slice(&learnt.expect(*row, odds));
+            }
+        }
+        score(self.examples, self.rows, &self.expected)
+    }
+}
+
+/// A cross-validation of all of it, the selection included.
+#[derive(Clone, Debug)]
+pub struct Crossed {
+    /// What each row was expected to be by those who never saw it.
+    pub expected: Expected,
+    /// The plan of each fold.
+    pub plans: Vec<Plan>,
+    /// The dial for each of `operate::TARGETS`, for each fold, as it was set without it.
+    pub dials: Vec<[f32; operate::TARGETS.len()]>,
+}
+
+/// Holds out fold after fold; `step` is told of each piece of work (`STEPS + 1` for each fold).
+pub fn cross_validate(examples: &Examples, folds: usize, step: &mut dyn FnMut()) -> Crossed {
+    let mut expected = Expected::new(examples);
+    let (mut plans, mut dials) = (Vec::new(), Vec::new());
     for fold in 0..folds {
         let (train, test): (Vec<usize>, Vec<usize>) =
             (0..examples.len()).partition(|row| examples.fold(*row, folds) != fold);
-        let plan = select(examples, &train, step);
-        let learnt = Learnt::new(examples, &train, plan);
+        let decision = select(examples, &train, step);
+        let known = trials(examples, &train, &decision.expected);
+        dials.push(operate::TARGETS.map(|target| operate::settle(&known, target)));
+        let learnt = Learnt::new(examples, &train, decision.plan);
         let prices = Prices::learn(examples, &train);
         for row in test {
             let odds = learnt.basis.odds(row);
             expected.quality.row_mut(row).copy_from_slice(&learnt.expect(row, &odds));
             expected.prices[row] = prices.of(examples, row, &odds);
         }
-        plans.push(plan);
+        plans.push(decision.plan);
+        step();
     }
-    (expected, plans)
+    Crossed { expected, plans, dials }
 }

@@ -11,9 +11,10 @@
 use thiserror::Error;
 
 use crate::base::limit;
+use crate::learned::table::DIMENSIONS;
 
 /// Numbers that describe a vector of the embedding.
-pub const VECTOR: usize = 128;
+pub const VECTOR: usize = DIMENSIONS;
 /// Weights of one row are padded to this many, so that all rows are whole SIMD registers.
 const LANES: usize = 8;
 /// How far from its mean, in standard deviations, an input may lie. Further out nothing was seen in training, and a

@@ -7,6 +7,7 @@
 
 pub mod choose;
 pub mod embedding;
+pub mod file;
 pub mod heads;
 pub mod letters;
 pub mod shape;
