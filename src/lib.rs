@@ -41,3 +41,5 @@ pub mod cli;
 pub mod demo;
 #[cfg(feature = "gateway")]
 pub mod setup;
+#[cfg(feature = "gateway")]
+pub mod train_cli;

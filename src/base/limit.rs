@@ -437,3 +437,9 @@ pub const ROUTER_ABOUT_BYTES_MAX: usize = 256 * 1024;
 
 /// Queries of one training: they, and their vectors, are in memory at once, at some 4 KiB each.
 pub const LEARN_QUERIES_MAX: usize = 200_000;
+
+/// Requests of a log that feedback is learnt from: at some 100 bytes each, 200 MB.
+pub const LEARN_LOG_LINES_MAX: usize = 2_000_000;
+
+/// Bytes of one file of training data or log, decompressed: both are read whole.
+pub const LEARN_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;

@@ -36,6 +36,12 @@ fn canonical(name: &str) -> String {
     name.strip_prefix("meta-").unwrap_or(&name).to_owned()
 }
 
+/// The place, among `models`, of the one that a suite calls `name`.
+pub fn known(models: &[String], name: &str) -> Option<usize> {
+    let wanted = canonical(name);
+    models.iter().position(|known| canonical(known) == wanted)
+}
+
 impl Examples {
     /// Of suites whose queries have the rows of `inputs`, to be split by `seed`.
     pub fn new(suites: &[Suite], inputs: Grid, seed: u64) -> Self {
@@ -69,6 +75,11 @@ impl Examples {
             }
         }
         examples
+    }
+
+    /// The place of a model that one of the suites calls so.
+    pub fn place(&self, name: &str) -> usize {
+        known(&self.models, name).unwrap_or_default()
     }
 
     /// How many queries.

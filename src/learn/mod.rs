@@ -11,15 +11,20 @@
 
 pub mod curve;
 pub mod dataset;
+pub mod feedback;
 pub mod fit;
 pub mod fold;
+pub mod length;
 pub mod lines;
 pub mod measure;
 pub mod operate;
 pub mod prices;
+pub mod replay;
+pub mod report;
 pub mod select;
 pub mod softmax;
 pub mod solve;
 
 pub mod table;
 pub mod taxonomy;
+pub mod train;

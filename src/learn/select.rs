@@ -33,7 +33,7 @@ pub const PENALTY: f64 = 40.0;
 /// Folds of the inner cross-validation.
 pub const INNER_FOLDS: usize = 5;
 /// Points of gap that each step away from the constant mix must win. Less is chance.
-const MARGIN: f64 = 0.004;
+const MARGIN: f64 = 0.002;
 
 /// What was learnt on some rows by one plan.
 #[derive(Clone, Debug)]
@@ -140,7 +140,8 @@ struct Inner {
 }
 
 impl Expected {
-    fn new(examples: &Examples) -> Self {
+    /// Nothing of any row yet.
+    pub fn new(examples: &Examples) -> Self {
         let quality = Grid::new(examples.len(), examples.models.len());
         Self { quality, prices: vec![Vec::new(); examples.len()] }
     }
@@ -174,7 +175,7 @@ pub fn select(examples: &Examples, rows: &[usize], step: &mut dyn FnMut()) -> De
     let mut field = Field { examples, rows, inner, expected };
     let blind = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
     // From the constant mix outwards: each step must win more than chance does.
-    let mut best = (blind, 0.0_f64.max(field.try_plan(blind)));
+    let mut best = (blind, field.try_plan(blind));
     for strength in STRENGTHS.iter().rev() {
         best = field.better(best, Plan { strength: *strength, ..blind });
     }
@@ -207,7 +208,7 @@ impl Field<'_> {
     fn better(&mut self, best: (Plan, f64), plan: Plan) -> (Plan, f64) {
         let score = self.try_plan(plan);
         // A correction has many more ways to be right by chance than a table has.
-        let margin = if plan.weight > 0.0 && best.0.weight == 0.0 { 3.0 * MARGIN } else { MARGIN };
+        let margin = if plan.weight > 0.0 && best.0.weight == 0.0 { 2.0 * MARGIN } else { MARGIN };
         if score > best.1 + margin { (plan, score) } else { best }
     }
 

@@ -169,6 +169,14 @@ impl Router {
         Ok(Self { table: Table::parse(table)?, heads: Heads::new(weights)?, about, digest })
     }
 
+    /// The table's part of a file, to write it again.
+    ///
+    /// # Errors
+    /// `bytes` are no router file.
+    pub fn table_of<'a>(bytes: &'a [u8]) -> Result<&'a [u8], RouterError> {
+        parts(bytes).map(|[_, _, table]| table)
+    }
+
     /// The heads.
     pub fn heads(&self) -> &Heads {
         &self.heads
