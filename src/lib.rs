@@ -7,12 +7,15 @@ pub mod wire;
 // Floor 2: domain rooms, strangers to each other (but `dialect` may see `usage`).
 pub mod dialect;
 pub mod identity;
+pub mod learned;
 pub mod ledger;
 pub mod routing;
 pub mod upstream;
 pub mod usage;
 // Floor 3: configuration.
 pub mod config;
+// What the heads of `learned` are trained and measured with.
+pub mod learn;
 // Floor 4: the life of one request, and the outside.
 pub mod exchange;
 pub mod record;
@@ -38,3 +41,5 @@ pub mod cli;
 pub mod demo;
 #[cfg(feature = "gateway")]
 pub mod setup;
+#[cfg(feature = "gateway")]
+pub mod train_cli;

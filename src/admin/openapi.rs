@@ -181,6 +181,7 @@ fn routing_schemas() -> Value {
             ("primary", text()),
             ("max_escalations", json!({"type": "integer"})),
             ("decision_tree", flag()),
+            ("learned", flag()),
             ("compressor", json!({"enum": ["on", "off"]})),
             ("models", json!({"type": "array", "items": model})),
         ], &[]),

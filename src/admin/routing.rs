@@ -40,6 +40,7 @@ pub fn status(parts: &Parts) -> String {
         .text("primary", primary)
         .raw("max_escalations", &routing.max_escalations.to_string())
         .flag("decision_tree", routing.tree.is_some())
+        .flag("learned", routing.learned.is_some())
         .text("compressor", compressor(&current))
         .raw("models", &format!("[{}]", models.join(",")))
         .end()

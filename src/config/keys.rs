@@ -149,6 +149,7 @@ pub const ROUTING: Table = Table {
         "primary_model",
         "max_escalations",
         "decision_tree",
+        "learned",
         "retry_statuses",
         "attempts_max",
         "retry_on_timeout",
@@ -163,6 +164,21 @@ pub const ROUTING: Table = Table {
 /// `routing.decision_tree`.
 pub const DECISION_TREE: Table =
     Table { name: "routing.decision_tree", known: &["file", "on_error"], later: &[] };
+
+/// `routing.learned`.
+pub const LEARNED: Table = Table {
+    name: "routing.learned",
+    known: &[
+        "file",
+        "on_error",
+        "alpha",
+        "degradation_threshold",
+        "min_similarity",
+        "baseline",
+        "models",
+    ],
+    later: &[],
+};
 
 /// `stream`.
 pub const STREAM: Table =
@@ -276,7 +292,7 @@ pub const AUDIT: Table =
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 24] = [
+pub const ALL: [&Table; 25] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -287,6 +303,7 @@ pub const ALL: [&Table; 24] = [
     &LONG_CONTEXT,
     &ROUTING,
     &DECISION_TREE,
+    &LEARNED,
     &STREAM,
     &POLICY,
     &FLEET,
