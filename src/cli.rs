@@ -11,6 +11,7 @@ use crate::demo;
 use crate::setup::carry;
 use crate::setup::wizard::{self, Wish};
 use crate::store::export::{self, Format};
+use crate::train_cli;
 
 /// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
 #[derive(Debug, Parser)]
@@ -52,6 +53,10 @@ enum Command {
         #[command(subcommand)]
         command: ProfilesCommand,
     },
+    /// Learn from labelled queries, or from the request log, which model answers what well
+    Train(train_cli::Train),
+    /// Print what routing costs and keeps, beside single models, prompt length and an oracle
+    Eval(train_cli::Eval),
     /// Keys
     Key {
         #[command(subcommand)]
@@ -227,6 +232,8 @@ pub fn run() -> ExitCode {
             new_key.new_key_file.as_deref(),
             new_key.new_key_env.as_deref(),
         ),
+        Command::Train(told) => train_cli::train(&told),
+        Command::Eval(told) => train_cli::eval(&told),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

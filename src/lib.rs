@@ -7,6 +7,7 @@ pub mod wire;
 // Floor 2: domain rooms, strangers to each other (but `dialect` may see `usage`).
 pub mod dialect;
 pub mod identity;
+pub mod learned;
 pub mod ledger;
 pub mod pinning;
 pub mod routing;
@@ -14,6 +15,8 @@ pub mod upstream;
 pub mod usage;
 // Floor 3: configuration.
 pub mod config;
+// What the heads of `learned` are trained and measured with.
+pub mod learn;
 // Floor 4: the life of one request, and the outside.
 pub mod exchange;
 pub mod record;
@@ -39,3 +42,5 @@ pub mod cli;
 pub mod demo;
 #[cfg(feature = "gateway")]
 pub mod setup;
+#[cfg(feature = "gateway")]
+pub mod train_cli;

@@ -32,6 +32,7 @@ use crate::admin::money::{self, Sight};
 use crate::admin::openapi;
 use crate::admin::profiles;
 use crate::admin::routes::{Call, ROUTES, Route};
+use crate::admin::routing;
 use crate::admin::switching::{self, Asker};
 use crate::base::fault::Code;
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
@@ -113,7 +114,12 @@ async fn answer(
         let (status, value) = blocking(move || about_accounts(&parts.accounts, &call)).await??;
         return Ok(json(status, &value));
     }
-    let about = About { name: named(&mut head).await?, body, caller };
+    let name = named(&mut head).await?;
+    if is_about_routing(route.call) {
+        let (status, body) = blocking(move || about_routing(route.call, &parts, &name)).await??;
+        return Ok(bytes(status, JSON, body));
+    }
+    let about = About { name, body, caller };
     Ok(match route.call {
         Call::Health => {
             bytes(200, JSON, handlers::health_body(&current.snapshot, caller.grant.is_some()))
@@ -205,6 +211,28 @@ fn about_accounts(accounts: &Accounts, about: &AccountCall) -> Result<(u16, Valu
         _ => Err(Refusal::new(Code::NotFound, "no such path")),
     };
     value.map(|value| (200, value))
+}
+
+const fn is_about_routing(call: Call) -> bool {
+    matches!(
+        call,
+        Call::Routing | Call::SetStrategy | Call::SetRouter | Call::Restart | Call::ClearLog
+    )
+}
+
+fn about_routing(call: Call, parts: &Parts, name: &str) -> Result<(u16, String), Refusal> {
+    let value = match call {
+        Call::Routing => return Ok((200, routing::status(parts))),
+        Call::SetStrategy => routing::switch(parts, name)?,
+        Call::SetRouter => {
+            let (status, value) = routing::switch_router(parts, name);
+            return Ok((status, value.to_string()));
+        }
+        Call::Restart => routing::restart(parts)?,
+        Call::ClearLog => routing::clear_log(parts)?,
+        _ => return Err(Refusal::new(Code::NotFound, "no such path")),
+    };
+    Ok((200, value.to_string()))
 }
 
 fn now_ms() -> i64 {

@@ -12,4 +12,5 @@ pub mod money;
 pub mod openapi;
 pub mod profiles;
 pub mod routes;
+pub mod routing;
 pub mod switching;

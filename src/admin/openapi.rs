@@ -149,10 +149,63 @@ fn schemas() -> Value {
         ),
         "Error": object(&[("error", error_schema())], &[]),
     });
-    if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), registry_schemas()) {
-        all.extend(more);
+    for more in [registry_schemas(), routing_schemas()] {
+        if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
+            all.extend(more);
+        }
     }
     schemas
+}
+
+/// Of strategies.
+fn routing_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let flag = || json!({"type": "boolean"});
+    let model = object(
+        &[
+            ("name", text()),
+            ("provider", text()),
+            ("tier", json!({"enum": ["fast", "reasoning", "oracle"]})),
+            ("cost_per_1k", usd()),
+            ("output_cost_per_1k", usd()),
+            ("enabled", flag()),
+        ],
+        &[],
+    );
+    json!({
+        "Routing": object(&[
+            ("router", text()),
+            ("router_source", json!({"enum": ["file", "switched"]})),
+            ("routers", json!({"type": "array", "items": text()})),
+            ("primary_model", text()),
+            ("primary", text()),
+            ("max_escalations", json!({"type": "integer"})),
+            ("decision_tree", flag()),
+            ("learned", flag()),
+            ("compressor", json!({"enum": ["on", "off"]})),
+            ("active_pins", json!({"type": "integer"})),
+            ("pinning", pinning()),
+            ("models", json!({"type": "array", "items": model})),
+        ], &[]),
+        "SwitchedStrategy": object(&[("router", text()), ("ok", flag())], &[]),
+        "SeedError": object(&[("error", text())], &[]),
+        "Done": object(&[("ok", flag())], &[("message", text())]),
+    })
+}
+
+/// How long sessions stay with a model.
+fn pinning() -> Value {
+    let number = || json!({"type": "integer"});
+    let flag = || json!({"type": "boolean"});
+    let known = [
+        ("enabled", flag()),
+        ("hard_window_s", number()),
+        ("soft_window_s", number()),
+        ("soft_bonus_weight_ppm", number()),
+        ("cache_aware", flag()),
+        ("keep", json!({"enum": ["memory", "store"]})),
+    ];
+    object(&known, &[])
 }
 
 /// Of accounts, switches and the audit.
@@ -242,7 +295,20 @@ fn account(more: &[(&str, Value)]) -> Value {
         ("hard_cap", yes_or_no()),
         ("frozen", yes_or_no()),
     ];
-    object(&[more, &own].concat(), &[])
+    object(&[more, &own].concat(), &[("forecast", forecast())])
+}
+
+/// Where an account is heading; only where one is asked for alone.
+fn forecast() -> Value {
+    let or_null = |kind: &str| json!({"type": [kind, "null"]});
+    let at = json!({"type": ["string", "null"], "format": "date-time"});
+    let known = [
+        ("hourly_usd", usd()),
+        ("projected_usd", usd()),
+        ("exhausted_in_s", or_null("integer")),
+        ("exhausted_at", at),
+    ];
+    object(&known, &[])
 }
 
 fn error_schema() -> Value {

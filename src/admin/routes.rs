@@ -67,6 +67,16 @@ pub enum Call {
     AuditRequests,
     /// Switches of the past.
     AuditSwitches,
+    /// Who chooses models, and among whom.
+    Routing,
+    /// Another strategy.
+    SetStrategy,
+    /// The same, in the words of the seed.
+    SetRouter,
+    /// A reload, in the words of the seed.
+    Restart,
+    /// The access log begins anew.
+    ClearLog,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -206,6 +216,23 @@ const BAD_FIELD: Reply = reply(400, "A field makes no sense; it is named.", "Err
 const NO_PROFILE: Reply = reply(404, "No such profile.", "Error");
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
+const ROUTING: &[Reply] = &[reply(200, "The strategy in force, and the models.", "Routing")];
+const STRATEGY: &[Reply] = &[
+    reply(200, "The next request is routed by it.", "SwitchedStrategy"),
+    reply(400, "There is no such strategy.", "Error"),
+];
+const ROUTER: &[Reply] = &[
+    reply(200, "The next request is routed by it.", "SwitchedStrategy"),
+    reply(400, "There is no such strategy.", "SeedError"),
+];
+const RESTARTED: &[Reply] = &[
+    reply(200, "The configuration is in force.", "Done"),
+    reply(422, "It has problems, all listed, and the old one stays in force.", "Error"),
+];
+const CLEARED: &[Reply] = &[
+    reply(200, "The access log is empty, if it is a file.", "Done"),
+    reply(500, "It cannot be emptied.", "Error"),
+];
 const METRICS: &[Reply] =
     &[Reply { status: 200, meaning: "Metrics in the Prometheus text format.", schema: None }];
 const OPEN_API: &[Reply] = &[reply(200, "The description of this API.", "Document")];
@@ -270,6 +297,13 @@ pub const ROUTES: &[Route] = &[
     post("/api/reset/{agent}", Call::Reset, ("Set the spend of an agent to nothing", FROZEN)),
     post("/api/freeze/{agent}", Call::Freeze, ("Stop an agent, a team or the fleet", FROZEN)),
     post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
+    get("/api/routing", Access::Admin, Call::Routing, ("Strategy and models", ROUTING)),
+    get("/optmod/status", Access::Admin, Call::Routing, ("Strategy and models", ROUTING)),
+    post("/api/routing/{strategy}", Call::SetStrategy, ("Switch the strategy", STRATEGY)),
+    post("/optmod/router/{router}", Call::SetRouter, ("Switch the strategy", ROUTER)),
+    post("/optmod/restart", Call::Restart, ("Read the configuration anew", RESTARTED)),
+    post("/api/log/clear", Call::ClearLog, ("Empty the access log", CLEARED)),
+    post("/optmod/log/clear", Call::ClearLog, ("Empty the access log", CLEARED)),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 

@@ -151,6 +151,7 @@ pub const ROUTING: Table = Table {
         "primary_model",
         "max_escalations",
         "decision_tree",
+        "learned",
         "retry_statuses",
         "attempts_max",
         "retry_on_timeout",
@@ -165,6 +166,21 @@ pub const ROUTING: Table = Table {
 /// `routing.decision_tree`.
 pub const DECISION_TREE: Table =
     Table { name: "routing.decision_tree", known: &["file", "on_error"], later: &[] };
+
+/// `routing.learned`.
+pub const LEARNED: Table = Table {
+    name: "routing.learned",
+    known: &[
+        "file",
+        "on_error",
+        "alpha",
+        "degradation_threshold",
+        "min_similarity",
+        "baseline",
+        "models",
+    ],
+    later: &[],
+};
 
 /// `stream`.
 pub const STREAM: Table =
@@ -296,7 +312,7 @@ pub const PINNING: Table = Table {
 };
 
 /// All tables.
-pub const ALL: [&Table; 25] = [
+pub const ALL: [&Table; 26] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -307,6 +323,7 @@ pub const ALL: [&Table; 25] = [
     &LONG_CONTEXT,
     &ROUTING,
     &DECISION_TREE,
+    &LEARNED,
     &STREAM,
     &POLICY,
     &FLEET,

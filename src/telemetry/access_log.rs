@@ -143,6 +143,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     line.text("final_model", record.served_model.as_deref());
     line.text("provider", record.provider.as_deref());
     line.word("decision", Some(record.decision));
+    choice(&mut line, record);
     line.number("status", u64::from(record.status));
     line.flag("ok", is_ok(record));
     line.word("error_type", error_type(record));
@@ -176,13 +177,33 @@ fn session(line: &mut Object<'_>, record: &Record) {
     }
 }
 
+/// How a strategy chose; nothing but the word that none did, where none did.
+fn choice(line: &mut Object<'_>, record: &Record) {
+    let Some(choice) = &record.choice else { return line.word("router", None) };
+    line.word("router", Some(choice.strategy));
+    line.text("decision_model", Some(&choice.model));
+    line.text("decision_reason", Some(&choice.reason));
+    line.millionths("confidence", choice.confidence_ppm);
+    if !choice.difficulty.is_empty() {
+        line.text("task_type", Some(&choice.task_type));
+        line.word("difficulty", Some(choice.difficulty));
+        line.number("token_count", choice.token_count);
+        line.flag("has_tools", choice.has_tools);
+        line.flag("has_images", choice.has_images);
+        line.word("language", Some(choice.language));
+    }
+    line.word("mutator", Some(record.mutators).filter(|name| !name.is_empty()));
+}
+
 fn attempts(line: &mut Object<'_>, record: &Record) {
     line.list("models_tried", |list| {
         for attempt in &record.attempts {
             list.text(&attempt.model);
         }
     });
-    line.number("escalation_count", (record.attempts.len() as u64).saturating_sub(1));
+    let further = (record.attempts.len() as u64).saturating_sub(1);
+    let climbed = record.choice.as_ref().map(|choice| u64::from(choice.escalations));
+    line.number("escalation_count", climbed.unwrap_or(further));
     line.list("attempts", |list| {
         for attempt in &record.attempts {
             list.object(|one| {
@@ -235,7 +256,7 @@ mod tests {
             "ts": "2023-11-14T22:13:20.007Z", "request_id": "0000000000000000000000000000001f",
             "agent": "agent-1", "session_id": "s-1", "pin_state": "fresh", "surface": "chat", "dialect": "openai",
             "requested_model": "auto", "final_model": "claude", "provider": "openrouter",
-            "decision": "round_robin", "status": 200, "ok": true, "error_type": null, "fault": null,
+            "decision": "round_robin", "router": null, "status": 200, "ok": true, "error_type": null, "fault": null,
             "end": "complete", "streaming": true, "models_tried": ["gpt", "claude"],
             "escalation_count": 1, "switched": true, "notice": true, "usage_source": "exact",
             "prompt_tokens": 127, "completion_tokens": 50, "cached_tokens": 20, "input_tokens": 100,
@@ -250,6 +271,38 @@ mod tests {
         }"#;
         let expected: Value = serde_json::from_str(expected).unwrap();
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_choice_is_told_with_its_reason() {
+        let mut record = sample::record();
+        record.choice = Some(Box::new(ChoiceRecord {
+            task_type: "code".into(),
+            difficulty: "hard",
+            token_count: 12,
+            has_tools: true,
+            language: "he",
+            strategy: "rule_based",
+            model: "claude".into(),
+            reason: "hard_or_long -> oracle".into(),
+            confidence_ppm: 900_000,
+            pin_state: "hard",
+            escalations: 3,
+            ..ChoiceRecord::default()
+        }));
+        record.mutators = "thinking";
+        let line = line_of(&record);
+        let expected = json!({
+            "router": "rule_based", "decision_model": "claude", "confidence": 0.9,
+            "decision_reason": "hard_or_long -> oracle", "task_type": "code", "difficulty": "hard",
+            "token_count": 12, "has_tools": true, "has_images": false, "language": "he",
+            "mutator": "thinking", "pin_state": "hard", "escalation_count": 3,
+        });
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&line[key], value, "{key}");
+        }
+        record.choice = Some(Box::default());
+        assert!(line_of(&record).get("task_type").is_none(), "nobody has read the request");
     }
 
     #[test]

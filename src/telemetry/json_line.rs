@@ -65,6 +65,14 @@ impl<'a> Object<'a> {
         decimal(self.key(key), number, 1);
     }
 
+    /// A share in millionths, as a decimal.
+    pub(super) fn millionths(&mut self, key: &'static str, ppm: u32) {
+        let (out, ppm) = (self.key(key), u64::from(ppm));
+        decimal(out, ppm / 1_000_000, 1);
+        out.push(b'.');
+        decimal(out, ppm % 1_000_000, 6);
+    }
+
     /// Microseconds as milliseconds with three digits after the point, or null.
     pub(super) fn millis(&mut self, key: &'static str, us: Option<u64>) {
         let out = self.key(key);

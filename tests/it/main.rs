@@ -40,6 +40,7 @@ mod raw_http;
 mod reload;
 mod routing;
 mod setup;
+mod strategies;
 mod streaming;
 mod tidy;
 mod tls;

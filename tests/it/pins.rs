@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::budget_clock::{set, steered};
 use crate::client::{Answer, Ask};
-use crate::gateway::{Gateway, Setup, wait_until};
+use crate::gateway::{ADMIN_KEY, Gateway, Setup, wait_until};
 use crate::provider::{mock, openai};
 
 /// Some instant.
@@ -178,4 +178,47 @@ async fn pins_that_are_kept_outlive_the_process() {
         conn.query_row("SELECT count(*) FROM pins", [], |row| row.get::<_, i64>(0)).unwrap() == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn how_pins_stand_is_told() {
+    let (gateway, _up) = start("pinning: {soft_window_s: 900}\n").await;
+    is(&ask(&gateway, chat("s", PLAIN)).await, "small", "fresh");
+    let status = gateway.ask_admin(Ask::get("/optmod/status").bearer(ADMIN_KEY)).await.json();
+    assert_eq!(status["active_pins"], 1);
+    let windows = &status["pinning"];
+    assert_eq!((&windows["hard_window_s"], &windows["soft_window_s"]), (&300.into(), &900.into()));
+    after(&gateway, 901);
+    let status = gateway.ask_admin(Ask::get("/api/routing").bearer(ADMIN_KEY)).await.json();
+    assert_eq!(status["active_pins"], 0);
+}
+
+#[tokio::test]
+async fn where_a_budget_is_heading_is_told() {
+    let up = mock("up").await;
+    let yaml = format!(
+        "providers:\n{}models:\n\
+         \x20 - {{id: m, provider: up, upstream_id: mock-chunks=50, price: {{input: 0, output: 1000}}}}\n\
+         agents:\n  default: {{budget: {{limit_usd: 0.4, period: daily}}}}\n  idle: {{}}\n",
+        openai("up", up.addr, "")
+    );
+    // An hour after midnight.
+    let gateway = steered(Setup::new(yaml), START_MS - START_MS % 86_400_000 + 3_600_000);
+    let gateway = gateway.start().await;
+    assert_eq!(gateway.ask(Ask::chat("m", false)).await.status, 200);
+    let spend = |agent: &str| Ask::get(&format!("/api/spend/{agent}")).bearer(ADMIN_KEY);
+    let found = gateway.ask_admin(spend("default")).await.json();
+    let ahead = &found["forecast"];
+    // 5 cents at once: at that pace the rest lasts for about an hour.
+    assert_eq!(found["budget_spent"], 0.05);
+    assert!(ahead["projected_usd"].as_f64().is_some_and(|usd| usd > 0.4), "{found}");
+    let seconds = ahead["exhausted_in_s"].as_u64().unwrap();
+    assert!((1_800..14_400).contains(&seconds), "{found}");
+    assert!(ahead["exhausted_at"].is_string(), "{found}");
+    let labels = ["agent=\"default\""];
+    let shown = gateway.metric("weir_budget_exhaustion_seconds", &labels).await;
+    assert!(shown.abs_diff(seconds) < 60);
+    assert!(gateway.metric("weir_budget_projected_nanodollars", &labels).await > 400_000_000);
+    let idle = gateway.ask_admin(spend("idle")).await.json();
+    assert_eq!(idle["forecast"]["exhausted_in_s"], Value::Null);
 }

@@ -61,7 +61,11 @@ fn what_comes_later_is_refused_and_not_ignored() {
 
 #[test]
 fn words_are_checked() {
-    refused("routing: {strategy: random}", "routing.strategy", "(round_robin, passthrough)");
+    refused(
+        "routing: {strategy: random}",
+        "routing.strategy",
+        "(round_robin, passthrough, rule_based",
+    );
     refused("stream: {notice: maybe}", "stream.notice", "(chunk, event, comment, off)");
     refused("stream: {metadata_field: usage}", "stream.metadata_field", "providers use");
     refused("stream: {metadata_field: 'a\"b'}", "stream.metadata_field", "is not allowed");

@@ -5,12 +5,13 @@ use super::tree::{Source, sources};
 use super::{Breach, judge};
 
 /// Every room with its floor. The last floor is the composition root, whose files know each other.
-const FLOORS: [(&str, usize); 25] = [
+const FLOORS: [(&str, usize); 28] = [
     ("base", 0),
     ("wire", 1),
     ("dialect", 2),
     ("guard", 2),
     ("identity", 2),
+    ("learned", 2),
     ("ledger", 2),
     ("mutate", 2),
     ("pinning", 2),
@@ -18,6 +19,7 @@ const FLOORS: [(&str, usize); 25] = [
     ("upstream", 2),
     ("usage", 2),
     ("config", 3),
+    ("learn", 3),
     ("exchange", 4),
     ("record", 4),
     ("store", 4),
@@ -31,15 +33,16 @@ const FLOORS: [(&str, usize); 25] = [
     ("lib", ROOF),
     ("main", ROOF),
     ("setup", ROOF),
+    ("train_cli", ROOF),
 ];
 const ROOF: usize = 8;
 /// Rooms of one floor are strangers, but for these.
 const ACQUAINTED: [(&str, &str); 3] =
     [("dialect", "usage"), ("exchange", "record"), ("telemetry", "record")];
 /// Rooms whose result depends on their arguments only.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "base", "wire", "identity", "usage", "dialect", "routing", "upstream", "config", "exchange",
-    "record", "guard", "ledger", "mutate", "pinning",
+    "record", "guard", "learn", "learned", "ledger", "mutate", "pinning",
 ];
 /// Words that no pure room may say.
 const IMPURE_WORDS: [&str; 9] = [
