@@ -428,6 +428,9 @@ pub const SESSIONS_LEARNT_MAX: u32 = 20_000;
 /// sessions apart stands at their beginning, and 16 KiB are hashed in 9 us.
 pub const SESSION_TEXT_BYTES_MAX: usize = 16 * 1024;
 
+/// Texts of a system prompt, and of a first message, that a session's id is made of: clients send one to three.
+pub const SESSION_TEXTS_MAX: usize = 8;
+
 /// Pins that wait to be written to the store. At 10,000 requests per second these are 3 seconds.
 pub const PIN_QUEUE_MAX: usize = 32 * 1024;
 

@@ -282,6 +282,7 @@ impl Chooser<'_> {
             pool,
             rests: &|index| rests(index) && self.spares(index).all(rests),
             images: ladder.features.has_images,
+            tools: ladder.features.has_tools,
         };
         let session = bench.hold(leash.clone(), &mut chosen.order);
         chosen.choice.record.pin_state = session.state.name();
