@@ -207,7 +207,8 @@ fn stands_alone(text: &[u8], cue: &Cue, at: std::ops::Range<usize>) -> bool {
     let is_inside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let starts_in_word = cue.text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
         && is_inside(at.start.checked_sub(1).and_then(|before| text.get(before)));
-    !starts_in_word && !(cue.whole && is_inside(text.get(at.end)))
+    let goes_on = cue.whole && is_inside(text.get(at.end));
+    !(starts_in_word || goes_on)
 }
 
 /// What the user said last. A tool's result or a document is not what he said.
@@ -312,7 +313,7 @@ fn words_of(raw: &[u8]) -> u64 {
     let mut was_blank = true;
     for &byte in raw {
         let is_blank = byte <= b' ' || byte == b'\\';
-        words += u64::from(was_blank & !is_blank);
+        words += u64::from(was_blank && !is_blank);
         was_blank = is_blank;
     }
     words
