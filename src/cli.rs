@@ -12,6 +12,7 @@ use crate::guard_cli;
 use crate::setup::carry;
 use crate::setup::wizard::{self, Wish};
 use crate::store::export::{self, Format};
+use crate::train_cli;
 
 /// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
 #[derive(Debug, Parser)]
@@ -58,6 +59,10 @@ enum Command {
         #[command(subcommand)]
         command: guard_cli::GuardCommand,
     },
+    /// Learn from labelled queries, or from the request log, which model answers what well
+    Train(train_cli::Train),
+    /// Print what routing costs and keeps, beside single models, prompt length and an oracle
+    Eval(train_cli::Eval),
     /// Keys
     Key {
         #[command(subcommand)]
@@ -234,6 +239,8 @@ pub fn run() -> ExitCode {
             new_key.new_key_env.as_deref(),
         ),
         Command::Guard { command } => guard_cli::run(command),
+        Command::Train(told) => train_cli::train(&told),
+        Command::Eval(told) => train_cli::eval(&told),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

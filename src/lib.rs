@@ -8,6 +8,7 @@ pub mod wire;
 pub mod dialect;
 pub mod guard;
 pub mod identity;
+pub mod learned;
 pub mod ledger;
 pub mod mutate;
 pub mod pinning;
@@ -16,6 +17,8 @@ pub mod upstream;
 pub mod usage;
 // Floor 3: configuration.
 pub mod config;
+// What the heads of `learned` are trained and measured with.
+pub mod learn;
 // Floor 4: the life of one request, and the outside.
 pub mod exchange;
 pub mod record;
@@ -44,3 +47,5 @@ pub mod demo;
 pub mod guard_cli;
 #[cfg(feature = "gateway")]
 pub mod setup;
+#[cfg(feature = "gateway")]
+pub mod train_cli;

@@ -92,7 +92,8 @@ fn compressor() -> Value {
 
 /// Every schema, by its name.
 fn all_schemas() -> Map<String, Value> {
-    let parts = [schemas(), registry_schemas(), guard_schemas(), routing_schemas(), stats_schemas()];
+    let parts =
+        [schemas(), registry_schemas(), guard_schemas(), routing_schemas(), stats_schemas()];
     let members = parts.into_iter().filter_map(|part| match part {
         Value::Object(members) => Some(members),
         _ => None,
@@ -265,13 +266,31 @@ fn routing_schemas() -> Value {
             ("primary", text()),
             ("max_escalations", json!({"type": "integer"})),
             ("decision_tree", flag()),
+            ("learned", flag()),
             ("compressor", json!({"enum": ["on", "off"]})),
+            ("active_pins", json!({"type": "integer"})),
+            ("pinning", pinning()),
             ("models", json!({"type": "array", "items": model})),
         ], &[]),
         "SwitchedStrategy": object(&[("router", text()), ("ok", flag())], &[]),
         "SeedError": object(&[("error", text())], &[]),
         "Done": object(&[("ok", flag())], &[("message", text())]),
     })
+}
+
+/// How long sessions stay with a model.
+fn pinning() -> Value {
+    let number = || json!({"type": "integer"});
+    let flag = || json!({"type": "boolean"});
+    let known = [
+        ("enabled", flag()),
+        ("hard_window_s", number()),
+        ("soft_window_s", number()),
+        ("soft_bonus_weight_ppm", number()),
+        ("cache_aware", flag()),
+        ("keep", json!({"enum": ["memory", "store"]})),
+    ];
+    object(&known, &[])
 }
 
 /// Of accounts, switches and the audit.
@@ -369,7 +388,20 @@ fn account(more: &[(&str, Value)]) -> Value {
         ("hard_cap", yes_or_no()),
         ("frozen", yes_or_no()),
     ];
-    object(&[more, &own].concat(), &[])
+    object(&[more, &own].concat(), &[("forecast", forecast())])
+}
+
+/// Where an account is heading; only where one is asked for alone.
+fn forecast() -> Value {
+    let or_null = |kind: &str| json!({"type": [kind, "null"]});
+    let at = json!({"type": ["string", "null"], "format": "date-time"});
+    let known = [
+        ("hourly_usd", usd()),
+        ("projected_usd", usd()),
+        ("exhausted_in_s", or_null("integer")),
+        ("exhausted_at", at),
+    ];
+    object(&known, &[])
 }
 
 fn error_schema() -> Value {

@@ -12,6 +12,7 @@ use crate::base::surface::Dialect;
 use crate::config::build_budget;
 use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD};
 use crate::config::check::Links;
+use crate::config::learned::Learned;
 use crate::config::raw::{Raw, RawRouting};
 use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
@@ -54,6 +55,10 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         fallbacks: links.fallbacks,
         fallback_default: links.fallback_default,
     });
+    let learned = raw.routing.strategies.learned.as_ref();
+    let learned = learned.and_then(|learned| learned.router.clone());
+    let learned = learned.map(|router| Arc::new(Learned::new(router, &links.learned, &catalog)));
+    let routing = Routing { learned, ..routing(&raw.routing, links.primary) };
     Snapshot {
         version: 0,
         warnings: links.warnings,
@@ -73,7 +78,7 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         profiles,
         audit: raw.audit,
         pinning: raw.pinning,
-        routing: routing(&raw.routing, links.primary),
+        routing,
         stream: raw.stream,
         mutators: raw.mutators,
         log: raw.log,
@@ -237,6 +242,7 @@ fn routing(raw: &RawRouting, primary: Option<usize>) -> Routing {
         primary,
         max_escalations: u32::try_from(*max_escalations).unwrap_or(u32::MAX),
         tree: tree.clone(),
+        learned: None,
         retry: RetryPolicy {
             statuses: StatusSet::new(raw.retry_statuses.iter().map(|status| status.value)),
             attempts_max: raw.attempts_max,

@@ -7,6 +7,7 @@
 use crate::config::check_access;
 use crate::config::check_budget::{self, BudgetLinks};
 use crate::config::check_names::{self, Names};
+use crate::config::learned::Wish;
 use crate::config::problem::Problems;
 use crate::config::raw::Raw;
 
@@ -23,6 +24,8 @@ pub struct Links {
     pub fallback_default: Vec<usize>,
     /// The place of the model that `passthrough` always takes, if one is named.
     pub primary: Option<usize>,
+    /// What the names in `routing.learned` lead to.
+    pub learned: Wish,
     /// Of each agent, the sorted places of the models it may use; `None` = all.
     pub agent_models: Vec<Option<Box<[usize]>>>,
     /// What the names in budgets lead to.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::base::surface::Dialect;
 use crate::config::catalog::{Tier, WILDCARD};
 use crate::config::check::Links;
+use crate::config::learned::Wish;
 use crate::config::problem::{At, Problems, hint};
 use crate::config::raw::Raw;
 use crate::config::raw_agent::RawAgent;
@@ -25,6 +26,7 @@ pub fn check(names: &Names<'_>) -> Links {
         fallbacks: names.fallbacks(),
         fallback_default: names.chain(&raw.routing.fallback_default),
         primary: names.primary(),
+        learned: names.learned(),
         agent_models: raw.agents.iter().map(|agent| names.agent_models(agent)).collect(),
         ..Links::default()
     };
@@ -147,6 +149,19 @@ impl<'a> Names<'a> {
             self.problems.add(&name.place, format!("{} is not enabled", shown(&name.value)));
         }
         Some(place)
+    }
+
+    /// What the names in `routing.learned` lead to.
+    fn learned(&self) -> Wish {
+        let Some(learned) = &self.raw.routing.strategies.learned else { return Wish::default() };
+        let name = |(id, called): &(At<Text>, At<Text>)| {
+            Some((self.model(id)?, called.value.text.clone()))
+        };
+        Wish {
+            baseline: learned.baseline.as_ref().and_then(|id| self.model(id)),
+            names: learned.names.iter().filter_map(name).collect(),
+            ..learned.wish.clone()
+        }
     }
 
     fn fallbacks(&self) -> Vec<(usize, Vec<usize>)> {

@@ -153,6 +153,7 @@ pub const ROUTING: Table = Table {
         "primary_model",
         "max_escalations",
         "decision_tree",
+        "learned",
         "retry_statuses",
         "attempts_max",
         "retry_on_timeout",
@@ -167,6 +168,21 @@ pub const ROUTING: Table = Table {
 /// `routing.decision_tree`.
 pub const DECISION_TREE: Table =
     Table { name: "routing.decision_tree", known: &["file", "on_error"], later: &[] };
+
+/// `routing.learned`.
+pub const LEARNED: Table = Table {
+    name: "routing.learned",
+    known: &[
+        "file",
+        "on_error",
+        "alpha",
+        "degradation_threshold",
+        "min_similarity",
+        "baseline",
+        "models",
+    ],
+    later: &[],
+};
 
 /// `stream`.
 pub const STREAM: Table =
@@ -231,6 +247,7 @@ pub const AGENT: Table = Table {
         "budget",
         "session_budget",
         "tiers",
+        "tiers_by_forecast",
         "breaker",
     ],
     later: &[],
@@ -318,6 +335,7 @@ pub const ALL: &[&Table] = &[
     &LONG_CONTEXT,
     &ROUTING,
     &DECISION_TREE,
+    &LEARNED,
     &STREAM,
     &MUTATORS,
     &TOOL_RESULTS,

@@ -19,6 +19,7 @@ pub mod expand;
 pub mod first;
 pub mod import;
 pub mod keys;
+pub mod learned;
 pub mod mutators;
 pub mod overlay;
 mod price_table;

@@ -165,7 +165,7 @@ fn routing(section: &Section<'_>, problems: &Problems) -> RawRouting {
     }
     RawRouting {
         auto_names,
-        strategies: raw_routing::read(section),
+        strategies: raw_routing::read(section, problems),
         retry_statuses: retry_statuses(section, problems),
         attempts_max: section.count("attempts_max", &bound::ATTEMPTS),
         retry_on_timeout: section.flag_or("retry_on_timeout", true),

@@ -8,11 +8,16 @@ use std::sync::Arc;
 
 use crate::config::bound;
 use crate::config::keys;
+use crate::config::learned::Wish;
 use crate::config::problem::{At, Problems};
-use crate::config::section::Section;
-use crate::config::yaml::Text;
+use crate::config::section::{Section, shown, text};
+use crate::config::yaml::{Node, Text};
+use crate::learned::file::Router;
 use crate::routing::strategy::Strategy;
 use crate::routing::tree::Tree;
+
+/// The highest `alpha`: ten times all quality that there is, for the cost of the dearest model.
+const ALPHA_MAX: f32 = 10.0;
 
 /// `routing`, as far as strategies go.
 pub struct RawStrategies {
@@ -26,6 +31,21 @@ pub struct RawStrategies {
     tree_file: Option<RawFile>,
     /// What it holds.
     pub tree: Option<Arc<Tree>>,
+    /// `routing.learned`, if given.
+    pub learned: Option<RawLearned>,
+}
+
+/// `routing.learned`.
+pub struct RawLearned {
+    file: Option<RawFile>,
+    /// What that holds.
+    pub router: Option<Arc<Router>>,
+    /// What is wanted of it, but for what names lead to.
+    pub wish: Wish,
+    /// The id of the model that savings are counted against.
+    pub baseline: Option<At<Text>>,
+    /// Ids of models, and what they are called in the file.
+    pub names: Vec<(At<Text>, At<Text>)>,
 }
 
 /// A file that a strategy is read from.
@@ -54,7 +74,7 @@ impl OnError {
 pub type RouterFile = Result<Vec<u8>, String>;
 
 /// Reads the keys.
-pub fn read(section: &Section<'_>) -> RawStrategies {
+pub fn read(section: &Section<'_>, problems: &Problems) -> RawStrategies {
     RawStrategies {
         strategy: section.choice("strategy", &Strategy::WORDS, &[]).unwrap_or_default(),
         primary_model: section.text("primary_model"),
@@ -63,7 +83,40 @@ pub fn read(section: &Section<'_>) -> RawStrategies {
             .section_if_given("decision_tree", &keys::DECISION_TREE)
             .and_then(|section| file(&section)),
         tree: None,
+        learned: section
+            .section_if_given("learned", &keys::LEARNED)
+            .map(|section| learned(&section, problems)),
     }
+}
+
+fn learned(section: &Section<'_>, problems: &Problems) -> RawLearned {
+    let name = |(id, node): (At<Text>, &Node)| {
+        let called = text(node, id.place.clone(), problems)?;
+        Some((id, called))
+    };
+    RawLearned {
+        file: file(section),
+        router: None,
+        wish: Wish {
+            alpha: points(section, "alpha", ALPHA_MAX),
+            degradation: points(section, "degradation_threshold", 1.0),
+            min_similarity: points(section, "min_similarity", 1.0),
+            ..Wish::default()
+        },
+        baseline: section.text("baseline"),
+        names: section.map("models").into_iter().filter_map(name).collect(),
+    }
+}
+
+/// A number from 0 to `most` that is no money.
+fn points(section: &Section<'_>, key: &str, most: f32) -> Option<f32> {
+    let At { value, .. } = section.text(key)?;
+    let number = value.text.parse::<f32>().ok().filter(|number| (0.0..=most).contains(number));
+    if number.is_none() {
+        section
+            .problem(key, format!("{} is not allowed (a number from 0 to {most})", shown(&value)));
+    }
+    number
 }
 
 fn file(section: &Section<'_>) -> Option<RawFile> {
@@ -82,6 +135,12 @@ impl RawStrategies {
     ) {
         if let Some(file) = &self.tree_file {
             self.tree = file.content(read, Tree::parse, (problems, warnings)).map(Arc::new);
+        }
+        if let Some(learned) = &mut self.learned
+            && let Some(file) = &learned.file
+        {
+            let parse = |bytes: &[u8]| Router::parse(bytes).map_err(|error| error.to_string());
+            learned.router = file.content(read, parse, (problems, warnings)).map(Arc::new);
         }
     }
 }

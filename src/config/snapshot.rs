@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::learned::Learned;
 use crate::config::mutators::Mutators;
 use crate::config::overlay::ActiveTable;
 use crate::config::raw_pinning::Pinning;
@@ -206,6 +207,8 @@ pub struct Routing {
     pub max_escalations: u32,
     /// The tree of `decision_tree`; without one, the nine rules decide.
     pub tree: Option<Arc<Tree>>,
+    /// The router of `learned`; without one, the nine rules decide.
+    pub learned: Option<Arc<Learned>>,
     /// What calls for the next candidate.
     pub retry: RetryPolicy,
     /// How long an endpoint rests after a failure, in milliseconds, if it does not say itself.

@@ -16,6 +16,7 @@ use crate::routing::features::{self, Features, Reading};
 use crate::routing::rules;
 use crate::routing::strategy::Strategy;
 use crate::wire::slot::Slot;
+use crate::wire::syntax::Span;
 
 /// Bytes of a tool's description in one token.
 const TOOL_BYTES_PER_TOKEN: u64 = 4;
@@ -101,6 +102,11 @@ impl Desk<'_> {
     /// The order in which a strategy that looks at the request wants the models of `pool`.
     pub fn by_request(&self, strategy: Strategy, pool: &[usize]) -> Chosen {
         let reading = self.read();
+        if strategy == Strategy::Learned
+            && let Some(chosen) = self.learned(pool, &reading)
+        {
+            return chosen;
+        }
         let features = reading.features;
         let (decision, note) = self.decide(strategy, &features);
         let able = self.able(pool, &features);
@@ -114,13 +120,14 @@ impl Desk<'_> {
                 ..told(strategy, &features)
             },
             thinks: decision.thinks,
-            ladder: Some(Ladder {
-                features,
-                max_escalations: self.snapshot.routing.max_escalations,
-            }),
+            ladder: Some(self.ladder(features)),
             session: None,
         };
         Chosen { order, choice }
+    }
+
+    pub(super) fn ladder(&self, features: Features) -> Ladder {
+        Ladder { features, max_escalations: self.snapshot.routing.max_escalations }
     }
 
     /// Reads what the request is about.
@@ -140,7 +147,7 @@ impl Desk<'_> {
     }
 
     /// Those that can do it. If nobody can, all of them: what a model lacks is known from the configuration only.
-    fn able(&self, pool: &[usize], features: &Features) -> Vec<usize> {
+    pub(super) fn able(&self, pool: &[usize], features: &Features) -> Vec<usize> {
         let can = |index: &usize| self.lacks(*index, features).is_none();
         let able: Vec<usize> = pool.iter().copied().filter(can).collect();
         if able.is_empty() { pool.to_vec() } else { able }
@@ -172,10 +179,13 @@ impl Desk<'_> {
 
     /// Bytes of the tools on offer; an empty list has two.
     fn tool_bytes(&self) -> u64 {
-        let envelope = self.asked.envelope.as_ref();
-        let tools = envelope.and_then(|envelope| envelope.slot(Slot::Tools));
-        let value = tools.map(|member| member.value.of(&self.asked.body).trim_ascii());
-        value.filter(|value| value.starts_with(b"[")).map_or(0, |value| value.len() as u64)
+        self.tools().map_or(0, |tools| tools.len() as u64)
+    }
+
+    /// Where the list of tools lies, if there is one.
+    pub(super) fn tools(&self) -> Option<Span> {
+        let member = self.asked.envelope.as_ref()?.slot(Slot::Tools)?;
+        Some(member.value).filter(|value| value.of(&self.asked.body).starts_with(b"["))
     }
 
     /// The models of the wanted tier, then those of stronger ones, then weaker ones; in a tier as in the file.
@@ -194,18 +204,18 @@ impl Desk<'_> {
         order
     }
 
-    fn model(&self, index: usize) -> Option<&Model> {
+    pub(super) fn model(&self, index: usize) -> Option<&Model> {
         self.snapshot.catalog.get(index)
     }
 
-    fn id_of(&self, index: Option<&usize>) -> Arc<str> {
+    pub(super) fn id_of(&self, index: Option<&usize>) -> Arc<str> {
         let model = index.and_then(|index| self.model(*index));
         model.map_or_else(|| Arc::clone(&UNREAD), |model| Arc::clone(&model.id))
     }
 }
 
 /// What is told about any choice by what was asked.
-fn told(strategy: Strategy, features: &Features) -> ChoiceRecord {
+pub(super) fn told(strategy: Strategy, features: &Features) -> ChoiceRecord {
     ChoiceRecord {
         task_type: Arc::from(features.task.name()),
         difficulty: features.difficulty.name(),

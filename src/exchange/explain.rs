@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::base::limit::EXPLAIN_BYTES_MAX;
 use crate::exchange::choose::{Choice, Desk};
-use crate::exchange::route::{Plan, Scene};
+use crate::exchange::route::{Candidate, Plan, Scene};
 
 /// The line for that plan: mode, who decided, tier, pin, rule, candidates in order, and who was rejected for what.
 pub fn line(scene: &Scene<'_>, desk: &Desk<'_>, plan: &Plan) -> String {
@@ -18,7 +18,7 @@ pub fn line(scene: &Scene<'_>, desk: &Desk<'_>, plan: &Plan) -> String {
         tell(&mut line, choice);
     }
     let catalog = &desk.snapshot.catalog;
-    let places = plan.candidates.iter().filter_map(|candidate| candidate.place());
+    let places = plan.candidates.iter().filter_map(Candidate::place);
     let places: Vec<usize> = places.map(|place| catalog.listed(place)).collect();
     let mut names: Vec<&str> =
         places.iter().filter_map(|&place| catalog.get(place)).map(|model| &*model.id).collect();

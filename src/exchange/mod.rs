@@ -20,6 +20,7 @@ mod escalation;
 pub mod exhausted;
 mod explain;
 pub mod headers;
+mod judged;
 pub mod models;
 pub mod mutation;
 pub mod outlook;

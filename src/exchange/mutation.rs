@@ -149,11 +149,13 @@ models:
             body,
             route: None,
             session: None,
+            explain: false,
             wide_context: false,
             texts: OnceLock::new(),
         };
         let rotation = Rotation::default();
-        let scene = Scene { current: &current, rotation: &rotation, now_ms: 0, purse: None };
+        let scene =
+            Scene { current: &current, rotation: &rotation, now_ms: 0, purse: None, session: None };
         let mut plan = route::plan(&scene, &asked).unwrap();
         plan.think = think;
         let purse = Purse {
@@ -162,6 +164,7 @@ models:
             limited: true,
             strict: true,
             room: None,
+            dependable: None,
             last_tier: None,
             level: Level::Normal,
             is_running_away: false,

@@ -103,10 +103,8 @@ impl Failure {
 pub const fn after(at: Aim, failure: Failure) -> [Aim; 3] {
     use Aim::{Fast, Oracle, Reasoning};
     match (at, failure) {
-        (Fast, _) => [Reasoning, Oracle, Fast],
-        (Reasoning, _) => [Oracle, Reasoning, Fast],
-        (Oracle, Failure::RateLimit) => [Reasoning, Oracle, Fast],
-        (Oracle, _) => [Oracle, Reasoning, Fast],
+        (Fast, _) | (Oracle, Failure::RateLimit) => [Reasoning, Oracle, Fast],
+        (Reasoning | Oracle, _) => [Oracle, Reasoning, Fast],
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use crate::base::limit::{ROUTING_TEXT_HALF_BYTES, WORDS_COUNTED_BYTES_MAX};
+use crate::base::limit::{CUES_HALF_BYTES, ROUTING_TEXT_HALF_BYTES, WORDS_COUNTED_BYTES_MAX};
 use crate::routing::cues::{self, Cue, Sign};
 use crate::wire::texts::{Piece, Source, Texts};
 
@@ -168,14 +168,21 @@ static CUES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
 impl Found {
     fn of(text: &str) -> Self {
         let mut found = Self::default();
-        let Some(automaton) = &*CUES else { return found };
+        let head = text.floor_char_boundary(CUES_HALF_BYTES);
+        let tail = text.floor_char_boundary(text.len().saturating_sub(CUES_HALF_BYTES)).max(head);
+        found.look_through(&text[..head]);
+        found.look_through(&text[tail..]);
+        found
+    }
+
+    fn look_through(&mut self, text: &str) {
+        let Some(automaton) = &*CUES else { return };
         for hit in automaton.find_iter(text) {
             let cue = &cues::ALL[hit.pattern().as_usize()];
             if stands_alone(text.as_bytes(), cue, hit.start()..hit.end()) {
-                found.note(cue.sign);
+                self.note(cue.sign);
             }
         }
-        found
     }
 
     fn note(&mut self, sign: Sign) {
@@ -200,7 +207,8 @@ fn stands_alone(text: &[u8], cue: &Cue, at: std::ops::Range<usize>) -> bool {
     let is_inside = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let starts_in_word = cue.text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
         && is_inside(at.start.checked_sub(1).and_then(|before| text.get(before)));
-    !starts_in_word && !(cue.whole && is_inside(text.get(at.end)))
+    let goes_on = cue.whole && is_inside(text.get(at.end));
+    !(starts_in_word || goes_on)
 }
 
 /// What the user said last. A tool's result or a document is not what he said.
@@ -305,7 +313,7 @@ fn words_of(raw: &[u8]) -> u64 {
     let mut was_blank = true;
     for &byte in raw {
         let is_blank = byte <= b' ' || byte == b'\\';
-        words += u64::from(was_blank & !is_blank);
+        words += u64::from(was_blank && !is_blank);
         was_blank = is_blank;
     }
     words
@@ -419,11 +427,12 @@ mod tests {
         let read = reading(&body);
         assert!(read.text.starts_with("summarize x") && read.text.trim_end().ends_with("prove"));
         assert!(read.text.len() <= 2 * ROUTING_TEXT_HALF_BYTES + 2, "{}", read.text.len());
-        for length in [2_047, 2_048, 2_049, 4_095, 4_096, 4_097] {
+        let half = ROUTING_TEXT_HALF_BYTES;
+        for length in [half - 1, half, half + 1, 2 * half - 1, 2 * half, 2 * half + 1] {
             let whole = "a".repeat(length);
             let read = reading(&serde_json::json!({"input": whole}));
             let letters = read.text.bytes().filter(|byte| *byte == b'a').count();
-            assert_eq!(letters, length.min(4_096), "nothing is lost or doubled");
+            assert_eq!(letters, length.min(2 * half), "nothing is lost or doubled");
         }
     }
 

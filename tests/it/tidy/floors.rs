@@ -11,6 +11,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("dialect", 2),
     ("guard", 2),
     ("identity", 2),
+    ("learned", 2),
     ("ledger", 2),
     ("mutate", 2),
     ("pinning", 2),
@@ -18,6 +19,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("upstream", 2),
     ("usage", 2),
     ("config", 3),
+    ("learn", 3),
     ("exchange", 4),
     ("record", 4),
     ("stats", 4),
@@ -33,15 +35,16 @@ const FLOORS: &[(&str, usize)] = &[
     ("lib", ROOF),
     ("main", ROOF),
     ("setup", ROOF),
+    ("train_cli", ROOF),
 ];
 const ROOF: usize = 8;
 /// Rooms of one floor are strangers, but for these.
 const ACQUAINTED: [(&str, &str); 4] =
     [("dialect", "usage"), ("exchange", "record"), ("stats", "record"), ("telemetry", "record")];
 /// Rooms whose result depends on their arguments only.
-const PURE: [&str; 15] = [
+const PURE: &[&str] = &[
     "base", "wire", "identity", "usage", "dialect", "routing", "upstream", "config", "exchange",
-    "record", "guard", "ledger", "mutate", "pinning", "stats",
+    "record", "guard", "learn", "learned", "ledger", "mutate", "pinning", "stats",
 ];
 /// Words that no pure room may say.
 const IMPURE_WORDS: [&str; 9] = [

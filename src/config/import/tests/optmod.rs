@@ -38,13 +38,21 @@ fn a_pool_comes_along() {
         "router",
         "primary_model",
         "perf_router_cost_weight",
-        "session_pin_hard_window_s",
         "tool_result_compressor",
         "models[4].timeout_s",
         "models[4].cost_per_1k",
     ] {
         assert!(tells(&imported, path), "{path}: {:?}", imported.losses);
     }
+}
+
+#[test]
+fn the_windows_of_pins_come_along() {
+    let (_, snapshot) = imported(&CONFIG.replace("window_s: 1800", "window_s: 100"));
+    let windows = snapshot.pinning.windows;
+    assert_eq!((windows.hard_ms, windows.soft_ms), (300_000, 300_000), "it cannot end before");
+    let odd = CONFIG.replace("bonus_weight: 0.5", "bonus_weight: 7");
+    assert!(fault(&odd).contains("session_pin_soft_bonus_weight"));
 }
 
 #[test]
