@@ -445,3 +445,38 @@ pub const GUARD_FIND_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of text that the output filter looks at in one go, so that what it keeps stays small however large
 /// an answer is.
 pub const GUARD_BLOCK_BYTES: usize = 4 * 1024;
+
+/// Strikes of one key that are remembered: more than any terms ask for.
+pub const STRIKES_PER_KEY_MAX: usize = 1_000;
+
+/// Strikes that are stored, of all keys together; the oldest go first. At some 100 bytes each this is 5 MiB.
+pub const STRIKES_STORED_MAX: usize = 50_000;
+
+/// Keys in quarantine. Where requests need no key, anybody can make names up; those whose time ends first are
+/// forgotten first.
+pub const QUARANTINED_MAX: usize = 20_000;
+
+/// Rows of the guard's audit; the oldest go first. At some 150 bytes each this is 15 MiB.
+pub const GUARD_AUDIT_MAX: usize = 100_000;
+
+/// Rows that wait for the guard's audit. Written each second; more than this is a flood, and counted.
+pub const GUARD_AUDIT_QUEUE_MAX: usize = 4_096;
+
+/// Names that the guard counts by in one day: rules and detectors are some hundred.
+pub const GUARD_COUNTED_MAX: usize = 1_024;
+
+/// Days for which the guard's counts are kept.
+pub const GUARD_DAYS_MAX: i64 = 400;
+
+/// Keys whose strikes are remembered in memory while the store cannot be written.
+pub const STRUCK_IN_MEMORY_MAX: usize = 1_000;
+
+/// Bytes of an `/infer` request that are read before its sender is known: its key may stand in it.
+pub const INFER_UNKEYED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Problems of an `/infer` request that are listed.
+pub const INFER_PROBLEMS_MAX: usize = 16;
+
+/// Bytes of a request's content that the guard's calls on the admin port screen. Their bodies are as large as
+/// bodies there may be.
+pub const GUARD_PARTS_MAX: usize = 10_000;

@@ -68,6 +68,8 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         console: raw.console.console,
         profiles,
         audit: raw.audit,
+        quarantine: raw.quarantine,
+        infer: raw.infer,
         routing: routing(&raw.routing),
         stream: raw.stream,
         log: raw.log,

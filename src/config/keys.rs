@@ -33,9 +33,11 @@ pub const TOP: Table = Table {
         "console",
         "profiles",
         "audit",
+        "guard",
+        "infer",
         "log",
     ],
-    later: &["guard", "pinning", "mutators"],
+    later: &["pinning", "mutators"],
 };
 
 /// `server`.
@@ -255,11 +257,37 @@ pub const PROFILES: Table = Table {
 pub const AUDIT: Table =
     Table { name: "audit", known: &["requests", "retention_days"], later: &[] };
 
+/// `guard`.
+pub const GUARD: Table = Table { name: "guard", known: &["quarantine"], later: &[] };
+
+/// `guard.quarantine`.
+pub const QUARANTINE: Table = Table {
+    name: "quarantine",
+    known: &["enabled", "strikes", "window_s", "minutes", "permanent_strikes"],
+    later: &[],
+};
+
+/// `infer`.
+pub const INFER: Table = Table {
+    name: "infer",
+    known: &[
+        "enabled",
+        "input_chars_max",
+        "turns_max",
+        "system_chars_max",
+        "output_tokens_max",
+        "seed_rules",
+        "screening",
+        "canary",
+    ],
+    later: &[],
+};
+
 /// `log`.
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 23] = [
+pub const ALL: [&Table; 26] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -282,5 +310,8 @@ pub const ALL: [&Table; 23] = [
     &CONSOLE,
     &PROFILES,
     &AUDIT,
+    &GUARD,
+    &QUARANTINE,
+    &INFER,
     &LOG,
 ];

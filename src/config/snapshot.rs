@@ -11,7 +11,9 @@ use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
 use crate::config::overlay::ActiveTable;
+use crate::config::raw_infer::Infer;
 use crate::dialect::notice::NoticeMode;
+use crate::guard::quarantine::Terms;
 use crate::identity::principal::Gate;
 use crate::identity::vault::Keys;
 use crate::upstream::breaker::{Cooldowns, Endpoints};
@@ -47,6 +49,10 @@ pub struct Snapshot {
     pub profiles: Profiles,
     /// What is kept of switches and requests.
     pub audit: Audit,
+    /// When a key is shut out, and for how long.
+    pub quarantine: Terms,
+    /// The limits and rules of `/infer`.
+    pub infer: Infer,
     /// How candidates are chosen and tried.
     pub routing: Routing,
     /// What the gateway adds to answers.

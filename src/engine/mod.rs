@@ -20,4 +20,5 @@ pub mod runaways;
 pub mod scribe;
 pub mod source;
 pub mod trust;
+pub mod warden;
 pub mod watch;
