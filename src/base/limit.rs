@@ -477,6 +477,5 @@ pub const INFER_UNKEYED_BYTES_MAX: usize = 1024 * 1024;
 /// Problems of an `/infer` request that are listed.
 pub const INFER_PROBLEMS_MAX: usize = 16;
 
-/// Bytes of a request's content that the guard's calls on the admin port screen. Their bodies are as large as
-/// bodies there may be.
-pub const GUARD_PARTS_MAX: usize = 10_000;
+/// Parts of one message of `/infer`: text parts, of which clients send a handful.
+pub const INFER_PARTS_MAX: usize = 1_000;

@@ -15,8 +15,11 @@
 
 pub mod answer;
 pub mod asked;
+pub mod defence;
 pub mod exhausted;
 pub mod headers;
+pub mod infer;
+pub mod infer_reply;
 pub mod models;
 pub mod path;
 pub mod prompt;
