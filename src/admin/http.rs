@@ -26,8 +26,6 @@ use tokio::time::timeout;
 
 use crate::admin::access::Caller;
 use crate::admin::ask::Params;
-use crate::admin::guard;
-use crate::admin::guard_input;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
@@ -35,6 +33,7 @@ use crate::admin::openapi;
 use crate::admin::profiles;
 use crate::admin::routes::{Call, ROUTES, Route};
 use crate::admin::switching::{self, Asker};
+use crate::admin::ward;
 use crate::base::fault::Code;
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
 use crate::engine::accounts::Accounts;
@@ -115,6 +114,12 @@ async fn answer(
         let (status, value) = blocking(move || about_accounts(&parts.accounts, &call)).await??;
         return Ok(json(status, &value));
     }
+    if ward::is_about_guard(route.call) {
+        let by = Caller::key_id(&head.headers, &current.snapshot.gate);
+        let (params, name) = (Params::of(&head.uri)?, named(&mut head).await?);
+        let ask = ward::Ask { call: route.call, by, name, params, body };
+        return Ok(json(200, &blocking(move || ward::answer(&parts, &ask)).await??));
+    }
     let about = About { name: named(&mut head).await?, body, caller };
     Ok(match route.call {
         Call::Health => {
@@ -134,12 +139,6 @@ async fn answer(
         Call::Reload => {
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
-        }
-        Call::FilterOutput => {
-            json(200, &blocking(move || guard::filter_output(&about.body)).await??)
-        }
-        Call::ValidateInput => {
-            json(200, &blocking(move || guard_input::validate_input(&about.body)).await??)
         }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
@@ -347,7 +346,12 @@ mod tests {
 
     /// What a call that must be about something is about.
     fn body_for(path: &str) -> &'static str {
-        if path.starts_with("/api/guard/") { r#"{"output": "text", "input": "text"}"# } else { "" }
+        const DEFENCE: [&str; 3] = ["validate-input", "filter-output", "prepare-system-prompt"];
+        if DEFENCE.iter().any(|call| path.ends_with(call)) {
+            r#"{"output": "text", "input": "text", "systemPrompt": "text"}"#
+        } else {
+            ""
+        }
     }
 
     fn needs_key(route: &Route) -> bool {

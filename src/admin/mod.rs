@@ -15,3 +15,4 @@ pub mod openapi;
 pub mod profiles;
 pub mod routes;
 pub mod switching;
+pub mod ward;

@@ -191,11 +191,20 @@ fn texts(body: &[u8], content: Span) -> Result<Vec<String>, String> {
     }
 }
 
+/// Why a request was not let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The refusal.
+    pub fault: Fault,
+    /// The rules that block it, each once.
+    pub rules: Vec<&'static str>,
+}
+
 /// Judges every text but the operator's, and takes out of it what has to go.
 ///
 /// # Errors
 /// `INPUT_VALIDATION_FAILED` (S1-04); also where the validator is down.
-pub fn validate(ask: &mut Ask, rules: &Infer, parts: &dyn Defence) -> Result<Sanitized, Fault> {
+pub fn validate(ask: &mut Ask, rules: &Infer, parts: &dyn Defence) -> Result<Sanitized, Rejected> {
     let (mut found, mut problems) = (Sanitized::default(), Vec::new());
     let mut blocked = Vec::new();
     if ask.system.chars().count() > rules.system_chars_max {
@@ -212,8 +221,9 @@ pub fn validate(ask: &mut Ask, rules: &Infer, parts: &dyn Defence) -> Result<San
         for text in &mut turn.texts {
             let checked = defence::ask(|| parts.validate(text, rules));
             let checked = checked.map_err(|Down(why)| {
-                invalid(&[format!("the validator is not available: {why}")], &[])
-                    .extra("unavailable", "true".to_owned())
+                let what = format!("the validator is not available: {why}");
+                let fault = invalid(&[what], &[]).extra("unavailable", "true".to_owned());
+                Rejected { fault, rules: Vec::new() }
             })?;
             for rule in checked.blocked {
                 problems.push(format!("messages[{at}].content: matches {rule}"));
@@ -227,7 +237,10 @@ pub fn validate(ask: &mut Ask, rules: &Infer, parts: &dyn Defence) -> Result<San
         }
     }
     problems.truncate(INFER_PROBLEMS_MAX);
-    if problems.is_empty() { Ok(found) } else { Err(invalid(&problems, &blocked)) }
+    if problems.is_empty() {
+        return Ok(found);
+    }
+    Err(Rejected { fault: invalid(&problems, &blocked), rules: blocked })
 }
 
 fn note(rules: &mut Vec<&'static str>, rule: &'static str) {
@@ -307,9 +320,8 @@ fn invalid(problems: &[String], rules: &[&str]) -> Fault {
 /// Whether a refusal is one of the validation, which counts as an attempt (S1-08). That the validator is down
 /// is nobody's attempt.
 pub fn is_rejection(fault: &Fault) -> bool {
-    let has = |name, wanted: &str| {
-        fault.extra.iter().any(|(key, value)| *key == name && value == wanted)
-    };
+    let has =
+        |name, wanted: &str| fault.extra.iter().any(|(key, value)| *key == name && value == wanted);
     has("error", "\"INPUT_VALIDATION_FAILED\"") && !has("unavailable", "true")
 }
 
@@ -344,7 +356,7 @@ mod tests {
 
     fn prepared(change: &Value, parts: &dyn Defence) -> Result<(Ask, Sanitized), Fault> {
         let mut ask = read(asked(change).to_string().as_bytes(), &rules())?;
-        let found = validate(&mut ask, &rules(), parts)?;
+        let found = validate(&mut ask, &rules(), parts).map_err(|rejected| rejected.fault)?;
         Ok((ask, found))
     }
 

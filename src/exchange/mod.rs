@@ -128,6 +128,8 @@ pub struct Exchange {
     refusal: Option<Fault>,
     /// What a failed answer reported as consumed.
     failed_bill: Option<Bill>,
+    /// Most tokens of an answer, where we say so and not the client.
+    answer_cap: Option<u64>,
 }
 
 /// The attempt that runs.
@@ -172,7 +174,14 @@ impl Exchange {
             grant: None,
             refusal: None,
             failed_bill: None,
+            answer_cap: None,
         }
+    }
+
+    /// Caps every answer at so many tokens, by the field that its provider reads. The body must say so too, so
+    /// that it is reckoned with.
+    pub const fn cap_answers(&mut self, tokens: u64) {
+        self.answer_cap = Some(tokens);
     }
 
     /// The same exchange, paid by `purse`.
@@ -289,6 +298,8 @@ impl Exchange {
             price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
             weight: self.weight(),
         });
+        let ours = |output_cap| Within { output_cap, price: None, weight: None };
+        let within = within.or_else(|| self.answer_cap.map(ours));
         let carrier = Carrier { provider, with_theirs, within };
         let mut attempt = rewrite::attempt(self.heard(), &models, &carrier)?;
         if let Some(rendition) = &self.rendition {

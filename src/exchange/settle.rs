@@ -321,6 +321,11 @@ impl Exchange {
         }
     }
 
+    /// What the whole answer comes to, reported or estimated; `None` before its end.
+    pub fn billed(&self) -> Option<NanoUsd> {
+        self.bill.as_ref().map(|bill| bill.cost)
+    }
+
     fn is_strict(&self) -> bool {
         self.purse.as_ref().is_some_and(|purse| purse.strict)
     }

@@ -13,12 +13,14 @@ use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
 use crate::engine::bookkeeper::Held;
+use crate::exchange::infer_reply;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::proxy::funds;
 use crate::proxy::held::{Drain, Gate};
+use crate::proxy::infer::{self, Infer};
 use crate::proxy::inflate::Inflate;
 use crate::proxy::reply::{self, Reply as LocalReply};
 use crate::proxy::service;
@@ -43,6 +45,8 @@ pub struct Ctx {
     pub exchange: Option<Box<Exchange>>,
     /// What it said of itself, for requests that are refused before that.
     pub draft: Draft,
+    /// The call of `/infer` that it is, if it is one.
+    pub infer: Option<Box<Infer>>,
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
     /// The first attempt, made before an upstream was looked for.
@@ -116,6 +120,7 @@ impl Ctx {
             shared: Arc::clone(shared),
             gate: Arc::new(Gate::default()),
             exchange: None,
+            infer: None,
             attempt: None,
             ready: None,
             held: None,
@@ -218,6 +223,9 @@ impl Ctx {
         let Some(exchange) = self.exchange.as_mut() else { return Ok(chunk) };
         let bytes = match exchange.on_body(chunk, end, now) {
             Step::Hold => Bytes::new(),
+            Step::Open { bytes, content_length } if self.infer.is_some() && self.is_good() => {
+                return infer::deliver(self, &bytes, content_length.is_some());
+            }
             Step::Open { bytes, content_length } => {
                 self.gate.open(content_length);
                 self.attempt = None;
@@ -286,6 +294,7 @@ impl Ctx {
         if session.response_written().is_some_and(|header| !header.status.is_informational()) {
             return self.finish_broken(session).await;
         }
+        infer::strike_leak(self).await;
         let mut reply = self.failed_reply();
         reply.close = true;
         self.status = reply.status;
@@ -339,11 +348,25 @@ impl Ctx {
 
     /// A refusal of ours as the answer.
     pub fn refusal_reply(&mut self, fault: &Fault) -> LocalReply {
-        self.refused(fault.code);
         if fault.code == Code::BudgetExhausted {
-            return LocalReply::refusal(self.dialect(), &funds::explained(self, fault));
+            return self.refuse(&funds::explained(self, fault));
         }
-        LocalReply::refusal(self.dialect(), fault)
+        self.refuse(fault)
+    }
+
+    /// The same for what needs no explanation.
+    pub fn refuse(&mut self, fault: &Fault) -> LocalReply {
+        self.refused(fault.code);
+        let mut reply = LocalReply::refusal(self.dialect(), fault);
+        if self.infer.is_some() {
+            reply.body = Bytes::from(infer_reply::refusal(fault));
+        }
+        reply
+    }
+
+    /// Whether the answer under way is a good one.
+    fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 
     /// Leaves the record, once. Called at the end of the request, and by `drop` when Pingora ends a
@@ -409,7 +432,7 @@ impl Ctx {
             choice: None,
             saved_tokens: 0,
             mutators: "",
-            guard: None,
+            guard: self.infer.as_mut().and_then(|infer| infer.guard.take()),
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

@@ -24,9 +24,11 @@ use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
 use crate::proxy::funds;
+use crate::proxy::infer;
 use crate::proxy::local;
 use crate::proxy::operator;
 use crate::proxy::reply::Reply;
+use crate::proxy::ward;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 static X_WEIR_ROUTE: HeaderName = HeaderName::from_static("x-weir-route");
@@ -51,6 +53,10 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     if let Destination::Provider(surface) = destination {
         ctx.draft.surface = Some(surface);
     }
+    if destination == Destination::Infer {
+        // From here on every refusal has the seed's shape.
+        (ctx.draft.surface, ctx.infer) = (Some(Surface::Chat), Some(Box::default()));
+    }
     check_head(session)?;
     if doorman::is_crowded() {
         return Err(overloaded("connections"));
@@ -62,7 +68,12 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     if let Some(reply) = local::open_answer(&destination, &current, (head, draining))? {
         return Ok(Admitted::Here(reply));
     }
-    let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
+    if destination == Destination::Infer {
+        return infer::admit(session, ctx, current).await;
+    }
+    let presented = asked::presented(&head.headers)?;
+    let principal = current.snapshot.gate.identify(&presented)?;
+    ward::check(ctx, &current.snapshot, (&presented, &principal))?;
     ctx.draft.agent = Arc::clone(&principal.agent.id);
     ctx.draft.agent_alias.clone_from(&principal.alias);
     if let (Destination::Api, Some(call)) = (destination, operator::call_of(head)?) {
@@ -167,7 +178,11 @@ fn scene<'a>(ctx: &'a Ctx, current: &'a Current, purse: Option<&'a Purse>) -> Sc
     Scene { current, rotation: &ctx.shared.rotation, now_ms: ctx.now().ms(), purse }
 }
 
-fn start_exchange(
+/// Makes the plan, and with it the exchange.
+///
+/// # Errors
+/// Too many streams at once; no model that may answer.
+pub fn start_exchange(
     ctx: &mut Ctx,
     current: Arc<Current>,
     (asked, purse): (Asked, Option<Purse>),

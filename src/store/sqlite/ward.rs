@@ -64,7 +64,7 @@ impl SqliteWard {
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let mut conn = self.conn.lock();
-        let mut done = || {
+        let done = || {
             let synchronous = if durable { "full" } else { "normal" };
             conn.pragma_update(None, "synchronous", synchronous)?;
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
