@@ -24,6 +24,10 @@ pub enum Code {
     UnmeteredPath,
     /// 403: the key is bound to another agent, or the agent may not do this.
     AgentForbidden,
+    /// 403: the guard found an attack in the request.
+    PromptBlocked,
+    /// 403: the guard found something in the answer that must not get out.
+    OutputBlocked,
     /// 404: no such model, and no wildcard takes it.
     ModelNotFound,
     /// 404: no such path.
@@ -66,6 +70,8 @@ impl Code {
             Self::BudgetExhausted => "budget_exhausted",
             Self::UnmeteredPath => "unmetered_path",
             Self::AgentForbidden => "agent_forbidden",
+            Self::PromptBlocked => "prompt_blocked",
+            Self::OutputBlocked => "output_blocked",
             Self::ModelNotFound => "model_not_found",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -89,7 +95,10 @@ impl Code {
             Self::InvalidJson | Self::InvalidRequest | Self::UnknownAgent => 400,
             Self::MissingKey | Self::InvalidKey => 401,
             Self::BudgetExhausted => 402,
-            Self::AgentForbidden | Self::UnmeteredPath => 403,
+            Self::AgentForbidden
+            | Self::UnmeteredPath
+            | Self::PromptBlocked
+            | Self::OutputBlocked => 403,
             Self::ModelNotFound | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,

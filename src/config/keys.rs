@@ -29,13 +29,14 @@ pub const TOP: Table = Table {
         "fleet",
         "teams",
         "agents",
+        "guard",
         "store",
         "console",
         "profiles",
         "audit",
         "log",
     ],
-    later: &["guard", "pinning", "mutators"],
+    later: &["pinning", "mutators"],
 };
 
 /// `server`.
@@ -201,7 +202,17 @@ pub const BUDGET: Table = Table {
 /// `agents.<id>`.
 pub const AGENT: Table = Table {
     name: "agents.<id>",
-    known: &["keys", "mode", "models", "team", "budget", "session_budget", "tiers", "breaker"],
+    known: &[
+        "keys",
+        "mode",
+        "models",
+        "team",
+        "budget",
+        "session_budget",
+        "tiers",
+        "breaker",
+        "guard",
+    ],
     later: &[],
 };
 
@@ -227,6 +238,34 @@ pub const BREAKER: Table = Table {
         "turns_per_session_max",
         "action",
     ],
+    later: &[],
+};
+
+/// `guard`.
+pub const GUARD: Table = Table {
+    name: "guard",
+    known: &["input", "output", "canary", "canary_secret", "weights", "on_failure"],
+    later: &[],
+};
+
+/// `agents.<id>.guard`.
+pub const AGENT_GUARD: Table = Table {
+    name: "agents.<id>.guard",
+    known: &["input", "output", "canary", "on_failure"],
+    later: &[],
+};
+
+/// `guard.input`.
+pub const GUARD_INPUT: Table = Table {
+    name: "guard.input",
+    known: &["user", "tool", "document", "assistant", "on_suspicion", "seed_rules"],
+    later: &[],
+};
+
+/// `guard.output`.
+pub const GUARD_OUTPUT: Table = Table {
+    name: "guard.output",
+    known: &["secrets", "private_keys", "ssn", "cards", "iban", "email", "phone", "prompt_leak"],
     later: &[],
 };
 
@@ -259,7 +298,7 @@ pub const AUDIT: Table =
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 23] = [
+pub const ALL: [&Table; 27] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -279,6 +318,10 @@ pub const ALL: [&Table; 23] = [
     &SESSION_BUDGET,
     &TIER,
     &BREAKER,
+    &GUARD,
+    &AGENT_GUARD,
+    &GUARD_INPUT,
+    &GUARD_OUTPUT,
     &CONSOLE,
     &PROFILES,
     &AUDIT,

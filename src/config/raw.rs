@@ -14,6 +14,7 @@ use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
+use crate::config::raw_guard::{self, RawGuard};
 use crate::config::raw_model::{self, RawModel};
 use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
@@ -58,6 +59,8 @@ pub struct Raw {
     pub teams: Vec<RawTeam>,
     /// `agents` in the order of the file.
     pub agents: Vec<RawAgent>,
+    /// `guard`.
+    pub guard: RawGuard,
     /// `store`.
     pub store: Store,
     /// `console`.
@@ -110,6 +113,7 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         fleet: fleet(&top, problems),
         teams: teams(&top, problems),
         agents: agents(&top, problems),
+        guard: raw_guard::read(&top),
         store: raw_store::store(&top),
         console: raw_store::console(&top.section("console", &keys::CONSOLE)),
         profiles: raw_profiles::profiles(&top.section("profiles", &keys::PROFILES), problems),

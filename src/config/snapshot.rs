@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::guards::Guarding;
 use crate::config::overlay::ActiveTable;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub console: Option<Console>,
     /// Accounts that are made through the API.
     pub profiles: Profiles,
+    /// What is screened, and searched for in answers.
+    pub guarding: Guarding,
     /// What is kept of switches and requests.
     pub audit: Audit,
     /// How candidates are chosen and tried.
