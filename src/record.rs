@@ -125,6 +125,10 @@ pub struct GuardRecord {
     pub rules: Vec<&'static str>,
     /// The highest score of the screening, in thousandths.
     pub score: i32,
+    /// Each rule and detector with what it led to (`observe`, `sanitize`, `redact`, `block`), once per request.
+    pub verdicts: Vec<(&'static str, &'static str)>,
+    /// How often a guard could not do its work.
+    pub failures: u32,
     /// Finds that were replaced in the answer.
     pub redactions: u32,
     /// Whether the canary was seen in the answer.

@@ -303,7 +303,10 @@ fn session(fields: &Fields) -> Result<Option<&str>, Refusal> {
 /// The canary of a session, of today or of so many days before.
 fn canary(parts: &Parts, session: &str, days_ago: i64) -> Result<Token, Down> {
     let day = u64::try_from(parts.warden.today() - days_ago).unwrap_or_default();
-    parts.defence.canary(parts.warden.secret(), (TENANT, session), day)
+    let current = parts.live.load();
+    let theirs = current.snapshot.guarding.secret.as_ref().map(|secret| secret.as_slice());
+    let secret = theirs.unwrap_or(parts.warden.secret());
+    parts.defence.canary(secret, (TENANT, session), day)
 }
 
 /// A text without its secrets, and whether the canary of its session is in it.

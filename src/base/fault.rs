@@ -24,9 +24,9 @@ pub enum Code {
     UnmeteredPath,
     /// 403: the key is bound to another agent, or the agent may not do this.
     AgentForbidden,
-    /// 403: the guard refuses what was asked.
+    /// 403: the guard found an attack in the request.
     PromptBlocked,
-    /// 403: the guard refuses what was answered.
+    /// 403: the guard found something in the answer that must not get out.
     OutputBlocked,
     /// 404: no such model, and no wildcard takes it.
     ModelNotFound,

@@ -11,6 +11,7 @@ use http::header::{HeaderName, HeaderValue};
 use crate::config::build_budget;
 use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD};
 use crate::config::check::Links;
+use crate::config::guards::Guarding;
 use crate::config::raw::{Raw, RawRouting};
 use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
@@ -67,8 +68,9 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         store: raw.store,
         console: raw.console.console,
         profiles,
+        guarding: Guarding::default(),
         audit: raw.audit,
-        quarantine: raw.quarantine,
+        quarantine: raw.guard.quarantine,
         infer: raw.infer,
         routing: routing(&raw.routing),
         stream: raw.stream,

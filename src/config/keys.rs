@@ -29,11 +29,11 @@ pub const TOP: Table = Table {
         "fleet",
         "teams",
         "agents",
+        "guard",
         "store",
         "console",
         "profiles",
         "audit",
-        "guard",
         "infer",
         "log",
     ],
@@ -203,7 +203,17 @@ pub const BUDGET: Table = Table {
 /// `agents.<id>`.
 pub const AGENT: Table = Table {
     name: "agents.<id>",
-    known: &["keys", "mode", "models", "team", "budget", "session_budget", "tiers", "breaker"],
+    known: &[
+        "keys",
+        "mode",
+        "models",
+        "team",
+        "budget",
+        "session_budget",
+        "tiers",
+        "breaker",
+        "guard",
+    ],
     later: &[],
 };
 
@@ -232,6 +242,34 @@ pub const BREAKER: Table = Table {
     later: &[],
 };
 
+/// `guard`.
+pub const GUARD: Table = Table {
+    name: "guard",
+    known: &["input", "output", "canary", "canary_secret", "weights", "on_failure", "quarantine"],
+    later: &[],
+};
+
+/// `agents.<id>.guard`.
+pub const AGENT_GUARD: Table = Table {
+    name: "agents.<id>.guard",
+    known: &["input", "output", "canary", "on_failure"],
+    later: &[],
+};
+
+/// `guard.input`.
+pub const GUARD_INPUT: Table = Table {
+    name: "guard.input",
+    known: &["user", "tool", "document", "assistant", "on_suspicion", "seed_rules"],
+    later: &[],
+};
+
+/// `guard.output`.
+pub const GUARD_OUTPUT: Table = Table {
+    name: "guard.output",
+    known: &["secrets", "private_keys", "ssn", "cards", "iban", "email", "phone", "prompt_leak"],
+    later: &[],
+};
+
 /// `console`.
 pub const CONSOLE: Table = Table {
     name: "console",
@@ -256,9 +294,6 @@ pub const PROFILES: Table = Table {
 /// `audit`.
 pub const AUDIT: Table =
     Table { name: "audit", known: &["requests", "retention_days"], later: &[] };
-
-/// `guard`.
-pub const GUARD: Table = Table { name: "guard", known: &["quarantine"], later: &[] };
 
 /// `guard.quarantine`.
 pub const QUARANTINE: Table = Table {
@@ -287,7 +322,7 @@ pub const INFER: Table = Table {
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
 /// All tables.
-pub const ALL: [&Table; 26] = [
+pub const ALL: [&Table; 29] = [
     &TOP,
     &SERVER,
     &TLS,
@@ -307,10 +342,13 @@ pub const ALL: [&Table; 26] = [
     &SESSION_BUDGET,
     &TIER,
     &BREAKER,
+    &GUARD,
+    &AGENT_GUARD,
+    &GUARD_INPUT,
+    &GUARD_OUTPUT,
     &CONSOLE,
     &PROFILES,
     &AUDIT,
-    &GUARD,
     &QUARANTINE,
     &INFER,
     &LOG,

@@ -17,6 +17,7 @@ pub mod controls;
 pub mod current;
 pub mod expand;
 pub mod first;
+pub mod guards;
 pub mod import;
 pub mod keys;
 pub mod overlay;
@@ -25,6 +26,7 @@ pub mod problem;
 pub mod raw;
 pub mod raw_agent;
 pub mod raw_budget;
+pub mod raw_guard;
 pub mod raw_infer;
 pub mod raw_model;
 pub mod raw_profiles;
@@ -54,6 +56,9 @@ pub type Certificates = Result<Vec<Vec<u8>>, String>;
 /// The text of a file with a key in it; or why it cannot be read.
 pub type KeyFile = Result<Zeroizing<String>, String>;
 
+/// The bytes of a file of weights; or why it cannot be read.
+pub type WeightsFile = Result<Vec<u8>, String>;
+
 /// Nothing; or which key of `server.tls` names a bad file, and what is wrong with it.
 pub type Verdict = Result<(), (&'static str, String)>;
 
@@ -65,6 +70,8 @@ pub struct Outside<'a> {
     pub certificates: &'a dyn Fn(&Path) -> Certificates,
     /// Reads a file with a key in it.
     pub key_file: &'a dyn Fn(&Path) -> KeyFile,
+    /// Reads a file of weights.
+    pub weights: &'a dyn Fn(&Path) -> WeightsFile,
     /// Looks at the certificate and the key of the data plane.
     pub server_certificate: &'a dyn Fn(&Tls) -> Verdict,
 }
@@ -74,8 +81,10 @@ pub struct Outside<'a> {
 pub fn load(text: &str, file_name: &str, env: Env<'_>) -> Result<Snapshot, Vec<Problem>> {
     let certificates = &|_: &Path| Err("cannot be read here".to_owned());
     let key_file = &|_: &Path| Err("cannot be read here".to_owned());
+    let weights = &|_: &Path| Err("cannot be read here".to_owned());
     let server_certificate = &|_: &Tls| Ok(());
-    load_with(text, file_name, &Outside { env, certificates, key_file, server_certificate })
+    let outside = Outside { env, certificates, key_file, weights, server_certificate };
+    load_with(text, file_name, &outside)
 }
 
 /// The same with the files that it names.
@@ -99,8 +108,10 @@ pub fn load_with(
     let (profiles, warnings) =
         raw.profiles.read(raw.admin_key.as_ref().map(|key| key.as_str()), outside, &problems);
     links.warnings.extend(warnings);
+    let guarding = raw_guard::build(&raw.guard, &raw.agents, (outside, &problems));
+    links.warnings.extend(raw_guard::warning(&guarding));
     if problems.is_empty() {
-        Ok(build::build(raw, profiles, links))
+        Ok(Snapshot { guarding, ..build::build(raw, profiles, links) })
     } else {
         Err(problems.into_sorted())
     }

@@ -14,18 +14,17 @@ use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
+use crate::config::raw_guard::{self, RawGuard};
 use crate::config::raw_infer::{self, Infer};
 use crate::config::raw_model::{self, RawModel};
 use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
-use crate::config::raw_quarantine;
 use crate::config::raw_server::{self, RawAuth, RawServer};
 use crate::config::raw_store::{self, RawConsole};
 use crate::config::section::{Section, number, shown, text};
 use crate::config::snapshot::{AccessLog, Audit, Log, Store, Strategy, Stream};
 use crate::config::yaml::{Node, Text, Value};
 use crate::dialect::notice::NoticeMode;
-use crate::guard::quarantine::Terms;
 use crate::upstream::retry::RETRY_STATUSES;
 
 /// The names that leave the choice of a model to the strategy, unless configured otherwise (C-03).
@@ -61,6 +60,8 @@ pub struct Raw {
     pub teams: Vec<RawTeam>,
     /// `agents` in the order of the file.
     pub agents: Vec<RawAgent>,
+    /// `guard`.
+    pub guard: RawGuard,
     /// `store`.
     pub store: Store,
     /// `console`.
@@ -71,8 +72,6 @@ pub struct Raw {
     pub admin_key: Option<Zeroizing<String>>,
     /// `audit`.
     pub audit: Audit,
-    /// `guard.quarantine`.
-    pub quarantine: Terms,
     /// `infer`.
     pub infer: Infer,
     /// `log`.
@@ -105,7 +104,6 @@ pub struct RawRouting {
 pub fn read(node: &Node, problems: &Problems) -> Raw {
     let top = Section::open(node, Place::top(), &keys::TOP, problems);
     let auth = top.section("auth", &keys::AUTH);
-    let guard = top.section("guard", &keys::GUARD);
     Raw {
         server: raw_server::server(&top.section("server", &keys::SERVER), problems),
         auth: raw_server::auth(&auth, problems),
@@ -118,12 +116,12 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         fleet: fleet(&top, problems),
         teams: teams(&top, problems),
         agents: agents(&top, problems),
+        guard: raw_guard::read(&top),
         store: raw_store::store(&top),
         console: raw_store::console(&top.section("console", &keys::CONSOLE)),
         profiles: raw_profiles::profiles(&top.section("profiles", &keys::PROFILES), problems),
         admin_key: raw_profiles::admin_key(&auth),
         audit: raw_profiles::audit(&top.section("audit", &keys::AUDIT)),
-        quarantine: raw_quarantine::quarantine(&guard.section("quarantine", &keys::QUARANTINE)),
         infer: raw_infer::infer(&top.section("infer", &keys::INFER)),
         log: Log { access: access_log(&top.section("log", &keys::LOG)) },
     }

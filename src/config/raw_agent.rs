@@ -5,6 +5,7 @@ use crate::config::keys;
 use crate::config::problem::{At, Problems};
 use crate::config::raw::check_name;
 use crate::config::raw_budget::{self, RawBudget, RawRunaway, RawTier};
+use crate::config::raw_guard::{self, RawPart};
 use crate::config::raw_server::{self, Keys};
 use crate::config::section::Section;
 use crate::config::yaml::{Node, Text};
@@ -33,6 +34,8 @@ pub struct RawAgent {
     pub tiers: Option<Vec<RawTier>>,
     /// When it counts as running away.
     pub runaway: Option<RawRunaway>,
+    /// Its own guards.
+    pub guard: Option<RawPart>,
 }
 
 /// Reads one agent.
@@ -56,6 +59,7 @@ pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
         session_budget: raw_budget::session_budget(&section),
         tiers: raw_budget::tiers(&section, problems),
         runaway: raw_budget::runaway(&section),
+        guard: raw_guard::of_agent(&section),
         id,
     }
 }

@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::guards::Guarding;
 use crate::config::overlay::ActiveTable;
 use crate::config::raw_infer::Infer;
 use crate::dialect::notice::NoticeMode;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub console: Option<Console>,
     /// Accounts that are made through the API.
     pub profiles: Profiles,
+    /// What is screened, and searched for in answers.
+    pub guarding: Guarding,
     /// What is kept of switches and requests.
     pub audit: Audit,
     /// When a key is shut out, and for how long.

@@ -28,6 +28,7 @@ pub mod relay;
 pub mod rendition;
 pub mod rewrite;
 pub mod route;
+pub mod screening;
 pub mod settle;
 
 use std::sync::Arc;

@@ -106,6 +106,7 @@ pub async fn admit(
         striker: Some(striker),
         found,
         token,
+        policy: policy(&current, &principal),
         guard: ctx.infer.take().and_then(|infer| infer.guard),
         ..Infer::default()
     }));
@@ -209,11 +210,19 @@ fn canary(
     }
     let rotation = ctx.now().unix_ms / ROTATION_MS;
     let of = (&**principal.id(), session.unwrap_or_default());
-    let made = defence::ask(|| ctx.shared.defence.canary(ctx.shared.warden.secret(), of, rotation));
+    let theirs = current.snapshot.guarding.secret.as_ref().map(|secret| secret.as_slice());
+    let secret = theirs.unwrap_or(ctx.shared.warden.secret());
+    let made = defence::ask(|| ctx.shared.defence.canary(secret, of, rotation));
     made.map_err(|Down(why)| {
         tracing::error!(why, request_id = %ctx.id, "no canary could be made");
     })
     .ok()
+}
+
+/// What is looked for in answers to that agent, as configured; the filter's own choice where nothing is.
+fn policy(current: &Current, principal: &Principal) -> Arc<Policy> {
+    let guards = current.snapshot.guarding.of(principal.agent.index);
+    guards.and_then(|guards| guards.output.clone()).unwrap_or_default()
 }
 
 /// What goes out is JSON, whatever came in.

@@ -27,6 +27,7 @@ fn with(rest: &str, set: &[(&str, &str)]) -> Result<Snapshot, Vec<Problem>> {
         env: &get,
         certificates: &|_| Err(String::new()),
         key_file: &key_file,
+        weights: &|_| Err(String::new()),
         server_certificate: &|_: &Tls| Ok(()),
     };
     load_with(&format!("{PROVIDERS}{MODELS}{rest}"), "weir.yaml", &outside)

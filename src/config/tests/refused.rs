@@ -393,6 +393,7 @@ fn certificates_are_checked() {
             env: &env,
             certificates: &certificates,
             key_file: &no_key_file,
+            weights: &|_| Err(String::new()),
             server_certificate,
         };
         load_with(&text, "weir.yaml", &outside)
@@ -422,8 +423,13 @@ fn a_certificate_of_the_server_is_looked_at() {
             found.clone()
         };
         let certificates = &|_: &Path| Err(String::new());
-        let outside =
-            Outside { env: &env, certificates, key_file: &no_key_file, server_certificate: &look };
+        let outside = Outside {
+            env: &env,
+            certificates,
+            key_file: &no_key_file,
+            weights: &|_| Err(String::new()),
+            server_certificate: &look,
+        };
         load_with(&text, "weir.yaml", &outside)
     };
     assert!(with(Ok(())).unwrap().server.tls.is_some());
