@@ -92,7 +92,7 @@ pub fn answer(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
     }
 }
 
-fn unusable(error: StoreError) -> Refusal {
+fn unusable(error: &StoreError) -> Refusal {
     tracing::error!(%error, "the guard's tables cannot be used");
     Refusal::new(Code::Overloaded, "the store cannot be used at present")
 }
@@ -135,7 +135,8 @@ fn release(
             });
         }
     }
-    let stood = warden.release(key, &ask.by).map_err(unusable)?.ok_or_else(not_held)?;
+    let stood =
+        warden.release(key, &ask.by).map_err(|error| unusable(&error))?.ok_or_else(not_held)?;
     Ok(json!({
         "status": "released",
         "key_id": key.to_string(),
@@ -152,7 +153,7 @@ fn not_held() -> Refusal {
 /// Who is shut out, and who has strikes (`flagged`).
 fn quarantine(warden: &Warden) -> Result<Value, Refusal> {
     let now_ms = warden.now_ms();
-    let all = warden.standings(QUARANTINED_MAX).map_err(unusable)?;
+    let all = warden.standings(QUARANTINED_MAX).map_err(|error| unusable(&error))?;
     let (out, flagged): (Vec<Standing>, Vec<Standing>) =
         all.into_iter().partition(|one| one.ban.is_some_and(|ban| ban.holds(now_ms)));
     let list = |standings: &[Standing]| -> Vec<Value> {
@@ -181,7 +182,7 @@ fn standing_json(one: &Standing, now_ms: i64) -> Value {
 
 fn stats(warden: &Warden, params: &Params) -> Result<Value, Refusal> {
     let days = params.number("days", (1, DAYS, GUARD_DAYS_MAX))?;
-    let counts = warden.counts(days).map_err(unusable)?;
+    let counts = warden.counts(days).map_err(|error| unusable(&error))?;
     let mut by_day: Vec<(i64, Map<String, Value>)> = Vec::new();
     for count in &counts {
         if by_day.last().is_none_or(|(day, _)| *day != count.day) {
@@ -226,7 +227,7 @@ fn audit(warden: &Warden, params: &Params) -> Result<Value, Refusal> {
     let most = i64::try_from(AUDIT_PAGE_MAX).unwrap_or(i64::MAX);
     let limit = params.number("limit", (1, PAGE_ROWS, most))?;
     let page = Page { after, limit: usize::try_from(limit).unwrap_or(AUDIT_PAGE_MAX) };
-    let lines = warden.lines(page).map_err(unusable)?;
+    let lines = warden.lines(page).map_err(|error| unusable(&error))?;
     let next = lines.last().map_or(after, |line| line.id);
     let entries: Vec<Value> = lines.iter().map(line_json).collect();
     Ok(json!({"entries": entries, "next_after": next}))
@@ -264,7 +265,9 @@ fn validate_input(warden: &Warden, ask: &Ask) -> Result<Value, Refusal> {
     let rules: Vec<String> = texts_of(&said["rules"]);
     warden.count(Event::Validation, "", 1);
     if said["valid"] == false {
-        rules.iter().for_each(|rule| warden.count(Event::Block, rule, 1));
+        for rule in &rules {
+            warden.count(Event::Block, rule, 1);
+        }
     }
     note(warden, ask, ("validate-input", &rules));
     Ok(said)

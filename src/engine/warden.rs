@@ -291,13 +291,12 @@ impl Warden {
     pub fn leave(&self, records: &[Record]) {
         for guard in records.iter().filter_map(|record| record.guard.as_deref()) {
             self.count(Event::Validation, "", 1);
-            let event = match guard.action {
-                "block" => Event::Block,
-                "redact" => Event::Redaction,
-                _ => continue,
-            };
-            for rule in &guard.rules {
-                self.count(event, rule, 1);
+            for (rule, action) in &guard.verdicts {
+                match *action {
+                    "block" => self.count(Event::Block, rule, 1),
+                    "redact" => self.count(Event::Redaction, rule, 1),
+                    _ => {}
+                }
             }
         }
     }
@@ -365,5 +364,78 @@ impl Warden {
             tracing::error!(%error, "the guard's tables cannot be used");
         }
         *trouble = done.err().map(|error| error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::snapshot::Synchronous;
+    use crate::engine::clock::SystemClock;
+    use crate::engine::source::sample::Folder;
+    use crate::guard::quarantine::Strike;
+    use crate::record::GuardRecord;
+    use crate::store::sqlite::ward::SqliteWard;
+    use crate::store::sqlite::{Opening, SqliteStore};
+    use crate::telemetry::sample;
+
+    fn stand(name: &str) -> (Folder, Warden, Warden) {
+        let folder = Folder::new(name);
+        let file = folder.path().join("weir.db");
+        SqliteStore::open(&file, Synchronous::Normal, Opening::Own).unwrap();
+        let open = || {
+            let ward = Arc::new(SqliteWard::open(&file).unwrap());
+            Warden::open(ward, Arc::new(SystemClock)).unwrap()
+        };
+        let wardens = (open(), open());
+        (folder, wardens.0, wardens.1)
+    }
+
+    fn blow(warden: &Warden, content: u64) -> Blow {
+        let key = KeyId::parse("0123456789ab").unwrap();
+        let strike = Strike { content, at_ms: warden.now_ms() };
+        Blow { key, agent: "worker".to_owned(), strike }
+    }
+
+    #[test]
+    fn one_process_shuts_out_and_another_one_follows() {
+        let (_folder, one, two) = stand("warden-two");
+        let key = blow(&one, 0).key;
+        for content in 0..3 {
+            one.strike(&blow(&one, content), &Terms::default());
+        }
+        assert!(one.ban(key).is_some() && !two.has_bans());
+        two.follow().unwrap();
+        assert_eq!(two.ban(key), one.ban(key));
+        two.release(key, "admin").unwrap().unwrap();
+        assert!(!two.has_bans() && one.has_bans());
+        one.follow().unwrap();
+        assert!(!one.has_bans());
+        assert_eq!(one.secret(), two.secret());
+    }
+
+    #[test]
+    fn terms_that_are_off_shut_nobody_out() {
+        let (_folder, one, _) = stand("warden-off");
+        let off = Terms { enabled: false, ..Terms::default() };
+        for content in 0..20 {
+            assert_eq!(one.strike(&blow(&one, content), &off), Struck::Known);
+        }
+        assert!(!one.has_bans() && one.standings(9).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_requests_left_is_counted_by_rule() {
+        let (_folder, one, _) = stand("warden-records");
+        let mut record = sample::record();
+        let verdicts = vec![("seed.ignore", "block"), ("ssn", "redact"), ("model", "observe")];
+        record.guard = Some(Box::new(GuardRecord { verdicts, ..GuardRecord::default() }));
+        one.leave(&[record, sample::record()]);
+        let counts = one.counts(1).unwrap();
+        let said: Vec<_> = counts.iter().map(|it| (&*it.kind, &*it.name, it.count)).collect();
+        assert_eq!(
+            said,
+            [("blocks", "seed.ignore", 1), ("redactions", "ssn", 1), ("validations", "", 1)]
+        );
     }
 }

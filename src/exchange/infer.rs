@@ -229,10 +229,14 @@ pub fn validate(ask: &mut Ask, rules: &Infer, parts: &dyn Defence) -> Result<San
                 problems.push(format!("messages[{at}].content: matches {rule}"));
                 note(&mut blocked, rule);
             }
-            checked.noted.into_iter().for_each(|rule| note(&mut found.noted, rule));
+            for rule in checked.noted {
+                note(&mut found.noted, rule);
+            }
             if let Some((clean, rules)) = checked.clean {
                 *text = clean;
-                rules.into_iter().for_each(|rule| note(&mut found.stripped, rule));
+                for rule in rules {
+                    note(&mut found.stripped, rule);
+                }
             }
         }
     }

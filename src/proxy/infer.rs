@@ -20,7 +20,7 @@ use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::defence::{self, Down};
 use crate::exchange::infer::{self, Ask, SUB_AGENT, Sanitized};
 use crate::exchange::infer_reply::{self, Cost, Filtered, Told};
-use crate::exchange::relay::Kind;
+use crate::exchange::relay::{Kind, Relay};
 use crate::guard::canary::Token;
 use crate::guard::detect::Action;
 use crate::guard::detect::policy::Policy;
@@ -236,15 +236,16 @@ fn note(ctx: &mut Ctx, action: &'static str, rules: Vec<&'static str>) {
     if let Some(infer) = &mut ctx.infer {
         let guard = infer.guard.get_or_insert_with(Box::default);
         guard.action = action;
+        guard.verdicts.extend(rules.iter().map(|rule| (*rule, action)));
         guard.rules.extend(rules);
     }
 }
 
 fn note_found(ctx: &mut Ctx, found: &Sanitized) {
-    if !found.stripped.is_empty() {
-        note(ctx, "sanitize", found.stripped.clone());
-    } else {
+    if found.stripped.is_empty() {
         note(ctx, "observe", found.noted.clone());
+    } else {
+        note(ctx, "sanitize", found.stripped.clone());
     }
 }
 
@@ -257,7 +258,7 @@ pub fn check_header(ctx: &mut Ctx, header: &ResponseHeader) -> Result<()> {
     if ctx.infer.is_none() || !header.status.is_success() {
         return Ok(());
     }
-    let kind = ctx.exchange.as_ref().and_then(|exchange| exchange.relay()).map(|it| it.kind());
+    let kind = ctx.exchange.as_ref().and_then(|it| it.relay()).map(Relay::kind);
     let is_empty = header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     if matches!(kind, Some(Kind::Json | Kind::Failed)) && !is_empty && header.status != 204 {
         return Ok(());

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::budget::admin;
 use crate::client::{Answer, Ask};
-use crate::gateway::{AGENT_KEY, Gateway, Setup, wait_until};
+use crate::gateway::{AGENT_KEY, Gateway, SOON, Setup, wait_until};
 use crate::provider::{mock, openai};
 
 async fn start(more: &str) -> (Gateway, Upstream) {
@@ -170,14 +170,16 @@ async fn ten_attempts_shut_a_key_out_for_good_and_the_seeds_paths_lift_each_kind
 }
 
 #[tokio::test]
-async fn two_processes_on_one_store_know_of_each_other() {
-    let (gateway, _up) = start("").await;
-    let new = gateway.upgrade();
-    wait_until("the new process answers", || async {
-        admin(&new, Ask::get("/api/guard/quarantine")).await.status == 200
-    })
-    .await;
-    attacked(&new, 3).await;
+async fn a_process_that_takes_over_goes_on_counting() {
+    let (mut old, _up) = start("").await;
+    attacked(&old, 2).await;
+    let new = old.upgrade();
+    let socket = old.folder.join("up.sock");
+    wait_until("the new process waits for the listeners", || async { socket.exists() }).await;
+    // Both are at work on the store; the old one still answers.
+    old.signal("QUIT");
+    assert_eq!(old.exit_code(2 * SOON).await, Some(0));
+    attacked(&new, 1).await;
     is_shut_out(&new.ask(Ask::chat("m", false)).await, "temporary");
 }
 
