@@ -27,6 +27,7 @@ use crate::engine::outbox;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::rounds::Rounds;
+use crate::engine::sentry::Sentry;
 use crate::engine::source::{self, Source};
 use crate::guard::trial::{Report, Row};
 use crate::identity::key;
@@ -104,7 +105,7 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
     let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
-    let shared = Arc::new(Shared::new(&on, prefix));
+    let shared = Arc::new(Shared::new(&on, prefix, Sentry::new(random()?)));
     let admin_parts = AdminParts {
         live: Arc::clone(&on.live),
         recorder: Arc::clone(&on.recorder),

@@ -15,9 +15,11 @@ use crate::base::surface::{Dialect, Surface};
 use crate::engine::bookkeeper::Held;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
+use crate::exchange::screening::Screened;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::proxy::funds;
+use crate::proxy::guards;
 use crate::proxy::held::{Drain, Gate};
 use crate::proxy::inflate::Inflate;
 use crate::proxy::reply::{self, Reply as LocalReply};
@@ -77,6 +79,8 @@ pub struct Ctx {
     pub timed_out: bool,
     /// Whether the request on a reused connection has been repeated already.
     pub repeated: bool,
+    /// The canary's alarm was raised.
+    pub is_alarmed: bool,
     /// Its place among the open requests and streams.
     pub tickets: Vec<Ticket>,
     /// The open stream in the metrics.
@@ -102,6 +106,8 @@ pub struct Draft {
     pub request_bytes: u64,
     /// Whether the audit keeps it, and the hash of its prompt.
     pub audit: Option<Option<[u8; 32]>>,
+    /// What the guards found in it, where they found anything.
+    pub screened: Option<Box<Screened>>,
     /// Our refusal, if that was the answer.
     pub fault: Option<&'static str>,
 }
@@ -131,6 +137,7 @@ impl Ctx {
                 session: None,
                 request_bytes: 0,
                 audit: None,
+                screened: None,
                 fault: None,
             },
             refusal: None,
@@ -143,6 +150,7 @@ impl Ctx {
             response_bytes: 0,
             timed_out: false,
             repeated: false,
+            is_alarmed: false,
             tickets: Vec::new(),
             stream: None,
             _request: shared.metrics.request_opened(),
@@ -224,13 +232,33 @@ impl Ctx {
                 bytes
             }
             Step::Pass(bytes) | Step::Whole(bytes) => bytes,
+            Step::Cut(bytes) => {
+                self.cut();
+                bytes
+            }
+            Step::Refuse(fault) => {
+                guards::alarm(self);
+                self.refusal = Some(fault);
+                self.wait_ends();
+                return Err(service::internal("the guard keeps the answer back"));
+            }
             Step::Retry => return Err(self.next_candidate()),
         };
+        guards::alarm(self);
         if self.held.is_some() {
             funds::settle_known(self);
         }
         self.body_goes_out(bytes.len());
         Ok(bytes)
+    }
+
+    /// The answer ends here, by our own will.
+    fn cut(&mut self) {
+        self.gate.open(None);
+        self.gate.cut();
+        self.attempt = None;
+        self.end = Some(End::ErrorEvent);
+        self.draft.fault = Some(Code::OutputBlocked.name());
     }
 
     /// A stream is about to pass: it is counted, and may be read on after the client has left.
@@ -409,7 +437,7 @@ impl Ctx {
             choice: None,
             saved_tokens: 0,
             mutators: "",
-            guard: None,
+            guard: self.draft.screened.as_ref().map(|screened| Box::new(screened.record())),
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

@@ -24,6 +24,7 @@ use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
 use crate::proxy::funds;
+use crate::proxy::guards;
 use crate::proxy::local;
 use crate::proxy::operator;
 use crate::proxy::reply::Reply;
@@ -72,12 +73,16 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
         return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
             .map(Admitted::Here);
     };
-    let asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let mut asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let search = guards::pass(ctx, &current, &mut asked).await?;
     let purse = funds::purse(ctx, &current, &asked).await?;
     if route::is_counted_here(&scene(ctx, &current, purse.as_ref()), &asked) {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
     start_exchange(ctx, current, (asked, purse))?;
+    if let Some(exchange) = ctx.exchange.take() {
+        ctx.exchange = Some(Box::new(exchange.guarded_by(search)));
+    }
     Ok(Admitted::Upstream)
 }
 
@@ -160,6 +165,9 @@ async fn read_request(
         ctx.draft.model = Arc::clone(model);
     }
     ctx.draft.session.clone_from(&asked.session);
+    // Before any guard changes it: whoever has the request can make the hash again.
+    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
+    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     Ok(asked)
 }
 
@@ -180,8 +188,6 @@ fn start_exchange(
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
-    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
-    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::Targets;
+use crate::engine::sentry::Sentry;
 use crate::exchange::Now;
 use crate::ledger::account::AccountId;
 use crate::proxy::peer::{Resolver, Trust};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub rotation: Rotation,
     /// The tier that each agent's last request was given, for the hysteresis.
     pub tiers: Tiers,
+    /// What the guards remember.
+    pub sentry: Arc<Sentry>,
     /// Work that is going on.
     pub load: Load,
     /// Set when the process begins to stop.
@@ -50,7 +53,7 @@ pub struct Shared {
 
 impl Shared {
     /// The parts, with request ids that begin with `id_prefix` (random per process).
-    pub fn new(on: &Targets, id_prefix: u64) -> Self {
+    pub fn new(on: &Targets, id_prefix: u64, sentry: Sentry) -> Self {
         Self {
             live: Arc::clone(&on.live),
             recorder: Arc::clone(&on.recorder),
@@ -61,6 +64,7 @@ impl Shared {
             trust: Trust::default(),
             rotation: Rotation::default(),
             tiers: Tiers::default(),
+            sentry: Arc::new(sentry),
             load: Load::default(),
             draining: Arc::default(),
             id_prefix,
