@@ -27,6 +27,7 @@ use crate::engine::outbox;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::rounds::Rounds;
+use crate::engine::sentry::Sentry;
 use crate::engine::source::{self, Source};
 use crate::engine::warden::Warden;
 use crate::exchange::defence::{self, Defence};
@@ -111,7 +112,9 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
     let defence: Arc<dyn Defence> = Arc::new(defence::Guard);
-    let guards = Guards { warden: Arc::clone(&warden), defence: Arc::clone(&defence) };
+    // The store's secret, so that canaries stay the same over restarts and on all nodes.
+    let sentry = Arc::new(Sentry::new(*warden.secret()));
+    let guards = Guards { warden: Arc::clone(&warden), defence: Arc::clone(&defence), sentry };
     let shared = Arc::new(Shared::new(&on, guards, prefix));
     let admin_parts = AdminParts {
         live: Arc::clone(&on.live),

@@ -135,6 +135,35 @@ pub struct GuardRecord {
     pub canary_leaked: bool,
 }
 
+impl GuardRecord {
+    /// Actions from the weakest to the strongest.
+    const STRENGTH: [&'static str; 6] = ["off", "pass", "observe", "sanitize", "redact", "block"];
+
+    /// What was found here and there, as one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let strength = |action: &str| Self::STRENGTH.iter().position(|it| *it == action);
+        if strength(other.action) > strength(self.action) {
+            self.action = other.action;
+        }
+        for rule in other.rules {
+            if !self.rules.contains(&rule) {
+                self.rules.push(rule);
+            }
+        }
+        for verdict in other.verdicts {
+            if !self.verdicts.contains(&verdict) {
+                self.verdicts.push(verdict);
+            }
+        }
+        self.score = self.score.max(other.score);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.redactions = self.redactions.saturating_add(other.redactions);
+        self.canary_leaked |= other.canary_leaked;
+        self
+    }
+}
+
 /// One request to one endpoint.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
@@ -167,6 +196,8 @@ pub enum Outcome {
     TimedOut,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// The guard kept its answer back.
+    Blocked,
     /// The client left.
     ClientGone,
 }
@@ -182,6 +213,7 @@ impl Outcome {
             Self::ConnectFailed => "connect_failed",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
+            Self::Blocked => "blocked",
             Self::ClientGone => "client_gone",
         }
     }

@@ -446,6 +446,17 @@ pub const GUARD_FIND_BYTES_MAX: usize = 16 * 1024;
 /// an answer is.
 pub const GUARD_BLOCK_BYTES: usize = 4 * 1024;
 
+/// Text fields of one answer that are searched at the same time: 128 choices with some calls of tools each. An
+/// answer with more is none that could be looked at.
+pub const GUARD_FIELDS_MAX: usize = 1_024;
+
+/// Bytes of a request that is screened on the thread that carries it, which takes 2 ms at most; a larger one
+/// is screened elsewhere, so that no stream stands still for it.
+pub const SCREEN_INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// Large requests that are screened at the same time; others wait. They take whole cores.
+pub const SCREENS_AT_ONCE_MAX: usize = 2;
+
 /// Strikes of one key that are remembered: more than any terms ask for.
 pub const STRIKES_PER_KEY_MAX: usize = 1_000;
 

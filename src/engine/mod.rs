@@ -18,6 +18,7 @@ pub mod reloader;
 pub mod rounds;
 pub mod runaways;
 pub mod scribe;
+pub mod sentry;
 pub mod source;
 pub mod trust;
 pub mod warden;

@@ -15,12 +15,14 @@
 
 pub mod answer;
 pub mod asked;
+pub mod canary;
 pub mod defence;
 pub mod exhausted;
 pub mod headers;
 pub mod infer;
 pub mod infer_reply;
 pub mod models;
+pub mod outflow;
 pub mod path;
 pub mod prompt;
 pub mod purse;
@@ -29,6 +31,7 @@ pub mod rendition;
 pub mod rewrite;
 pub mod route;
 pub mod screening;
+pub mod search;
 pub mod settle;
 
 use std::sync::Arc;
@@ -44,6 +47,7 @@ use crate::config::snapshot::Snapshot;
 use crate::dialect::translate::Passage;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::asked::Asked;
+use crate::exchange::outflow::{Outflow, Tally, Terms};
 use crate::exchange::purse::{Next, Purse};
 use crate::exchange::relay::{Kind, Orders, Relay, Step};
 use crate::exchange::rendition::Rendition;
@@ -131,6 +135,12 @@ pub struct Exchange {
     failed_bill: Option<Bill>,
     /// Most tokens of an answer, where we say so and not the client.
     answer_cap: Option<u64>,
+    /// What answers are searched for.
+    guard: Option<Terms>,
+    /// The search of the present answer, if it is a stream.
+    outflow: Option<Box<Outflow>>,
+    /// What was found in answers that are whole.
+    tally: Tally,
 }
 
 /// The attempt that runs.
@@ -176,7 +186,17 @@ impl Exchange {
             refusal: None,
             failed_bill: None,
             answer_cap: None,
+            guard: None,
+            outflow: None,
+            tally: Tally::default(),
         }
+    }
+
+    /// The same exchange, whose answer is searched.
+    #[must_use]
+    pub fn guarded_by(mut self, terms: Option<Terms>) -> Self {
+        self.guard = terms.filter(|_| Terms::covers(self.asked.surface));
+        self
     }
 
     /// Caps every answer at so many tokens, by the field that its provider reads. The body must say so too, so
@@ -341,6 +361,9 @@ impl Exchange {
                 if self.rendition.is_some() && !good {
                     return self.translate_refusal(headers, now);
                 }
+                if let Some(fault) = self.unreadable(good, kind, now) {
+                    return OnHeader::Refuse(fault);
+                }
                 if self.rendition.is_some() && kind == Kind::Opaque {
                     // It does not say what it is; as it came, the client could not read it.
                     kind = if self.asked.wish.stream { Kind::Stream } else { Kind::Json };
@@ -357,11 +380,13 @@ impl Exchange {
     /// Takes a piece of the current answer's body.
     pub fn on_body(&mut self, chunk: Bytes, end: bool, now: Now) -> Step {
         let Some(relay) = &mut self.relay else { return Step::Pass(chunk) };
+        let shown = relay.is_open();
         let step = relay.feed(chunk, end, now.ms());
         let step = match relay.take_usage_mark() {
             Some((at, report)) => self.with_cost(step, at, &report),
             None => step,
         };
+        let step = if self.guard.is_some() { self.searched(step, (shown, end), now) } else { step };
         match step {
             Step::Retry => self.give_up_answer(now),
             Step::Whole(body) => self.complete_json(body, now),
@@ -438,7 +463,8 @@ impl Exchange {
 
     /// The bytes that end a stream which the upstream broke off.
     pub fn break_off(&mut self, fault: &Fault) -> Bytes {
-        self.relay.as_mut().map(|relay| relay.break_off(fault)).unwrap_or_default()
+        let bytes = self.relay.as_mut().map(|relay| relay.break_off(fault)).unwrap_or_default();
+        self.searched_last(bytes)
     }
 
     /// The headers that tell the client who answered.
@@ -526,6 +552,7 @@ impl Exchange {
             Kind::Stream => answer::notice_prefix(self, now),
             _ => Vec::new(),
         };
+        self.start_search(kind);
         self.relay = Some(Relay::new(Orders {
             surface: self.asked.surface,
             heard: self.heard().surface,

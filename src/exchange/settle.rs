@@ -234,6 +234,7 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
         let readable = matches!(kind, Some(Kind::Stream | Kind::Json));
         record.notice = record.switched && shown && readable;
     }
+    record.guard = exchange.found(record.guard.take());
     record.bound = exchange.grant.and(exchange.bound_class).map(Class::name);
     record.usage = bill.usage;
     record.usage_source = bill.source;
@@ -280,7 +281,8 @@ impl Exchange {
                 return Settlement::Nothing { reason: Reason::ErrorInside };
             }
             Some(Outcome::ClientGone) => Reason::ClientGone,
-            Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken) | None => Reason::Cut,
+            Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken | Outcome::Blocked)
+            | None => Reason::Cut,
         };
         self.lost(reason)
     }

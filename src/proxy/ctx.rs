@@ -16,16 +16,19 @@ use crate::engine::bookkeeper::Held;
 use crate::exchange::infer_reply;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
+use crate::exchange::screening::Screened;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::proxy::funds;
+use crate::proxy::guards;
 use crate::proxy::held::{Drain, Gate};
 use crate::proxy::infer::{self, Infer};
 use crate::proxy::inflate::Inflate;
 use crate::proxy::reply::{self, Reply as LocalReply};
 use crate::proxy::service;
 use crate::proxy::shared::{Shared, Ticket};
-use crate::record::{End, Record};
+use crate::proxy::ward::Striker;
+use crate::record::{End, GuardRecord, Record};
 use crate::telemetry::metrics::Ongoing;
 use crate::upstream::retry::Reply;
 use crate::usage::meter::StreamEnd;
@@ -47,6 +50,8 @@ pub struct Ctx {
     pub draft: Draft,
     /// The call of `/infer` that it is, if it is one.
     pub infer: Option<Box<Infer>>,
+    /// Whom a canary that comes back counts against: somebody whose own words looked like an attack.
+    pub striker: Option<Striker>,
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
     /// The first attempt, made before an upstream was looked for.
@@ -81,6 +86,8 @@ pub struct Ctx {
     pub timed_out: bool,
     /// Whether the request on a reused connection has been repeated already.
     pub repeated: bool,
+    /// The canary's alarm was raised.
+    pub is_alarmed: bool,
     /// Its place among the open requests and streams.
     pub tickets: Vec<Ticket>,
     /// The open stream in the metrics.
@@ -106,6 +113,8 @@ pub struct Draft {
     pub request_bytes: u64,
     /// Whether the audit keeps it, and the hash of its prompt.
     pub audit: Option<Option<[u8; 32]>>,
+    /// What the guards found in it, where they found anything.
+    pub screened: Option<Box<Screened>>,
     /// Our refusal, if that was the answer.
     pub fault: Option<&'static str>,
 }
@@ -121,6 +130,7 @@ impl Ctx {
             gate: Arc::new(Gate::default()),
             exchange: None,
             infer: None,
+            striker: None,
             attempt: None,
             ready: None,
             held: None,
@@ -136,6 +146,7 @@ impl Ctx {
                 session: None,
                 request_bytes: 0,
                 audit: None,
+                screened: None,
                 fault: None,
             },
             refusal: None,
@@ -148,6 +159,7 @@ impl Ctx {
             response_bytes: 0,
             timed_out: false,
             repeated: false,
+            is_alarmed: false,
             tickets: Vec::new(),
             stream: None,
             _request: shared.metrics.request_opened(),
@@ -232,13 +244,33 @@ impl Ctx {
                 bytes
             }
             Step::Pass(bytes) | Step::Whole(bytes) => bytes,
+            Step::Cut(bytes) => {
+                self.cut();
+                bytes
+            }
+            Step::Refuse(fault) => {
+                guards::alarm(self);
+                self.refusal = Some(fault);
+                self.wait_ends();
+                return Err(service::internal("the guard keeps the answer back"));
+            }
             Step::Retry => return Err(self.next_candidate()),
         };
+        guards::alarm(self);
         if self.held.is_some() {
             funds::settle_known(self);
         }
         self.body_goes_out(bytes.len());
         Ok(bytes)
+    }
+
+    /// The answer ends here, by our own will.
+    fn cut(&mut self) {
+        self.gate.open(None);
+        self.gate.cut();
+        self.attempt = None;
+        self.end = Some(End::ErrorEvent);
+        self.draft.fault = Some(Code::OutputBlocked.name());
     }
 
     /// A stream is about to pass: it is counted, and may be read on after the client has left.
@@ -364,6 +396,13 @@ impl Ctx {
         reply
     }
 
+    /// What the guards found, for the record.
+    fn guard_record(&mut self) -> Option<Box<GuardRecord>> {
+        let of_infer = self.infer.as_mut().and_then(|infer| infer.guard.take());
+        let screened = self.draft.screened.as_ref();
+        of_infer.or_else(|| screened.map(|screened| Box::new(screened.record())))
+    }
+
     /// Whether the answer under way is a good one.
     fn is_good(&self) -> bool {
         (200..300).contains(&self.status)
@@ -432,7 +471,7 @@ impl Ctx {
             choice: None,
             saved_tokens: 0,
             mutators: "",
-            guard: self.infer.as_mut().and_then(|infer| infer.guard.take()),
+            guard: self.guard_record(),
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

@@ -100,7 +100,6 @@ pub async fn admit(
     let system = token
         .as_ref()
         .map_or_else(|| ask.system.clone(), |token| infer::planted(&ask.system, token));
-    let body = Bytes::from(infer::chat_body(&ask, &system, &rules));
     note_found(ctx, &found);
     ctx.infer = Some(Box::new(Infer {
         striker: Some(striker),
@@ -110,7 +109,13 @@ pub async fn admit(
         guard: ctx.infer.take().and_then(|infer| infer.guard),
         ..Infer::default()
     }));
-    let asked = chat(principal, session_id, body)?;
+    let mut asked =
+        chat(principal, session_id, infer::chat_body(&ask, &ask.system, &rules).into())?;
+    // Before the canary is in it: whoever has the request can make the hash again.
+    intake::note_audit(ctx, &current, &asked);
+    if ctx.infer.as_ref().is_some_and(|infer| infer.token.is_some()) {
+        set_body(&mut asked, infer::chat_body(&ask, &system, &rules).into())?;
+    }
     set_json(session)?;
     start(ctx, current, asked).await
 }
@@ -130,6 +135,13 @@ fn chat(principal: Principal, session: Option<Arc<str>>, body: Bytes) -> Result<
         principal,
         body,
     })
+}
+
+fn set_body(asked: &mut Asked, body: Bytes) -> Result<(), Fault> {
+    asked.envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body)?;
+    asked.wish.body_bytes = body.len() as u64;
+    asked.body = body;
+    Ok(())
 }
 
 async fn start(ctx: &mut Ctx, current: Arc<Current>, asked: Asked) -> Result<Admitted, Fault> {

@@ -24,6 +24,7 @@ use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
 use crate::proxy::funds;
+use crate::proxy::guards;
 use crate::proxy::infer;
 use crate::proxy::local;
 use crate::proxy::operator;
@@ -83,12 +84,18 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
         return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
             .map(Admitted::Here);
     };
-    let asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let mut asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let passed = guards::pass(ctx, &current, &mut asked).await;
+    ward::judge(session, ctx, (&current.snapshot, &asked.principal), passed.is_err()).await?;
+    let search = passed?;
     let purse = funds::purse(ctx, &current, &asked).await?;
     if route::is_counted_here(&scene(ctx, &current, purse.as_ref()), &asked) {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
     start_exchange(ctx, current, (asked, purse))?;
+    if let Some(exchange) = ctx.exchange.take() {
+        ctx.exchange = Some(Box::new(exchange.guarded_by(search)));
+    }
     Ok(Admitted::Upstream)
 }
 
@@ -171,7 +178,15 @@ async fn read_request(
         ctx.draft.model = Arc::clone(model);
     }
     ctx.draft.session.clone_from(&asked.session);
+    note_audit(ctx, current, &asked);
     Ok(asked)
+}
+
+/// Notes what the audit keeps of a request. Before any guard changes it: whoever has the request can make the
+/// hash again.
+pub fn note_audit(ctx: &mut Ctx, current: &Current, asked: &Asked) {
+    let audited = prompt::is_audited(current.snapshot.audit.requests, asked);
+    ctx.draft.audit = audited.then(|| prompt::sha256(asked));
 }
 
 fn scene<'a>(ctx: &'a Ctx, current: &'a Current, purse: Option<&'a Purse>) -> Scene<'a> {
@@ -195,8 +210,6 @@ pub fn start_exchange(
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
-    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
-    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

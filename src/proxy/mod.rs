@@ -6,6 +6,7 @@ pub mod collect;
 pub mod ctx;
 pub mod doorman;
 pub mod funds;
+pub mod guards;
 pub mod held;
 pub mod infer;
 pub mod inflate;

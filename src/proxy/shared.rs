@@ -14,6 +14,7 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::Targets;
+use crate::engine::sentry::Sentry;
 use crate::engine::warden::Warden;
 use crate::exchange::Now;
 use crate::exchange::defence::Defence;
@@ -28,6 +29,8 @@ pub struct Guards {
     pub warden: Arc<Warden>,
     /// The security parts of `/infer`.
     pub defence: Arc<dyn Defence>,
+    /// What the guards remember.
+    pub sentry: Arc<Sentry>,
 }
 
 /// The parts of the data plane.
@@ -54,6 +57,8 @@ pub struct Shared {
     pub rotation: Rotation,
     /// The tier that each agent's last request was given, for the hysteresis.
     pub tiers: Tiers,
+    /// What the guards remember.
+    pub sentry: Arc<Sentry>,
     /// Work that is going on.
     pub load: Load,
     /// Set when the process begins to stop.
@@ -65,7 +70,7 @@ pub struct Shared {
 impl Shared {
     /// The parts, with request ids that begin with `id_prefix` (random per process).
     pub fn new(on: &Targets, guards: Guards, id_prefix: u64) -> Self {
-        let Guards { warden, defence } = guards;
+        let Guards { warden, defence, sentry } = guards;
         Self {
             live: Arc::clone(&on.live),
             recorder: Arc::clone(&on.recorder),
@@ -78,6 +83,7 @@ impl Shared {
             trust: Trust::default(),
             rotation: Rotation::default(),
             tiers: Tiers::default(),
+            sentry,
             load: Load::default(),
             draining: Arc::default(),
             id_prefix,

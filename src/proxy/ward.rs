@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
+use pingora_core::protocols::http::ServerSession;
 use tokio::task::spawn_blocking;
 
 use crate::base::fault::Fault;
 use crate::config::snapshot::Snapshot;
+use crate::engine::warden::Warden;
+use crate::exchange::asked;
 use crate::exchange::infer_reply;
-use crate::guard::quarantine::{KeyId, Strike};
+use crate::guard::quarantine::{KeyId, Strike, Terms};
 use crate::identity::principal::{Presented, Principal};
 use crate::proxy::ctx::Ctx;
 use crate::store::ward::Blow;
@@ -52,20 +55,66 @@ pub fn check(
     }
 }
 
+/// Counts strikes for a request that was screened: for one that was refused at once, for another one if the
+/// canary comes back (guardrails that only observe shut nobody out).
+///
+/// # Errors
+/// An identity header that came twice.
+pub async fn judge(
+    session: &ServerSession,
+    ctx: &mut Ctx,
+    (snapshot, principal): (&Snapshot, &Principal),
+    is_refused: bool,
+) -> Result<(), Fault> {
+    let contents = contents(ctx);
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let presented = asked::presented(&session.req_header().headers)?;
+    let striker = Striker::of(snapshot, &presented, principal);
+    if is_refused {
+        strike(ctx, snapshot, (&striker, contents)).await;
+    } else {
+        ctx.striker = Some(striker);
+    }
+    Ok(())
+}
+
+/// What speaks against the holder of the key: his own words of which the guard is sure, by their hashes.
+fn contents(ctx: &Ctx) -> Vec<u64> {
+    let strikes = ctx.draft.screened.as_ref().map(|screened| screened.strikes.as_slice());
+    let number = |hash: &[u8; 16]| hash[..8].iter().fold(0, |bits, it| bits << 8 | u64::from(*it));
+    strikes.unwrap_or_default().iter().map(number).collect()
+}
+
+/// Counts the strikes of a request whose answer gave the canary away. Nobody waits for it: the answer is on
+/// its way.
+pub fn strike_soon(ctx: &mut Ctx) {
+    let (Some(striker), Some(exchange)) = (ctx.striker.take(), &ctx.exchange) else { return };
+    let terms = exchange.snapshot().quarantine;
+    if terms.enabled {
+        let (warden, contents) = (Arc::clone(&ctx.shared.warden), contents(ctx));
+        drop(spawn_blocking(move || all(&warden, &terms, (&striker, &contents))));
+    }
+}
+
+fn all(warden: &Warden, terms: &Terms, (striker, contents): (&Striker, &[u64])) {
+    let at_ms = warden.now_ms();
+    for content in contents {
+        let strike = Strike { content: *content, at_ms };
+        let agent = striker.agent.to_string();
+        warden.strike(&Blow { key: striker.key, agent, strike }, terms);
+    }
+}
+
 /// Counts strikes, one for each content that is not known yet.
 pub async fn strike(ctx: &Ctx, snapshot: &Snapshot, (striker, contents): (&Striker, Vec<u64>)) {
     let terms = snapshot.quarantine;
     if !terms.enabled || contents.is_empty() {
         return;
     }
-    let (warden, at_ms) = (Arc::clone(&ctx.shared.warden), ctx.shared.warden.now_ms());
-    let (key, agent) = (striker.key, striker.agent.to_string());
-    let struck = spawn_blocking(move || {
-        for content in contents {
-            let strike = Strike { content, at_ms };
-            warden.strike(&Blow { key, agent: agent.clone(), strike }, &terms);
-        }
-    });
+    let (warden, striker) = (Arc::clone(&ctx.shared.warden), striker.clone());
+    let struck = spawn_blocking(move || all(&warden, &terms, (&striker, &contents)));
     if let Err(error) = struck.await {
         tracing::error!(%error, request_id = %ctx.id, "a strike could not be counted");
     }
