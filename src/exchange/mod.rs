@@ -51,7 +51,7 @@ use crate::exchange::outflow::{Outflow, Tally, Terms};
 use crate::exchange::purse::{Next, Purse};
 use crate::exchange::relay::{Kind, Orders, Relay, Step};
 use crate::exchange::rendition::Rendition;
-use crate::exchange::rewrite::{Attempt, Carrier, Foreign, Within};
+use crate::exchange::rewrite::{Attempt, Carrier, Foreign};
 use crate::exchange::route::{Candidate, Plan};
 use crate::exchange::settle::Bill;
 use crate::ledger::hold::Grant;
@@ -199,12 +199,6 @@ impl Exchange {
         self
     }
 
-    /// Caps every answer at so many tokens, by the field that its provider reads. The body must say so too, so
-    /// that it is reckoned with.
-    pub const fn cap_answers(&mut self, tokens: u64) {
-        self.answer_cap = Some(tokens);
-    }
-
     /// The same exchange, paid by `purse`.
     #[must_use]
     pub fn paid_by(mut self, purse: Option<Purse>) -> Self {
@@ -314,14 +308,7 @@ impl Exchange {
         let provider = Arc::clone(&current.provider);
         let with_theirs = self.plan.credential_for == Some(provider.index);
         let models = self.models_at(&provider, self.current_model());
-        let within = self.grant.as_ref().map(|grant| Within {
-            output_cap: grant.output_cap,
-            price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
-            weight: self.weight(),
-        });
-        let ours = |output_cap| Within { output_cap, price: None, weight: None };
-        let within = within.or_else(|| self.answer_cap.map(ours));
-        let carrier = Carrier { provider, with_theirs, within };
+        let carrier = Carrier { provider, with_theirs, within: self.within() };
         let mut attempt = rewrite::attempt(self.heard(), &models, &carrier)?;
         if let Some(rendition) = &self.rendition {
             attempt.foreign = Some(Foreign { version: rendition.version });
