@@ -275,6 +275,9 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
     for (name, value) in exchange.gateway_headers() {
         header.insert_header(name, value)?;
     }
+    if let Some(found) = ctx.draft.screened.as_ref().and_then(|screened| screened.header()) {
+        header.insert_header("x-gateway-guard", found)?;
+    }
     let translated = exchange.is_translated();
     // An empty answer cannot be translated: it is none.
     let empty = header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");

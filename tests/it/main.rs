@@ -27,6 +27,7 @@ mod fallback_transport;
 mod fixtures;
 mod gateway;
 mod golden;
+mod guard;
 mod http2;
 mod http2_client;
 mod infer;

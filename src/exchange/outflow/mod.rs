@@ -14,6 +14,8 @@ pub mod closing;
 pub mod document;
 pub mod event;
 pub mod field;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 
 use std::collections::BTreeMap;
@@ -123,7 +125,8 @@ pub struct Outflow {
     tally: Tally,
     /// What a stream needs to be ended well.
     frame: closing::Frame,
-    is_over: bool,
+    /// Nothing is searched any more: nothing passes (`true`), or everything does.
+    over: Option<bool>,
 }
 
 /// A field whose text is still coming.
@@ -219,7 +222,7 @@ impl Outflow {
             fields: BTreeMap::new(),
             tally: Tally::default(),
             frame: closing::Frame::default(),
-            is_over: false,
+            over: None,
         }
     }
 
@@ -235,21 +238,24 @@ impl Outflow {
 
     /// The next bytes of the stream; `end` if they are the last. After a stop, nothing goes on.
     pub fn feed(&mut self, bytes: Bytes, end: bool) -> Passed {
-        if self.is_over {
-            return Passed { bytes: Bytes::new(), stop: None };
+        if let Some(stop) = self.over {
+            let bytes = if stop { Bytes::new() } else { bytes };
+            return Passed { bytes, stop: None };
         }
-        let before = bytes.clone();
+        let (before, tail) = (bytes.clone(), self.tail.clone());
         let look = AssertUnwindSafe(|| self.look(bytes, end));
         let looked = catch_unwind(look).unwrap_or_else(|_| {
             // What a panic leaves behind is not to be trusted: it is not asked again.
-            self.is_over = true;
             self.fields.clear();
+            self.over = Some(false);
             match self.tally.failed(self.terms.guards.on_failure) {
                 Some(stop) => Passed { bytes: Bytes::new(), stop: Some(stop) },
-                None => Passed { bytes: before, stop: None },
+                None => Passed { bytes: Bytes::from([&tail[..], &before].concat()), stop: None },
             }
         });
-        self.is_over |= looked.stop.is_some();
+        if looked.stop.is_some() {
+            self.over = Some(true);
+        }
         looked
     }
 
