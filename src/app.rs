@@ -29,20 +29,24 @@ use crate::engine::pin_keeper::PinKeeper;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::rounds::Rounds;
+use crate::engine::sentry::Sentry;
 use crate::engine::source::{self, Source};
+use crate::engine::warden::Warden;
+use crate::exchange::defence::{self, Defence};
 use crate::guard::trial::{Report, Row};
 use crate::identity::key;
 use crate::identity::vault::{Key, Keys};
 use crate::ledger::book::Book;
 use crate::proxy::background::{Admin, Leave, Reloading};
 use crate::proxy::server::{self, Parts};
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Guards, Shared};
 use crate::store::export::{self, ExportError, Wish};
 use crate::store::lock::Lock;
 use crate::store::pins::PinStore;
 use crate::store::registry::{self, Registry};
 use crate::store::replay;
 use crate::store::sqlite::registry::SqliteRegistry;
+use crate::store::sqlite::ward::SqliteWard;
 use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::{self, Verified};
 use crate::store::{Store, StoreError};
@@ -99,6 +103,7 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     recorder.start().map_err(|error| format!("the recorder cannot start: {error}"))?;
     let (store, keys) = (snapshot.store.clone(), snapshot.profiles.keys.clone());
     let book = book(&store, upgrade)?;
+    let clock_of_bans = Arc::clone(&clock);
     let keeper = keeper(book, &metrics, clock)?;
     let registry = open_registry(&store, keys.as_deref())?;
     let keeps_pins = snapshot.pinning.keep == Keep::Store;
@@ -106,12 +111,18 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     let registry: Arc<dyn Registry> = registry;
     let auditor = Arc::new(Auditor::new(Arc::clone(&registry), Arc::clone(&metrics)));
     recorder.audit_to(Arc::clone(&auditor));
+    let warden = open_ward(&store, Arc::clone(&clock_of_bans))?;
+    recorder.count_at(Arc::clone(&warden));
     let joined = Accounts::open(Arc::clone(&registry), snapshot, Arc::clone(&metrics));
     let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
     recorder.statistics.price_by(Arc::clone(&live));
     let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
-    let shared = Arc::new(Shared::new(&on, prefix));
+    let defence: Arc<dyn Defence> = Arc::new(defence::Guard);
+    // The store's secret, so that canaries stay the same over restarts and on all nodes.
+    let sentry = Arc::new(Sentry::new(*warden.secret()));
+    let guards = Guards { warden: Arc::clone(&warden), defence: Arc::clone(&defence), sentry };
+    let shared = Arc::new(Shared::new(&on, guards, prefix));
     let admin_parts = AdminParts {
         live: Arc::clone(&on.live),
         recorder: Arc::clone(&on.recorder),
@@ -121,6 +132,8 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
         registry,
         auditor,
         pins: Arc::clone(&shared.pins),
+        warden,
+        defence,
         draining: Arc::clone(&shared.draining),
         reloader: Arc::new(Reloader::new(source, on)),
     };
@@ -154,6 +167,10 @@ impl Calls {
             .auditor
             .start(Arc::clone(&live))
             .map_err(|error| format!("the audit's thread cannot start: {error}"))?;
+        parts
+            .warden
+            .start(Arc::clone(&live))
+            .map_err(|error| format!("the guard's thread cannot start: {error}"))?;
         let console = console::start(live, Arc::clone(&keeper), Arc::clone(&parts.metrics))
             .map_err(failed)?;
         let (live, asks) = (Arc::clone(&parts.live), Arc::clone(&keeper));
@@ -171,13 +188,14 @@ impl Calls {
 /// The last things to do, in order: the console changes the book, and the book's last entries may be alerts.
 fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
     let (records, entries) = (Arc::clone(&parts.recorder), Arc::clone(&parts.keeper));
-    let auditor = Arc::clone(&parts.auditor);
+    let (auditor, warden) = (Arc::clone(&parts.auditor), Arc::clone(&parts.warden));
     Arc::new(move || {
         records.stop();
         auditor.stop();
         if let Some(pins) = &calls.pins {
             pins.stop();
         }
+        warden.stop();
         calls.console.stop();
         calls.lookup.stop();
         entries.stop();
@@ -222,6 +240,12 @@ fn open_registry(
     let registry = SqliteRegistry::open(&store.path).map_err(|error| format!("store: {error}"))?;
     registry::check_keys(&registry, keys).map_err(|error| error.to_string())?;
     Ok(Arc::new(registry))
+}
+
+/// Opens what the guard keeps beside the ledger.
+fn open_ward(store: &snapshot::Store, clock: Arc<dyn Clock>) -> Result<Arc<Warden>, String> {
+    let ward = SqliteWard::open(&store.path).map_err(|error| format!("store: {error}"))?;
+    Warden::open(Arc::new(ward), clock).map(Arc::new)
 }
 
 /// `weir check`.

@@ -154,10 +154,43 @@ pub struct GuardRecord {
     pub rules: Vec<&'static str>,
     /// The highest score of the screening, in thousandths.
     pub score: i32,
+    /// Each rule and detector with what it led to (`observe`, `sanitize`, `redact`, `block`), once per request.
+    pub verdicts: Vec<(&'static str, &'static str)>,
+    /// How often a guard could not do its work.
+    pub failures: u32,
     /// Finds that were replaced in the answer.
     pub redactions: u32,
     /// Whether the canary was seen in the answer.
     pub canary_leaked: bool,
+}
+
+impl GuardRecord {
+    /// Actions from the weakest to the strongest.
+    const STRENGTH: [&'static str; 6] = ["off", "pass", "observe", "sanitize", "redact", "block"];
+
+    /// What was found here and there, as one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let strength = |action: &str| Self::STRENGTH.iter().position(|it| *it == action);
+        if strength(other.action) > strength(self.action) {
+            self.action = other.action;
+        }
+        for rule in other.rules {
+            if !self.rules.contains(&rule) {
+                self.rules.push(rule);
+            }
+        }
+        for verdict in other.verdicts {
+            if !self.verdicts.contains(&verdict) {
+                self.verdicts.push(verdict);
+            }
+        }
+        self.score = self.score.max(other.score);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.redactions = self.redactions.saturating_add(other.redactions);
+        self.canary_leaked |= other.canary_leaked;
+        self
+    }
 }
 
 /// One request to one endpoint.
@@ -192,6 +225,8 @@ pub enum Outcome {
     TimedOut,
     /// The connection broke, or what came was not HTTP.
     Broken,
+    /// The guard kept its answer back.
+    Blocked,
     /// The client left.
     ClientGone,
 }
@@ -207,6 +242,7 @@ impl Outcome {
             Self::ConnectFailed => "connect_failed",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
+            Self::Blocked => "blocked",
             Self::ClientGone => "client_gone",
         }
     }

@@ -21,6 +21,8 @@ use crate::engine::live::Live;
 use crate::engine::pins::Pins;
 use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
+use crate::engine::warden::Warden;
+use crate::exchange::defence::{self, Defence};
 use crate::store::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::provider::Provider;
@@ -54,6 +56,10 @@ pub struct Parts {
     pub auditor: Arc<Auditor>,
     /// Where sessions are pinned.
     pub pins: Arc<Pins>,
+    /// Who is shut out.
+    pub warden: Arc<Warden>,
+    /// The security parts of `/infer`.
+    pub defence: Arc<dyn Defence>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -193,6 +199,8 @@ pub fn status(parts: &Parts) -> Status {
             recorder_check(parts),
             ledger_check(parts),
             Check { name: "audit".to_owned(), error: parts.auditor.trouble() },
+            guard_check(parts, snapshot),
+            store_check(parts),
             drain_check(parts),
         ],
         providers: enabled.map(|provider| provider_check(&current, provider, now_ms)).collect(),
@@ -218,6 +226,18 @@ fn recorder_check(parts: &Parts) -> Check {
 
 fn ledger_check(parts: &Parts) -> Check {
     Check { name: "ledger".to_owned(), error: parts.keeper.trouble() }
+}
+
+/// The injection defence, tried on an attack and a secret of our own making.
+fn guard_check(parts: &Parts, snapshot: &Snapshot) -> Check {
+    let error = defence::probe(&*parts.defence, &snapshot.infer).err();
+    Check { name: "guard".to_owned(), error }
+}
+
+/// What lies beside the ledger in the store: accounts, and who is shut out.
+fn store_check(parts: &Parts) -> Check {
+    let registry = parts.registry.version().err().map(|error| error.to_string());
+    Check { name: "store".to_owned(), error: parts.warden.trouble().or(registry) }
 }
 
 fn drain_check(parts: &Parts) -> Check {
@@ -307,11 +327,13 @@ pub(crate) mod sample {
     use super::*;
     use crate::config::snapshot::Synchronous;
     use crate::engine::accounts;
+    use crate::engine::clock::SystemClock;
     use crate::engine::reloader::Targets;
     use crate::engine::source::Source;
     use crate::engine::source::sample::{self, Folder};
     use crate::ledger::book::Book;
     use crate::store::Store;
+    use crate::store::sqlite::ward::SqliteWard;
     use crate::store::sqlite::{Opening, SqliteStore};
     use crate::telemetry::access_log::AccessLog;
 
@@ -340,6 +362,8 @@ pub(crate) mod sample {
         let reloader = Reloader::new(source, targets);
         let (reloader, draining) = (Arc::new(reloader), Arc::default());
         let auditor = Arc::new(Auditor::new(registry.clone(), metrics.clone()));
+        let ward = Arc::new(SqliteWard::open(&file).unwrap());
+        let warden = Arc::new(Warden::open(ward, Arc::new(SystemClock)).unwrap());
         let parts = Parts {
             live,
             reloader,
@@ -350,6 +374,8 @@ pub(crate) mod sample {
             registry,
             auditor,
             pins: Arc::default(),
+            warden,
+            defence: Arc::new(defence::Guard),
             draining,
         };
         (folder, Arc::new(parts))

@@ -28,8 +28,6 @@ use crate::admin::access::Caller;
 use crate::admin::ask::Params;
 use crate::admin::dashboard;
 use crate::admin::figures::{self, Reader};
-use crate::admin::guard;
-use crate::admin::guard_input;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
@@ -39,6 +37,7 @@ use crate::admin::profiles;
 use crate::admin::routes::{Call, ROUTES, Route};
 use crate::admin::routing;
 use crate::admin::switching::{self, Asker};
+use crate::admin::ward;
 use crate::base::fault::Code;
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
 use crate::engine::accounts::Accounts;
@@ -120,6 +119,12 @@ async fn answer(
         let (status, value) = blocking(move || about_accounts(&parts.accounts, &call)).await??;
         return Ok(json(status, &value));
     }
+    if ward::is_about_guard(route.call) {
+        let by = Caller::key_id(&head.headers, &current.snapshot.gate);
+        let (params, name) = (Params::of(&head.uri)?, named(&mut head).await?);
+        let ask = ward::Ask { call: route.call, by, name, params, body };
+        return Ok(json(200, &blocking(move || ward::answer(&parts, &ask)).await??));
+    }
     let name = named(&mut head).await?;
     if is_about_routing(route.call) {
         let (status, body) = blocking(move || about_routing(route.call, &parts, &name)).await??;
@@ -147,12 +152,6 @@ async fn answer(
         Call::Reload => {
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
-        }
-        Call::FilterOutput => {
-            json(200, &blocking(move || guard::filter_output(&about.body)).await??)
-        }
-        Call::ValidateInput => {
-            json(200, &blocking(move || guard_input::validate_input(&about.body)).await??)
         }
         Call::ToolResults => {
             let key_id = Caller::key_id(&head.headers, &current.snapshot.gate);
@@ -412,7 +411,12 @@ mod tests {
 
     /// What a call that must be about something is about.
     fn body_for(path: &str) -> &'static str {
-        if path.starts_with("/api/guard/") { r#"{"output": "text", "input": "text"}"# } else { "" }
+        const DEFENCE: [&str; 3] = ["validate-input", "filter-output", "prepare-system-prompt"];
+        if DEFENCE.iter().any(|call| path.ends_with(call)) {
+            r#"{"output": "text", "input": "text", "systemPrompt": "text"}"#
+        } else {
+            ""
+        }
     }
 
     fn needs_key(route: &Route) -> bool {

@@ -20,3 +20,4 @@ pub mod profiles;
 pub mod routes;
 pub mod routing;
 pub mod switching;
+pub mod ward;

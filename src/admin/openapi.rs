@@ -64,6 +64,7 @@ const fn request_schema(call: Call) -> Option<&'static str> {
     match call {
         Call::AddProfile => Some("NewProfile"),
         Call::PutModel => Some("NewModel"),
+        Call::ReleaseTemporary | Call::ReleasePermanent => Some("KeyName"),
         Call::Switch => Some("NewSwitch"),
         _ => None,
     }
@@ -92,8 +93,14 @@ fn compressor() -> Value {
 
 /// Every schema, by its name.
 fn all_schemas() -> Map<String, Value> {
-    let parts =
-        [schemas(), registry_schemas(), guard_schemas(), routing_schemas(), stats_schemas()];
+    let parts = [
+        schemas(),
+        registry_schemas(),
+        guard_schemas(),
+        ward_schemas(),
+        routing_schemas(),
+        stats_schemas(),
+    ];
     let members = parts.into_iter().filter_map(|part| match part {
         Value::Object(members) => Some(members),
         _ => None,
@@ -180,8 +187,9 @@ fn guard_schemas() -> Value {
                 ("filtered", text()),
                 ("output", text()),
                 ("findings", json!({"type": "array", "items": finding()})),
+                ("canaryLeaked", json!({"type": "boolean"})),
             ],
-            &[("sessionId", json!({"type": ["string", "null"]}))],
+            &[("sessionId", json!({"type": ["string", "null"]})), ("severity", text())],
         ),
         "Validated": object(
             &[
@@ -355,6 +363,73 @@ fn registry_schemas() -> Value {
         all.extend(more);
     }
     schemas
+}
+
+/// Of the guard's other calls.
+fn ward_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let number = || json!({"type": "integer"});
+    let counts = || json!({"type": "object", "additionalProperties": number()});
+    let list = |item: Value| json!({"type": "array", "items": item});
+    let maybe = |kind: &str| json!({"type": [kind, "null"]});
+    let key = object(
+        &[("key_id", text()), ("agent", text()), ("strikes", number()), ("last_at_ms", number())],
+        &[
+            ("quarantined", json!({"type": "boolean"})),
+            ("type", json!({"enum": ["temporary", "permanent"]})),
+            ("remaining", maybe("integer")),
+            ("remainingMinutes", maybe("integer")),
+        ],
+    );
+    let day = object(
+        &[
+            ("date", text()),
+            ("validations", number()),
+            ("blocks", counts()),
+            ("redactions", counts()),
+            ("strikes", number()),
+            ("quarantines", counts()),
+        ],
+        &[],
+    );
+    let line = object(
+        &[
+            ("id", number()),
+            ("at_ms", number()),
+            ("event", text()),
+            ("key_id", text()),
+            ("by", text()),
+            ("sha256", text()),
+            ("bytes", number()),
+            ("rules", list(text())),
+        ],
+        &[],
+    );
+    json!({
+        "Prepared": object(
+            &[
+                ("systemPrompt", text()),
+                ("prompt", text()),
+                ("canary", object(&[("injected", json!({"type": "boolean"}))], &[])),
+                ("sessionId", maybe("string")),
+            ],
+            &[],
+        ),
+        "Quarantine": object(&[("quarantined", list(key.clone())), ("flagged", list(key))], &[]),
+        "KeyName": object(&[], &[("key_id", text()), ("keyId", text()), ("apiKey", text())]),
+        "Released": object(
+            &[
+                ("status", json!({"const": "released"})),
+                ("key_id", text()),
+                ("agent", text()),
+                ("was", maybe("string")),
+                ("strikes", number()),
+            ],
+            &[],
+        ),
+        "GuardStats": object(&[("days", list(day)), ("from_days_ago", number())], &[]),
+        "GuardAudit": object(&[("entries", list(line)), ("next_after", number())], &[]),
+    })
 }
 
 /// What the output filter found, without the text.

@@ -93,6 +93,20 @@ pub enum Call {
     StatsStream,
     /// A file of the dashboard.
     Dashboard(Piece),
+    /// A system prompt with a canary.
+    PreparePrompt,
+    /// Who is shut out, and who has strikes.
+    Quarantine,
+    /// Lets a key in again, however it was shut out.
+    Release,
+    /// The same for one that is shut out for a while.
+    ReleaseTemporary,
+    /// The same for one that is shut out for good.
+    ReleasePermanent,
+    /// What the guard did, by day.
+    GuardStats,
+    /// What the guard did, line by line.
+    GuardAudit,
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -239,6 +253,21 @@ const FILTERED: &[Reply] = &[
     reply(200, "The text with marks where secrets were, and what they were.", "Filtered"),
     reply(400, "The body has no text.", "Error"),
 ];
+const PREPARED: &[Reply] = &[
+    reply(200, "The prompt with a canary behind it.", "Prepared"),
+    reply(400, "The body has no prompt.", "Error"),
+];
+const QUARANTINE: &[Reply] = &[reply(200, "Those struck last first.", "Quarantine"), NOT_DURABLE];
+const RELEASED: &[Reply] = &[
+    reply(200, "Done, and durable; its strikes are forgotten.", "Released"),
+    BAD_FIELD,
+    reply(404, "Nothing is held against that key.", "Error"),
+    reply(409, "It is in the other kind of quarantine.", "Error"),
+    NOT_DURABLE,
+];
+const GUARD_STATS: &[Reply] =
+    &[reply(200, "Days on which something happened, the oldest first.", "GuardStats"), BAD_FIELD];
+const GUARD_AUDIT: &[Reply] = &[reply(200, "The oldest first.", "GuardAudit"), BAD_FIELD];
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const ROUTING: &[Reply] = &[reply(200, "The strategy in force, and the models.", "Routing")];
@@ -372,6 +401,77 @@ pub const ROUTES: &[Route] = &[
         "/optmod/compressor/{switch}",
         Call::ToolResults,
         ("Shorten tool results, on or off", TOOL_RESULTS),
+    ),
+    post(
+        "/api/guard/prepare-system-prompt",
+        Call::PreparePrompt,
+        ("Plant a canary in a system prompt", PREPARED),
+    ),
+    post("/validate-input", Call::ValidateInput, ("Screen a text", VALIDATED)),
+    post("/filter-output", Call::FilterOutput, ("Take secrets out of a text", FILTERED)),
+    post(
+        "/prepare-system-prompt",
+        Call::PreparePrompt,
+        ("Plant a canary in a system prompt", PREPARED),
+    ),
+    get(
+        "/api/guard/quarantine",
+        Access::Admin,
+        Call::Quarantine,
+        ("Keys in quarantine, and keys with strikes", QUARANTINE),
+    ),
+    get(
+        "/admin/flagged",
+        Access::Admin,
+        Call::Quarantine,
+        ("Keys in quarantine, and keys with strikes", QUARANTINE),
+    ),
+    post("/api/guard/release/{key_id}", Call::Release, ("Let a key in again", RELEASED)),
+    post(
+        "/admin/unquarantine-temp",
+        Call::ReleaseTemporary,
+        ("Let in a key that is shut out for a while", RELEASED),
+    ),
+    post(
+        "/admin/unquarantine-permanent",
+        Call::ReleasePermanent,
+        ("Let in a key that is shut out for good", RELEASED),
+    ),
+    asking(
+        get(
+            "/api/guard/stats",
+            Access::Admin,
+            Call::GuardStats,
+            ("What the guard did, by day", GUARD_STATS),
+        ),
+        &["days"],
+    ),
+    asking(
+        get(
+            "/admin/stats",
+            Access::Admin,
+            Call::GuardStats,
+            ("What the guard did, by day", GUARD_STATS),
+        ),
+        &["days"],
+    ),
+    asking(
+        get(
+            "/api/guard/audit",
+            Access::Admin,
+            Call::GuardAudit,
+            ("What the guard did, by hashes", GUARD_AUDIT),
+        ),
+        &["after", "limit"],
+    ),
+    asking(
+        get(
+            "/admin/audit",
+            Access::Admin,
+            Call::GuardAudit,
+            ("What the guard did, by hashes", GUARD_AUDIT),
+        ),
+        &["after", "limit"],
     ),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];

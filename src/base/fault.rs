@@ -24,6 +24,10 @@ pub enum Code {
     UnmeteredPath,
     /// 403: the key is bound to another agent, or the agent may not do this.
     AgentForbidden,
+    /// 403: the guard found an attack in the request.
+    PromptBlocked,
+    /// 403: the guard found something in the answer that must not get out.
+    OutputBlocked,
     /// 404: no such model, and no wildcard takes it.
     ModelNotFound,
     /// 404: no such path.
@@ -38,6 +42,8 @@ pub enum Code {
     UnsupportedEncoding,
     /// 426: a web socket where only plain HTTP is spoken (Codex then uses HTTP).
     UpgradeRequired,
+    /// 429: the key is shut out, for a while or until an administrator lets it in (S1-05).
+    KeyQuarantined,
     /// 500: our own mistake.
     Internal,
     /// 502: no candidate could be reached.
@@ -68,6 +74,8 @@ impl Code {
             Self::BudgetExhausted => "budget_exhausted",
             Self::UnmeteredPath => "unmetered_path",
             Self::AgentForbidden => "agent_forbidden",
+            Self::PromptBlocked => "prompt_blocked",
+            Self::OutputBlocked => "output_blocked",
             Self::ModelNotFound => "model_not_found",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -75,6 +83,7 @@ impl Code {
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedEncoding => "unsupported_encoding",
             Self::UpgradeRequired => "upgrade_required",
+            Self::KeyQuarantined => "key_quarantined",
             Self::Internal => "internal",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::AllModelsFailed => "all_models_failed",
@@ -92,13 +101,17 @@ impl Code {
             Self::InvalidJson | Self::InvalidRequest | Self::UnknownAgent => 400,
             Self::MissingKey | Self::InvalidKey => 401,
             Self::BudgetExhausted => 402,
-            Self::AgentForbidden | Self::UnmeteredPath => 403,
+            Self::AgentForbidden
+            | Self::UnmeteredPath
+            | Self::PromptBlocked
+            | Self::OutputBlocked => 403,
             Self::ModelNotFound | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::UnsupportedEncoding => 415,
             Self::UpgradeRequired => 426,
+            Self::KeyQuarantined => 429,
             Self::Internal => 500,
             Self::UpstreamUnreachable
             | Self::AllModelsFailed
@@ -129,12 +142,14 @@ pub struct Fault {
     pub param: Option<Cow<'static, str>>,
     /// Extra top-level keys that a seed system's clients expect, already JSON.
     pub extra: Vec<(&'static str, String)>,
+    /// Seconds after which the same request may succeed, where this fault knows better than its kind.
+    pub retry_after_s: Option<u32>,
 }
 
 impl Fault {
     /// A fault of that kind with a message for people.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), param: None, extra: Vec::new() }
+        Self { code, message: message.into(), param: None, extra: Vec::new(), retry_after_s: None }
     }
 
     /// The same fault, naming the field that caused it.

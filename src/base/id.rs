@@ -19,6 +19,12 @@ impl RequestId {
     pub const fn bits(self) -> u128 {
         self.0
     }
+
+    /// Eight bytes in which both halves of its bits have a part.
+    pub fn short(self) -> u64 {
+        let bytes = (self.0 ^ self.0 >> 64).to_be_bytes();
+        bytes[8..].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -584,3 +584,48 @@ pub const LEARN_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Tools of a request that are counted for a learnt router, which takes more for as many.
 pub const LEARNED_TOOLS_COUNTED_MAX: u32 = 16;
+
+/// Text fields of one answer that are searched at the same time: 128 choices with some calls of tools each. An
+/// answer with more is none that could be looked at.
+pub const GUARD_FIELDS_MAX: usize = 1_024;
+
+/// Bytes of a request that is screened on the thread that carries it, which takes 2 ms at most; a larger one
+/// is screened elsewhere, so that no stream stands still for it.
+pub const SCREEN_INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// Large requests that are screened at the same time; others wait. They take whole cores.
+pub const SCREENS_AT_ONCE_MAX: usize = 2;
+
+/// Strikes of one key that are remembered: more than any terms ask for.
+pub const STRIKES_PER_KEY_MAX: usize = 1_000;
+
+/// Strikes that are stored, of all keys together; the oldest go first. At some 100 bytes each this is 5 MiB.
+pub const STRIKES_STORED_MAX: usize = 50_000;
+
+/// Keys in quarantine. Where requests need no key, anybody can make names up; those whose time ends first are
+/// forgotten first.
+pub const QUARANTINED_MAX: usize = 20_000;
+
+/// Rows of the guard's audit; the oldest go first. At some 150 bytes each this is 15 MiB.
+pub const GUARD_AUDIT_MAX: usize = 100_000;
+
+/// Rows that wait for the guard's audit. Written each second; more than this is a flood, and counted.
+pub const GUARD_AUDIT_QUEUE_MAX: usize = 4_096;
+
+/// Names that the guard counts by in one day: rules and detectors are some hundred.
+pub const GUARD_COUNTED_MAX: usize = 1_024;
+
+/// Days for which the guard's counts are kept.
+pub const GUARD_DAYS_MAX: i64 = 400;
+
+/// Keys whose strikes are remembered in memory while the store cannot be written.
+pub const STRUCK_IN_MEMORY_MAX: usize = 1_000;
+
+/// Bytes of an `/infer` request that are read before its sender is known: its key may stand in it.
+pub const INFER_UNKEYED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Problems of an `/infer` request that are listed.
+pub const INFER_PROBLEMS_MAX: usize = 16;
+
+/// Parts of one message of `/infer`: text parts, of which clients send a handful.
+pub const INFER_PARTS_MAX: usize = 1_000;

@@ -91,3 +91,19 @@ pub const CACHE_TTL_S: Bound = bound(0, 604_800, 0, "seconds");
 pub const SYNC_INTERVAL_SECONDS: Bound = bound(1, 86_400, 30, "seconds");
 /// `mutators.tool_results.min_chars`.
 pub const TOOL_RESULT_CHARS: Bound = bound(100, 1_000_000, 500, "characters");
+/// `guard.quarantine.strikes`.
+pub const STRIKES: Bound = bound(1, 1_000, 3, "strikes");
+/// `guard.quarantine.permanent_strikes`.
+pub const PERMANENT_STRIKES: Bound = bound(1, 1_000, 10, "strikes");
+/// `guard.quarantine.window_s`.
+pub const STRIKE_WINDOW_S: Bound = bound(1, 31_536_000, 86_400, "seconds");
+/// `guard.quarantine.minutes`.
+pub const QUARANTINE_MINUTES: Bound = bound(1, 525_600, 60, "minutes");
+/// `infer.input_chars_max`.
+pub const INPUT_CHARS: Bound = bound(1, 10_000_000, 4_000, "characters");
+/// `infer.turns_max`.
+pub const INFER_TURNS: Bound = bound(1, 10_000, 50, "messages");
+/// `infer.system_chars_max`.
+pub const SYSTEM_CHARS: Bound = bound(1, 10_000_000, 2_000, "characters");
+/// `infer.output_tokens_max`.
+pub const INFER_OUTPUT_TOKENS: Bound = bound(1, 1_000_000, 2_000, "tokens");

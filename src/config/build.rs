@@ -12,6 +12,7 @@ use crate::base::surface::Dialect;
 use crate::config::build_budget;
 use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD};
 use crate::config::check::Links;
+use crate::config::guards::Guarding;
 use crate::config::learned::Learned;
 use crate::config::raw::{Raw, RawRouting};
 use crate::config::raw_agent::RawAgent;
@@ -76,9 +77,12 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         store: raw.store,
         console: raw.console.console,
         profiles,
+        guarding: Guarding::default(),
         audit: raw.audit,
         pinning: raw.pinning,
         routing,
+        quarantine: raw.guard.quarantine,
+        infer: raw.infer,
         stream: raw.stream,
         mutators: raw.mutators,
         log: raw.log,

@@ -30,14 +30,16 @@ pub const TOP: Table = Table {
         "fleet",
         "teams",
         "agents",
+        "guard",
         "store",
         "console",
         "profiles",
         "audit",
         "pinning",
+        "infer",
         "log",
     ],
-    later: &["guard"],
+    later: &[],
 };
 
 /// `server`.
@@ -249,6 +251,7 @@ pub const AGENT: Table = Table {
         "tiers",
         "tiers_by_forecast",
         "breaker",
+        "guard",
     ],
     later: &[],
 };
@@ -278,6 +281,34 @@ pub const BREAKER: Table = Table {
     later: &[],
 };
 
+/// `guard`.
+pub const GUARD: Table = Table {
+    name: "guard",
+    known: &["input", "output", "canary", "canary_secret", "weights", "on_failure", "quarantine"],
+    later: &[],
+};
+
+/// `agents.<id>.guard`.
+pub const AGENT_GUARD: Table = Table {
+    name: "agents.<id>.guard",
+    known: &["input", "output", "canary", "on_failure"],
+    later: &[],
+};
+
+/// `guard.input`.
+pub const GUARD_INPUT: Table = Table {
+    name: "guard.input",
+    known: &["user", "tool", "document", "assistant", "on_suspicion", "seed_rules"],
+    later: &[],
+};
+
+/// `guard.output`.
+pub const GUARD_OUTPUT: Table = Table {
+    name: "guard.output",
+    known: &["secrets", "private_keys", "ssn", "cards", "iban", "email", "phone", "prompt_leak"],
+    later: &[],
+};
+
 /// `console`.
 pub const CONSOLE: Table = Table {
     name: "console",
@@ -302,6 +333,29 @@ pub const PROFILES: Table = Table {
 /// `audit`.
 pub const AUDIT: Table =
     Table { name: "audit", known: &["requests", "retention_days"], later: &[] };
+
+/// `guard.quarantine`.
+pub const QUARANTINE: Table = Table {
+    name: "quarantine",
+    known: &["enabled", "strikes", "window_s", "minutes", "permanent_strikes"],
+    later: &[],
+};
+
+/// `infer`.
+pub const INFER: Table = Table {
+    name: "infer",
+    known: &[
+        "enabled",
+        "input_chars_max",
+        "turns_max",
+        "system_chars_max",
+        "output_tokens_max",
+        "seed_rules",
+        "screening",
+        "canary",
+    ],
+    later: &[],
+};
 
 /// `log`.
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
@@ -348,9 +402,15 @@ pub const ALL: &[&Table] = &[
     &SESSION_BUDGET,
     &TIER,
     &BREAKER,
+    &GUARD,
+    &AGENT_GUARD,
+    &GUARD_INPUT,
+    &GUARD_OUTPUT,
     &CONSOLE,
     &PROFILES,
     &AUDIT,
     &PINNING,
+    &QUARANTINE,
+    &INFER,
     &LOG,
 ];

@@ -17,6 +17,7 @@ pub mod controls;
 pub mod current;
 pub mod expand;
 pub mod first;
+pub mod guards;
 pub mod import;
 pub mod keys;
 pub mod learned;
@@ -27,11 +28,14 @@ pub mod problem;
 pub mod raw;
 pub mod raw_agent;
 pub mod raw_budget;
+pub mod raw_guard;
+pub mod raw_infer;
 pub mod raw_model;
 pub mod raw_mutators;
 pub mod raw_pinning;
 pub mod raw_profiles;
 pub mod raw_provider;
+pub mod raw_quarantine;
 pub mod raw_routing;
 pub mod raw_server;
 pub mod raw_store;
@@ -58,6 +62,9 @@ pub type Certificates = Result<Vec<Vec<u8>>, String>;
 /// The text of a file with a key in it; or why it cannot be read.
 pub type KeyFile = Result<Zeroizing<String>, String>;
 
+/// The bytes of a file of weights; or why it cannot be read.
+pub type WeightsFile = Result<Vec<u8>, String>;
+
 /// Nothing; or which key of `server.tls` names a bad file, and what is wrong with it.
 pub type Verdict = Result<(), (&'static str, String)>;
 
@@ -69,6 +76,8 @@ pub struct Outside<'a> {
     pub certificates: &'a dyn Fn(&Path) -> Certificates,
     /// Reads a file with a key in it.
     pub key_file: &'a dyn Fn(&Path) -> KeyFile,
+    /// Reads a file of weights.
+    pub weights: &'a dyn Fn(&Path) -> WeightsFile,
     /// Looks at the certificate and the key of the data plane.
     pub server_certificate: &'a dyn Fn(&Tls) -> Verdict,
     /// Reads a file that a strategy is made of.
@@ -80,9 +89,10 @@ pub struct Outside<'a> {
 pub fn load(text: &str, file_name: &str, env: Env<'_>) -> Result<Snapshot, Vec<Problem>> {
     let certificates = &|_: &Path| Err("cannot be read here".to_owned());
     let key_file = &|_: &Path| Err("cannot be read here".to_owned());
+    let weights = &|_: &Path| Err("cannot be read here".to_owned());
     let server_certificate = &|_: &Tls| Ok(());
     let router_file = &|_: &Path| Err("cannot be read here".to_owned());
-    let outside = Outside { env, certificates, key_file, server_certificate, router_file };
+    let outside = Outside { env, certificates, key_file, weights, server_certificate, router_file };
     load_with(text, file_name, &outside)
 }
 
@@ -109,8 +119,10 @@ pub fn load_with(
     let (profiles, warnings) =
         raw.profiles.read(raw.admin_key.as_ref().map(|key| key.as_str()), outside, &problems);
     links.warnings.extend(warnings);
+    let guarding = raw_guard::build(&raw.guard, &raw.agents, (outside, &problems));
+    links.warnings.extend(raw_guard::warning(&guarding));
     if problems.is_empty() {
-        Ok(build::build(raw, profiles, links))
+        Ok(Snapshot { guarding, ..build::build(raw, profiles, links) })
     } else {
         Err(problems.into_sorted())
     }

@@ -15,6 +15,8 @@ use crate::config::mutators::Mutators;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
+use crate::config::raw_guard::{self, RawGuard};
+use crate::config::raw_infer::{self, Infer};
 use crate::config::raw_model::{self, RawModel};
 use crate::config::raw_mutators;
 use crate::config::raw_pinning::{self, Pinning};
@@ -64,6 +66,8 @@ pub struct Raw {
     pub teams: Vec<RawTeam>,
     /// `agents` in the order of the file.
     pub agents: Vec<RawAgent>,
+    /// `guard`.
+    pub guard: RawGuard,
     /// `store`.
     pub store: Store,
     /// `console`.
@@ -76,6 +80,8 @@ pub struct Raw {
     pub audit: Audit,
     /// `pinning`.
     pub pinning: Pinning,
+    /// `infer`.
+    pub infer: Infer,
     /// `log`.
     pub log: Log,
 }
@@ -119,12 +125,14 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         fleet: fleet(&top, problems),
         teams: teams(&top, problems),
         agents: agents(&top, problems),
+        guard: raw_guard::read(&top),
         store: raw_store::store(&top),
         console: raw_store::console(&top.section("console", &keys::CONSOLE)),
         profiles: raw_profiles::profiles(&top.section("profiles", &keys::PROFILES), problems),
         admin_key: raw_profiles::admin_key(&auth),
         audit: raw_profiles::audit(&top.section("audit", &keys::AUDIT)),
         pinning: raw_pinning::pinning(&top),
+        infer: raw_infer::infer(&top.section("infer", &keys::INFER)),
         log: Log { access: access_log(&top.section("log", &keys::LOG)) },
     }
 }

@@ -5,6 +5,7 @@ use crate::config::keys;
 use crate::config::problem::{At, Problems};
 use crate::config::raw::check_name;
 use crate::config::raw_budget::{self, RawBudget, RawRunaway, RawTier};
+use crate::config::raw_guard::{self, RawPart};
 use crate::config::raw_server::{self, Keys};
 use crate::config::section::Section;
 use crate::config::yaml::{Node, Text};
@@ -37,6 +38,8 @@ pub struct RawAgent {
     pub tiers_by_forecast: bool,
     /// When it counts as running away.
     pub runaway: Option<RawRunaway>,
+    /// Its own guards.
+    pub guard: Option<RawPart>,
 }
 
 /// Reads one agent.
@@ -62,6 +65,7 @@ pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
         tiers: raw_budget::tiers(&section, problems),
         tiers_by_forecast: section.flag_or("tiers_by_forecast", false),
         runaway: raw_budget::runaway(&section),
+        guard: raw_guard::of_agent(&section),
         id,
     }
 }

@@ -10,11 +10,14 @@ use http::header::HeaderValue;
 use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
+use crate::config::guards::Guarding;
 use crate::config::learned::Learned;
 use crate::config::mutators::Mutators;
 use crate::config::overlay::ActiveTable;
+use crate::config::raw_infer::Infer;
 use crate::config::raw_pinning::Pinning;
 use crate::dialect::notice::NoticeMode;
+use crate::guard::quarantine::Terms;
 use crate::identity::principal::Gate;
 use crate::identity::vault::Keys;
 use crate::routing::strategy::Strategy;
@@ -50,8 +53,14 @@ pub struct Snapshot {
     pub console: Option<Console>,
     /// Accounts that are made through the API.
     pub profiles: Profiles,
+    /// What is screened, and searched for in answers.
+    pub guarding: Guarding,
     /// What is kept of switches and requests.
     pub audit: Audit,
+    /// When a key is shut out, and for how long.
+    pub quarantine: Terms,
+    /// The limits and rules of `/infer`.
+    pub infer: Infer,
     /// How candidates are chosen and tried.
     pub routing: Routing,
     /// How long sessions stay with a model.

@@ -22,7 +22,12 @@ pub fn body(dialect: Dialect, fault: &Fault) -> Vec<u8> {
             push_anthropic_error(&mut out, fault);
         }
     }
-    for (key, json) in &fault.extra {
+    // A key that the dialect has itself stays what the dialect says.
+    let taken: &[&str] = match dialect {
+        Dialect::OpenAi => &["error"],
+        Dialect::Anthropic => &["error", "type"],
+    };
+    for (key, json) in fault.extra.iter().filter(|(key, _)| !taken.contains(key)) {
         out.push(b',');
         quote_into(key, &mut out);
         out.push(b':');

@@ -19,6 +19,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::base::limit;
 use crate::engine::auditor::Auditor;
 use crate::engine::statistics::Statistics;
+use crate::engine::warden::Warden;
 use crate::record::Record;
 use crate::telemetry::access_log::{AccessLog, LinesLost};
 use crate::telemetry::metrics::Metrics;
@@ -58,6 +59,8 @@ struct Shared {
     log_error: Mutex<Option<String>>,
     /// Where requests are left for the audit.
     auditor: OnceLock<Arc<Auditor>>,
+    /// What counts the guard's work.
+    warden: OnceLock<Arc<Warden>>,
 }
 
 #[derive(Default)]
@@ -108,6 +111,7 @@ impl Recorder {
             next_log: Mutex::default(),
             log_error: Mutex::default(),
             auditor: OnceLock::new(),
+            warden: OnceLock::new(),
         };
         Self { statistics, shared: Arc::new(shared), thread: Mutex::default() }
     }
@@ -121,6 +125,12 @@ impl Recorder {
             *thread = Some(named.spawn(move || shared.run())?);
         }
         Ok(())
+    }
+
+    /// From now on what the guard did for requests is counted too. Only the first call counts.
+    pub fn count_at(&self, warden: Arc<Warden>) {
+        // Later ones are left with what was given first.
+        let _ = self.shared.warden.set(warden);
     }
 
     /// From now on requests are left for the audit too. Only the first call counts.
@@ -282,6 +292,9 @@ impl Shared {
     fn leave_for_audit(&self, records: &[Record]) {
         if let Some(auditor) = self.auditor.get() {
             auditor.leave(records);
+        }
+        if let Some(warden) = self.warden.get() {
+            warden.leave(records);
         }
     }
 

@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::base::limit::{CONFIG_BYTES_MAX, KEY_FILE_BYTES_MAX, ROUTER_FILE_BYTES_MAX};
+use crate::base::limit::{
+    CONFIG_BYTES_MAX, GUARD_WEIGHTS_BYTES_MAX, KEY_FILE_BYTES_MAX, ROUTER_FILE_BYTES_MAX,
+};
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Outside};
@@ -66,6 +68,7 @@ impl Source {
             env: &env,
             certificates: &trust::certificates,
             key_file: &key_file,
+            weights: &weights_file,
             server_certificate: &trust::server_certificate,
             router_file: &|path| router_file(&self.path.with_file_name(""), path),
         };
@@ -140,6 +143,15 @@ fn router_file(folder: &Path, path: &Path) -> Result<Vec<u8>, String> {
     if bytes.len() > ROUTER_FILE_BYTES_MAX {
         return Err(format!("is too large (at most {ROUTER_FILE_BYTES_MAX} bytes)"));
     }
+    Ok(bytes)
+}
+
+/// The bytes of a file of weights, no more than one can have.
+fn weights_file(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(GUARD_WEIGHTS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 

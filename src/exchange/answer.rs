@@ -205,6 +205,10 @@ impl Exchange {
             Some(at) => insert(&body, at, facts.is_empty_object, &members),
             None => body,
         };
+        let bytes = match self.searched_whole(bytes, &bill, now) {
+            Ok(bytes) => bytes,
+            Err(step) => return step,
+        };
         self.bill = Some(bill);
         if shown {
             return Step::Pass(bytes);
@@ -256,7 +260,7 @@ impl Exchange {
     }
 
     /// Whether a length has already been told to the client.
-    fn length_is_promised(&self) -> bool {
+    pub(super) fn length_is_promised(&self) -> bool {
         self.answer_is_shown()
             && self.current.as_ref().is_some_and(|current| current.length_announced)
     }

@@ -148,6 +148,7 @@ mod tests {
             env: &|_| None,
             certificates: &|_| Err(String::new()),
             key_file: &|_| Err(String::new()),
+            weights: &|_| Err(String::new()),
             server_certificate: &|_| Ok(()),
             router_file: &router_file,
         };

@@ -15,14 +15,19 @@
 
 pub mod answer;
 pub mod asked;
+pub mod canary;
 pub mod choose;
+pub mod defence;
 mod escalation;
 pub mod exhausted;
 mod explain;
 pub mod headers;
+pub mod infer;
+pub mod infer_reply;
 mod judged;
 pub mod models;
 pub mod mutation;
+pub mod outflow;
 pub mod outlook;
 pub mod path;
 pub mod pinned;
@@ -32,6 +37,8 @@ pub mod relay;
 pub mod rendition;
 pub mod rewrite;
 pub mod route;
+pub mod screening;
+pub mod search;
 pub mod session;
 pub mod settle;
 
@@ -48,10 +55,11 @@ use crate::config::snapshot::Snapshot;
 use crate::dialect::translate::Passage;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::asked::Asked;
+use crate::exchange::outflow::{Outflow, Tally, Terms};
 use crate::exchange::purse::{Next, Purse};
 use crate::exchange::relay::{Kind, Orders, Relay, Step};
 use crate::exchange::rendition::Rendition;
-use crate::exchange::rewrite::{Attempt, Carrier, Foreign, Within};
+use crate::exchange::rewrite::{Attempt, Carrier, Foreign};
 use crate::exchange::route::{Candidate, Plan};
 use crate::exchange::settle::Bill;
 use crate::ledger::hold::Grant;
@@ -135,6 +143,14 @@ pub struct Exchange {
     refusal: Option<Fault>,
     /// What a failed answer reported as consumed.
     failed_bill: Option<Bill>,
+    /// Most tokens of an answer, where we say so and not the client.
+    answer_cap: Option<u64>,
+    /// What answers are searched for.
+    guard: Option<Terms>,
+    /// The search of the present answer, if it is a stream.
+    outflow: Option<Box<Outflow>>,
+    /// What was found in answers that are whole.
+    tally: Tally,
 }
 
 /// The attempt that runs.
@@ -182,7 +198,18 @@ impl Exchange {
             grant: None,
             refusal: None,
             failed_bill: None,
+            answer_cap: None,
+            guard: None,
+            outflow: None,
+            tally: Tally::default(),
         }
+    }
+
+    /// The same exchange, whose answer is searched.
+    #[must_use]
+    pub fn guarded_by(mut self, terms: Option<Terms>) -> Self {
+        self.guard = terms.filter(|_| Terms::covers(self.asked.surface));
+        self
     }
 
     /// The same exchange, paid by `purse`.
@@ -283,12 +310,8 @@ impl Exchange {
         let provider = Arc::clone(&current.provider);
         let with_theirs = self.plan.credential_for == Some(provider.index);
         let models = self.models_at(&provider, self.current_model());
-        let within = self.grant.as_ref().map(|grant| Within {
-            output_cap: grant.output_cap,
-            price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
-            weight: self.weight(),
-        });
-        let carrier = Carrier { provider, with_theirs, within, thinks: self.plan.think };
+        let thinks = self.plan.think;
+        let carrier = Carrier { provider, with_theirs, within: self.within(), thinks };
         let mut attempt = rewrite::attempt(self.heard(), &models, &carrier)?;
         if let Some(rendition) = &self.rendition {
             attempt.foreign = Some(Foreign { version: rendition.version });
@@ -330,6 +353,9 @@ impl Exchange {
                 if self.rendition.is_some() && !good {
                     return self.translate_refusal(headers, now);
                 }
+                if let Some(fault) = self.unreadable(good, kind, now) {
+                    return OnHeader::Refuse(fault);
+                }
                 if self.rendition.is_some() && kind == Kind::Opaque {
                     // It does not say what it is; as it came, the client could not read it.
                     kind = if self.asked.wish.stream { Kind::Stream } else { Kind::Json };
@@ -346,11 +372,13 @@ impl Exchange {
     /// Takes a piece of the current answer's body.
     pub fn on_body(&mut self, chunk: Bytes, end: bool, now: Now) -> Step {
         let Some(relay) = &mut self.relay else { return Step::Pass(chunk) };
+        let shown = relay.is_open();
         let step = relay.feed(chunk, end, now.ms());
         let step = match relay.take_usage_mark() {
             Some((at, report)) => self.with_cost(step, at, &report),
             None => step,
         };
+        let step = if self.guard.is_some() { self.searched(step, (shown, end), now) } else { step };
         match step {
             Step::Retry => self.give_up_answer(now),
             Step::Whole(body) => self.complete_json(body, now),
@@ -430,7 +458,8 @@ impl Exchange {
 
     /// The bytes that end a stream which the upstream broke off.
     pub fn break_off(&mut self, fault: &Fault) -> Bytes {
-        self.relay.as_mut().map(|relay| relay.break_off(fault)).unwrap_or_default()
+        let bytes = self.relay.as_mut().map(|relay| relay.break_off(fault)).unwrap_or_default();
+        self.searched_last(bytes)
     }
 
     /// The headers that tell the client who answered.
@@ -518,6 +547,7 @@ impl Exchange {
             Kind::Stream => answer::notice_prefix(self, now),
             _ => Vec::new(),
         };
+        self.start_search(kind);
         self.relay = Some(Relay::new(Orders {
             surface: self.asked.surface,
             heard: self.heard().surface,

@@ -22,6 +22,8 @@ pub enum Destination<'a> {
     Ready,
     /// `HEAD /`, the probe of Claude Code.
     Probe,
+    /// The seed's one call (S1-01).
+    Infer,
     /// The control API, which an agent may also reach here.
     Api,
     /// A web socket on the Responses API: exactly 426.
@@ -57,6 +59,10 @@ pub fn classify<'a>(line: &RequestLine<'a>) -> Result<Destination<'a>, Fault> {
             "GET" | "HEAD" => Ok(Destination::Models),
             _ => Ok(Destination::Provider(Surface::Other(dialect_of(line)))),
         },
+        "/infer" | "/api/messages" if line.method == "POST" => Ok(Destination::Infer),
+        "/infer" | "/api/messages" => {
+            Err(Fault::new(Code::MethodNotAllowed, "this path takes POST only"))
+        }
         path if path.starts_with("/api/") => Ok(Destination::Api),
         path => provider_path(line, path),
     }
@@ -154,6 +160,9 @@ mod tests {
             go("GET", "/v1/messages/batches"),
             Ok(Provider(Surface::Other(Dialect::Anthropic)))
         );
+        assert_eq!(go("POST", "/infer"), Ok(Destination::Infer));
+        assert_eq!(go("POST", "/api/messages"), Ok(Destination::Infer));
+        assert_eq!(go("GET", "/infer"), Err(Code::MethodNotAllowed));
         assert_eq!(go("HEAD", "/"), Ok(Destination::Probe));
         assert_eq!(go("GET", "/healthz"), Ok(Destination::Live));
     }

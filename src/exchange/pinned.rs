@@ -271,7 +271,7 @@ fn has_failed(model: &str, record: &Record) -> bool {
 /// Whether a model that ended so is to be left.
 const fn is_failure(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Answered | Outcome::ClientGone => false,
+        Outcome::Answered | Outcome::ClientGone | Outcome::Blocked => false,
         Outcome::RetryStatus
         | Outcome::ErrorInside
         | Outcome::AuthFailed

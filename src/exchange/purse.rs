@@ -16,7 +16,7 @@ use crate::config::catalog::Model;
 use crate::exchange::Exchange;
 use crate::exchange::exhausted;
 use crate::exchange::mutation;
-use crate::exchange::rewrite;
+use crate::exchange::rewrite::{self, Within};
 use crate::ledger::account::AccountId;
 use crate::ledger::hold::{HoldOrder, Refusal};
 use crate::ledger::level::Level;
@@ -70,6 +70,25 @@ pub struct Next {
 }
 
 impl Exchange {
+    /// Caps every answer at so many tokens, by the field that its provider reads. The body must say so too, so
+    /// that it is reckoned with.
+    pub const fn cap_answers(&mut self, tokens: u64) {
+        self.answer_cap = Some(tokens);
+    }
+
+    /// What the current attempt has to keep within; `None` = nothing.
+    pub(super) fn within(&self) -> Option<Within<'_>> {
+        let Some(grant) = &self.grant else {
+            let ours = |output_cap| Within { output_cap, price: None, weight: None };
+            return self.answer_cap.map(ours);
+        };
+        Some(Within {
+            output_cap: grant.output_cap,
+            price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
+            weight: self.weight(),
+        })
+    }
+
     /// What must be held before the current candidate may be asked; `None` if nothing.
     ///
     /// # Errors

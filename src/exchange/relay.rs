@@ -40,6 +40,10 @@ pub enum Step {
     /// A JSON document is complete. Nothing of it but blank lines has been shown; its reader decides
     /// what becomes of it.
     Whole(Bytes),
+    /// These bytes are the last: they end the answer well, and nothing of the provider follows.
+    Cut(Bytes),
+    /// The answer must not be shown, and nothing of it has been: the client gets this refusal.
+    Refuse(Fault),
     /// The answer is a failure after all, and nothing of it has been shown: try the next candidate.
     Retry,
 }
@@ -183,6 +187,11 @@ impl Relay {
     /// Notes that the answer is shown from its header on.
     pub fn mark_open(&mut self) {
         self.open = true;
+    }
+
+    /// Notes that nothing is shown after all, although it was about to be.
+    pub fn mark_shut(&mut self) {
+        self.open = false;
     }
 
     /// Takes the next piece of the answer; `end` when it is the last one.
@@ -537,7 +546,8 @@ mod tests {
                 Step::Open { bytes, .. } | Step::Pass(bytes) | Step::Whole(bytes) => {
                     out.extend_from_slice(&bytes);
                 }
-                Step::Retry => return None,
+                Step::Retry | Step::Refuse(_) => return None,
+                Step::Cut(_) => panic!("nothing is searched here"),
             }
         }
         Some(out)

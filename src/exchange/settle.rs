@@ -236,6 +236,7 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
         let readable = matches!(kind, Some(Kind::Stream | Kind::Json));
         record.notice = record.switched && shown && readable;
     }
+    record.guard = exchange.found(record.guard.take());
     record.bound = exchange.grant.and(exchange.bound_class).map(Class::name);
     record.usage = bill.usage;
     record.usage_source = bill.source;
@@ -285,7 +286,8 @@ impl Exchange {
                 return Settlement::Nothing { reason: Reason::ErrorInside };
             }
             Some(Outcome::ClientGone) => Reason::ClientGone,
-            Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken) | None => Reason::Cut,
+            Some(Outcome::Answered | Outcome::TimedOut | Outcome::Broken | Outcome::Blocked)
+            | None => Reason::Cut,
         };
         self.lost(reason)
     }
@@ -324,6 +326,11 @@ impl Exchange {
             UsageSource::None => Some(Settlement::Nothing { reason: Reason::ErrorInside }),
             UsageSource::Estimated => None,
         }
+    }
+
+    /// What the whole answer comes to, reported or estimated; `None` before its end.
+    pub fn billed(&self) -> Option<NanoUsd> {
+        self.bill.as_ref().map(|bill| bill.cost)
     }
 
     fn is_strict(&self) -> bool {

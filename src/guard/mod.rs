@@ -12,6 +12,7 @@ pub mod json_text;
 pub mod lexicon;
 pub mod linear;
 pub mod normal;
+pub mod quarantine;
 pub mod rules;
 pub mod screen;
 pub mod seed;

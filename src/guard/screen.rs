@@ -77,6 +77,30 @@ impl Known {
     }
 }
 
+/// Remembers what texts were found to be.
+pub trait Memory {
+    /// What a text is known by. Text of another source is another text.
+    fn hash(&mut self, text: &[u8], source: Source) -> u64;
+    /// What was found in it.
+    fn get(&mut self, hash: u64) -> Option<Short>;
+    /// Remembers what was found.
+    fn put(&mut self, hash: u64, short: Short);
+}
+
+impl Memory for Known {
+    fn hash(&mut self, text: &[u8], source: Source) -> u64 {
+        Self::hash(self, text, source)
+    }
+
+    fn get(&mut self, hash: u64) -> Option<Short> {
+        Self::get(self, hash)
+    }
+
+    fn put(&mut self, hash: u64, short: Short) {
+        Self::put(self, hash, short);
+    }
+}
+
 /// What was found in one text of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -90,6 +114,17 @@ pub struct Finding {
 
 /// Screens every text of `body` but the operator's. Returns those in which something was found.
 pub fn screen(model: &Model, (body, texts): (&[u8], &Texts), known: &mut Known) -> Vec<Finding> {
+    let seen = |text: &str, _: Source| judge(model, text);
+    screen_by(&|source| source != Source::System, &seen, (body, texts), known)
+}
+
+/// The same by another judge, and of some sources only. Of a text that was known, the verdict has no marks.
+pub fn screen_by(
+    looks_at: &dyn Fn(Source) -> bool,
+    judge: &dyn Fn(&str, Source) -> Verdict,
+    (body, texts): (&[u8], &Texts),
+    known: &mut dyn Memory,
+) -> Vec<Finding> {
     let mut out = Vec::new();
     let all = &texts.pieces;
     // Whoever sends more texts than this has the rest screened as one.
@@ -100,7 +135,7 @@ pub fn screen(model: &Model, (body, texts): (&[u8], &Texts), known: &mut Known) 
             Verdict { level, score, marks: Vec::new() }
         } else {
             let text = text.map_or_else(|| plain(raw), Cow::Borrowed);
-            let verdict = judge(model, &text);
+            let verdict = judge(&text, piece.source);
             known.put(hash, Short { level: verdict.level, score: verdict.score });
             verdict
         };
@@ -108,7 +143,7 @@ pub fn screen(model: &Model, (body, texts): (&[u8], &Texts), known: &mut Known) 
             out.push(Finding { piece, hash, verdict });
         }
     };
-    for piece in each.iter().filter(|piece| piece.source != Source::System) {
+    for piece in each.iter().filter(|piece| looks_at(piece.source)) {
         find(*piece, piece.span.of(body), None);
     }
     if let Some(first) = rest.first() {
@@ -120,7 +155,7 @@ pub fn screen(model: &Model, (body, texts): (&[u8], &Texts), known: &mut Known) 
 }
 
 /// What is written there. Escapes that stand for no text (half of a pair) are left as they are.
-fn plain(raw: &[u8]) -> Cow<'_, str> {
+pub fn plain(raw: &[u8]) -> Cow<'_, str> {
     json::unescape(raw).unwrap_or_else(|| String::from_utf8_lossy(raw))
 }
 

@@ -107,10 +107,25 @@ impl Gate {
 
     /// Which of our keys was presented, by the first digits of its hash.
     pub fn key_id(&self, presented: &Presented<'_>) -> Option<String> {
+        self.key(presented).map(|key| key.id())
+    }
+
+    fn key(&self, presented: &Presented<'_>) -> Option<KeyHash> {
         let values = [presented.authorization, presented.x_api_key];
         let mut keys = values.into_iter().flatten().map(key_of);
         let ours = keys.find(|key| self.keyring.find(key).is_some())?;
-        Some(KeyHash::of(ours).id())
+        Some(KeyHash::of(ours))
+    }
+
+    /// What a request is held to account by: its key, ours or the client's own; where it came without one, the
+    /// name of its agent, hashed like a key.
+    pub fn holder(&self, presented: &Presented<'_>, principal: &Principal) -> KeyHash {
+        let theirs = || {
+            let own = principal.client_credential.as_ref()?;
+            Some(KeyHash::of(key_of(&own.value)))
+        };
+        let nameless = || KeyHash::of(format!("agent:{}", principal.id()).as_bytes());
+        self.key(presented).or_else(theirs).unwrap_or_else(nameless)
     }
 
     /// Who is asking, or why they may not.
@@ -341,6 +356,26 @@ mod tests {
         assert_eq!(who(&gate, ["", "", "nobody"]), "default");
         assert_eq!(who(&gate, ["", "", "a"]), "missing_key");
         assert_eq!(who(&gate, ["", OWN, "a"]), "a");
+    }
+
+    #[test]
+    fn whoever_has_a_key_is_held_to_account_by_it_and_others_by_their_name() {
+        let mut gate = two_agents();
+        let holder = |gate: &Gate, values: [&str; 3]| {
+            let principal = ask(gate, values).unwrap();
+            let values = values.map(|value| HeaderValue::from_str(value).unwrap());
+            let [authorization, x_api_key, agent_id] =
+                values.each_ref().map(|value| Some(value).filter(|value| !value.is_empty()));
+            gate.holder(&Presented { authorization, x_api_key, agent_id }, &principal)
+        };
+        let of = |text: &str| KeyHash::of(text.as_bytes());
+        assert_eq!(holder(&gate, [&bearer(ANY), "", "somebody"]), of(ANY));
+        assert_eq!(holder(&gate, ["", OWN, ""]), of(OWN));
+        gate.require_agent_key = false;
+        assert_eq!(holder(&gate, ["", "", ""]), of("agent:default"));
+        assert_eq!(holder(&gate, ["Bearer junk", "", "somebody"]), of("agent:somebody"));
+        gate.pass_through = true;
+        assert_eq!(holder(&gate, ["Bearer theirs", "", "somebody"]), of("theirs"));
     }
 
     #[test]

@@ -13,19 +13,24 @@ use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
 use crate::engine::bookkeeper::Held;
+use crate::exchange::infer_reply;
 use crate::exchange::pinned;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
+use crate::exchange::screening::Screened;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::mutate::tool_results;
 use crate::proxy::funds;
+use crate::proxy::guards;
 use crate::proxy::held::{Drain, Gate};
+use crate::proxy::infer::{self, Infer};
 use crate::proxy::inflate::Inflate;
 use crate::proxy::reply::{self, Reply as LocalReply};
 use crate::proxy::service;
 use crate::proxy::shared::{Shared, Ticket};
-use crate::record::{End, Record};
+use crate::proxy::ward::Striker;
+use crate::record::{End, GuardRecord, Record};
 use crate::telemetry::metrics::Ongoing;
 use crate::upstream::retry::Reply;
 use crate::usage::meter::StreamEnd;
@@ -45,6 +50,10 @@ pub struct Ctx {
     pub exchange: Option<Box<Exchange>>,
     /// What it said of itself, for requests that are refused before that.
     pub draft: Draft,
+    /// The call of `/infer` that it is, if it is one.
+    pub infer: Option<Box<Infer>>,
+    /// Whom a canary that comes back counts against: somebody whose own words looked like an attack.
+    pub striker: Option<Striker>,
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
     /// The first attempt, made before an upstream was looked for.
@@ -79,6 +88,8 @@ pub struct Ctx {
     pub timed_out: bool,
     /// Whether the request on a reused connection has been repeated already.
     pub repeated: bool,
+    /// The canary's alarm was raised.
+    pub is_alarmed: bool,
     /// Its place among the open requests and streams.
     pub tickets: Vec<Ticket>,
     /// The open stream in the metrics.
@@ -106,6 +117,8 @@ pub struct Draft {
     pub audit: Option<Option<[u8; 32]>>,
     /// Tokens of its input that mutators saved.
     pub saved_tokens: u64,
+    /// What the guards found in it, where they found anything.
+    pub screened: Option<Box<Screened>>,
     /// Our refusal, if that was the answer.
     pub fault: Option<&'static str>,
 }
@@ -120,6 +133,8 @@ impl Ctx {
             shared: Arc::clone(shared),
             gate: Arc::new(Gate::default()),
             exchange: None,
+            infer: None,
+            striker: None,
             attempt: None,
             ready: None,
             held: None,
@@ -136,6 +151,7 @@ impl Ctx {
                 request_bytes: 0,
                 audit: None,
                 saved_tokens: 0,
+                screened: None,
                 fault: None,
             },
             refusal: None,
@@ -148,6 +164,7 @@ impl Ctx {
             response_bytes: 0,
             timed_out: false,
             repeated: false,
+            is_alarmed: false,
             tickets: Vec::new(),
             stream: None,
             _request: shared.metrics.request_opened(),
@@ -223,19 +240,42 @@ impl Ctx {
         let Some(exchange) = self.exchange.as_mut() else { return Ok(chunk) };
         let bytes = match exchange.on_body(chunk, end, now) {
             Step::Hold => Bytes::new(),
+            Step::Open { bytes, content_length } if self.infer.is_some() && self.is_good() => {
+                return infer::deliver(self, &bytes, content_length.is_some());
+            }
             Step::Open { bytes, content_length } => {
                 self.gate.open(content_length);
                 self.attempt = None;
                 bytes
             }
             Step::Pass(bytes) | Step::Whole(bytes) => bytes,
+            Step::Cut(bytes) => {
+                self.cut();
+                bytes
+            }
+            Step::Refuse(fault) => {
+                guards::alarm(self);
+                self.refusal = Some(fault);
+                self.wait_ends();
+                return Err(service::internal("the guard keeps the answer back"));
+            }
             Step::Retry => return Err(self.next_candidate()),
         };
+        guards::alarm(self);
         if self.held.is_some() {
             funds::settle_known(self);
         }
         self.body_goes_out(bytes.len());
         Ok(bytes)
+    }
+
+    /// The answer ends here, by our own will.
+    fn cut(&mut self) {
+        self.gate.open(None);
+        self.gate.cut();
+        self.attempt = None;
+        self.end = Some(End::ErrorEvent);
+        self.draft.fault = Some(Code::OutputBlocked.name());
     }
 
     /// A stream is about to pass: it is counted, and may be read on after the client has left.
@@ -291,6 +331,7 @@ impl Ctx {
         if session.response_written().is_some_and(|header| !header.status.is_informational()) {
             return self.finish_broken(session).await;
         }
+        infer::strike_leak(self).await;
         let mut reply = self.failed_reply();
         reply.close = true;
         self.status = reply.status;
@@ -344,11 +385,32 @@ impl Ctx {
 
     /// A refusal of ours as the answer.
     pub fn refusal_reply(&mut self, fault: &Fault) -> LocalReply {
-        self.refused(fault.code);
         if fault.code == Code::BudgetExhausted {
-            return LocalReply::refusal(self.dialect(), &funds::explained(self, fault));
+            return self.refuse(&funds::explained(self, fault));
         }
-        LocalReply::refusal(self.dialect(), fault)
+        self.refuse(fault)
+    }
+
+    /// The same for what needs no explanation.
+    pub fn refuse(&mut self, fault: &Fault) -> LocalReply {
+        self.refused(fault.code);
+        let mut reply = LocalReply::refusal(self.dialect(), fault);
+        if self.infer.is_some() {
+            reply.body = Bytes::from(infer_reply::refusal(fault));
+        }
+        reply
+    }
+
+    /// What the guards found, for the record.
+    fn guard_record(&mut self) -> Option<Box<GuardRecord>> {
+        let of_infer = self.infer.as_mut().and_then(|infer| infer.guard.take());
+        let screened = self.draft.screened.as_ref();
+        of_infer.or_else(|| screened.map(|screened| Box::new(screened.record())))
+    }
+
+    /// Whether the answer under way is a good one.
+    fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 
     /// Leaves the record, once. Called at the end of the request, and by `drop` when Pingora ends a
@@ -415,7 +477,7 @@ impl Ctx {
             saved_tokens: self.draft.saved_tokens,
             saved_cost: NanoUsd::ZERO,
             mutators: if self.draft.saved_tokens > 0 { tool_results::NAME } else { "" },
-            guard: None,
+            guard: self.guard_record(),
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };

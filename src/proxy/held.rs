@@ -56,6 +56,10 @@ struct State {
     expired: bool,
     /// The client has left.
     gone: bool,
+    /// What is written next is the last: the answer ends there.
+    cut: bool,
+    /// The answer has been ended; whatever comes is dropped.
+    ended: bool,
     /// The real session, put here when the wrapper is dropped.
     returned: Option<Box<ServerSession>>,
 }
@@ -70,6 +74,7 @@ impl Gate {
         state.content_length = None;
         state.deadline = Some(deadline);
         state.expired = false;
+        state.cut = false;
     }
 
     /// Sets or clears the end of the wait that is going on.
@@ -83,6 +88,11 @@ impl Gate {
         let mut state = self.state.lock();
         state.shut = false;
         state.content_length = content_length;
+    }
+
+    /// Ends the answer with what is written next, whatever else the provider may say.
+    pub fn cut(&self) {
+        self.state.lock().cut = true;
     }
 
     /// The error that ends the wait at its deadline.
@@ -300,6 +310,12 @@ impl CustomSession for Held {
                 return keep(&mut state, tasks);
             }
             let mut ready = pass(&mut state, tasks);
+            if std::mem::take(&mut state.cut) {
+                state.ended = true;
+                ready = ended(ready);
+            } else if state.ended {
+                return discard(ready);
+            }
             if let Some(length) = state.content_length.take() {
                 write_length(&mut ready, length)?;
             }
@@ -420,6 +436,25 @@ impl CustomSession for Held {
     fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {
         Ok(())
     }
+}
+
+/// An answer that ends with the bytes that are here: what the provider says of its end does not count.
+fn ended(tasks: Vec<HttpTask>) -> Vec<HttpTask> {
+    let mut out = Vec::with_capacity(tasks.len() + 1);
+    for task in tasks {
+        match task {
+            HttpTask::Header(header, _) => out.push(HttpTask::Header(header, false)),
+            HttpTask::Body(Some(data), _) if !data.is_empty() => {
+                out.push(HttpTask::Body(Some(data), false));
+            }
+            _ => {}
+        }
+    }
+    match out.last_mut() {
+        Some(HttpTask::Body(_, end)) => *end = true,
+        _ => out.push(HttpTask::Body(Some(Bytes::new()), true)),
+    }
+    out
 }
 
 /// What becomes of an answer whose client has left: read to its end and dropped.

@@ -25,10 +25,13 @@ use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::doorman;
 use crate::proxy::funds;
+use crate::proxy::guards;
+use crate::proxy::infer;
 use crate::proxy::local;
 use crate::proxy::operator;
 use crate::proxy::reply::Reply;
 use crate::proxy::shorten;
+use crate::proxy::ward;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 static X_GATEWAY_EXPLAIN: HeaderName = HeaderName::from_static("x-gateway-explain");
@@ -54,6 +57,10 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     if let Destination::Provider(surface) = destination {
         ctx.draft.surface = Some(surface);
     }
+    if destination == Destination::Infer {
+        // From here on every refusal has the seed's shape.
+        (ctx.draft.surface, ctx.infer) = (Some(Surface::Chat), Some(Box::default()));
+    }
     check_head(session)?;
     if doorman::is_crowded() {
         return Err(overloaded("connections"));
@@ -65,7 +72,12 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     if let Some(reply) = local::open_answer(&destination, &current, (head, draining))? {
         return Ok(Admitted::Here(reply));
     }
-    let principal = current.snapshot.gate.identify(&asked::presented(&head.headers)?)?;
+    if destination == Destination::Infer {
+        return infer::admit(session, ctx, current).await;
+    }
+    let presented = asked::presented(&head.headers)?;
+    let principal = current.snapshot.gate.identify(&presented)?;
+    ward::check(ctx, &current.snapshot, (&presented, &principal))?;
     ctx.draft.agent = Arc::clone(&principal.agent.id);
     ctx.draft.agent_alias.clone_from(&principal.alias);
     if let (Destination::Api, Some(call)) = (destination, operator::call_of(head)?) {
@@ -76,16 +88,18 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
             .map(Admitted::Here);
     };
     let mut asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let passed = guards::pass(ctx, &current, &mut asked).await;
+    ward::judge(session, ctx, (&current.snapshot, &asked.principal), passed.is_err()).await?;
+    let search = passed?;
     let purse = funds::purse(ctx, &current, &asked).await?;
     if route::is_counted_here(&scene(ctx, &current, (purse.as_ref(), None)), &asked) {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
-    // The audit's hash is of what the client sent.
-    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
-    let audit = audited.then(|| prompt::sha256(&asked));
     shorten::tool_results(ctx, &current, &mut asked).await?;
     start_exchange(ctx, current, (asked, purse))?;
-    ctx.draft.audit = audit;
+    if let Some(exchange) = ctx.exchange.take() {
+        ctx.exchange = Some(Box::new(exchange.guarded_by(search)));
+    }
     Ok(Admitted::Upstream)
 }
 
@@ -169,7 +183,15 @@ async fn read_request(
         ctx.draft.model = Arc::clone(model);
     }
     ctx.draft.session.clone_from(&asked.session);
+    note_audit(ctx, current, &asked);
     Ok(asked)
+}
+
+/// Notes what the audit keeps of a request. Before any guard changes it: whoever has the request can make the
+/// hash again.
+pub fn note_audit(ctx: &mut Ctx, current: &Current, asked: &Asked) {
+    let audited = prompt::is_audited(current.snapshot.audit.requests, asked);
+    ctx.draft.audit = audited.then(|| prompt::sha256(asked));
 }
 
 fn scene<'a>(
@@ -181,7 +203,11 @@ fn scene<'a>(
     Scene { current, rotation, now_ms, purse, session }
 }
 
-fn start_exchange(
+/// Makes the plan, and with it the exchange.
+///
+/// # Errors
+/// Too many streams at once; no model that may answer.
+pub fn start_exchange(
     ctx: &mut Ctx,
     current: Arc<Current>,
     (asked, purse): (Asked, Option<Purse>),

@@ -38,7 +38,7 @@ impl Reply {
     /// A refusal in the client's dialect.
     pub fn refusal(dialect: Dialect, fault: &Fault) -> Self {
         let mut reply = Self::json(fault.code.status(), error_body::body(dialect, fault));
-        if let Some(seconds) = fault.code.retry_after_seconds() {
+        if let Some(seconds) = fault.retry_after_s.or(fault.code.retry_after_seconds()) {
             reply.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if fault.code == Code::BudgetExhausted {
@@ -49,7 +49,11 @@ impl Reply {
         // What was not read cannot be told from the next request.
         reply.close = matches!(
             fault.code,
-            Code::BodyTooLarge | Code::RequestTimeout | Code::UnsupportedEncoding | Code::Draining
+            Code::BodyTooLarge
+                | Code::RequestTimeout
+                | Code::UnsupportedEncoding
+                | Code::Draining
+                | Code::KeyQuarantined
         );
         reply
     }

@@ -26,10 +26,11 @@ use crate::exchange::relay::{Kind, Relay};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::funds;
 use crate::proxy::held;
+use crate::proxy::infer;
 use crate::proxy::inflate::Inflate;
 use crate::proxy::intake::{self, Admitted};
 use crate::proxy::peer;
-use crate::proxy::reply::{self, Reply};
+use crate::proxy::reply;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstream_request;
 use crate::record::End;
@@ -78,10 +79,7 @@ impl ProxyHttp for Weir {
                 Err(fault) => ctx.refusal_reply(&fault),
             },
             Ok(Admitted::Here(reply)) => reply,
-            Err(fault) => {
-                ctx.refused(fault.code);
-                Reply::refusal(ctx.dialect(), &fault)
-            }
+            Err(fault) => ctx.refuse(&fault),
         };
         ctx.status = reply.status;
         ctx.end = Some(End::Local);
@@ -178,6 +176,7 @@ impl ProxyHttp for Weir {
         if ctx.inflate.is_some() {
             header.remove_header(&CONTENT_LENGTH);
         }
+        infer::check_header(ctx, header)?;
         accept_header(session, header, ctx)
     }
 
@@ -275,6 +274,9 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
     }
     for (name, value) in exchange.gateway_headers() {
         header.insert_header(name, value)?;
+    }
+    if let Some(found) = ctx.draft.screened.as_ref().and_then(|screened| screened.header()) {
+        header.insert_header("x-gateway-guard", found)?;
     }
     let translated = exchange.is_translated();
     // An empty answer cannot be translated: it is none.

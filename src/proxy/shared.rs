@@ -15,11 +15,24 @@ use crate::engine::live::Live;
 use crate::engine::pins::Pins;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::Targets;
+use crate::engine::sentry::Sentry;
+use crate::engine::warden::Warden;
 use crate::exchange::Now;
+use crate::exchange::defence::Defence;
 use crate::ledger::account::AccountId;
 use crate::proxy::peer::{Resolver, Trust};
 use crate::routing::round_robin::Rotation;
 use crate::telemetry::metrics::Metrics;
+
+/// The parts that guard the data plane.
+pub struct Guards {
+    /// Who is shut out.
+    pub warden: Arc<Warden>,
+    /// The security parts of `/infer`.
+    pub defence: Arc<dyn Defence>,
+    /// What the guards remember.
+    pub sentry: Arc<Sentry>,
+}
 
 /// The parts of the data plane.
 pub struct Shared {
@@ -31,6 +44,10 @@ pub struct Shared {
     pub keeper: Arc<Bookkeeper>,
     /// Accounts at providers, and switches.
     pub accounts: Arc<Accounts>,
+    /// Who is shut out.
+    pub warden: Arc<Warden>,
+    /// The security parts of `/infer`.
+    pub defence: Arc<dyn Defence>,
     /// Gauges that are moved while a request runs.
     pub metrics: Arc<Metrics>,
     /// Addresses of providers.
@@ -43,6 +60,8 @@ pub struct Shared {
     pub pins: Arc<Pins>,
     /// The tier that each agent's last request was given, for the hysteresis.
     pub tiers: Tiers,
+    /// What the guards remember.
+    pub sentry: Arc<Sentry>,
     /// Work that is going on.
     pub load: Load,
     /// Set when the process begins to stop.
@@ -53,18 +72,22 @@ pub struct Shared {
 
 impl Shared {
     /// The parts, with request ids that begin with `id_prefix` (random per process).
-    pub fn new(on: &Targets, id_prefix: u64) -> Self {
+    pub fn new(on: &Targets, guards: Guards, id_prefix: u64) -> Self {
+        let Guards { warden, defence, sentry } = guards;
         Self {
             live: Arc::clone(&on.live),
             recorder: Arc::clone(&on.recorder),
             keeper: Arc::clone(&on.keeper),
             accounts: Arc::clone(&on.accounts),
+            warden,
+            defence,
             metrics: Arc::clone(&on.metrics),
             resolver: Resolver::default(),
             trust: Trust::default(),
             rotation: Rotation::default(),
             pins: Arc::default(),
             tiers: Tiers::default(),
+            sentry,
             load: Load::default(),
             draining: Arc::default(),
             id_prefix,

@@ -14,6 +14,7 @@ pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+pub mod ward;
 
 use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};

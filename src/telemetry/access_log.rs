@@ -150,6 +150,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     line.flag("switched", record.switched);
     line.flag("notice", record.notice);
     usage(&mut line, record);
+    guard(&mut line, record);
     line.millis("latency_ms", Some(record.duration_us));
     line.millis("ttft_ms", record.first_byte_us);
     line.number("overhead_us", record.overhead_us);
@@ -210,6 +211,21 @@ fn attempts(line: &mut Object<'_>, record: &Record) {
             });
         }
     });
+}
+
+/// What the guards found, where they found anything: names of rules and numbers.
+fn guard(line: &mut Object<'_>, record: &Record) {
+    let Some(guard) = &record.guard else { return };
+    line.word("guard_action", Some(guard.action));
+    line.list("guard_rules", |list| {
+        for rule in &guard.rules {
+            list.text(rule);
+        }
+    });
+    line.display("guard_score", guard.score);
+    line.number("guard_redactions", u64::from(guard.redactions));
+    line.flag("guard_canary_leaked", guard.canary_leaked);
+    line.flag("guard_failed", guard.failures > 0);
 }
 
 fn usage(line: &mut Object<'_>, record: &Record) {
@@ -313,6 +329,23 @@ mod tests {
         assert!(text.starts_with("{\"ts\"") && text.lines().count() == 1, "{text}");
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(!AccessLog::open(&Target::Off).unwrap().clear().unwrap());
+    }
+
+    #[test]
+    fn finds_of_the_guards_are_told_by_name() {
+        let guard = crate::record::GuardRecord {
+            action: "redact",
+            rules: vec!["us_ssn"],
+            redactions: 2,
+            ..crate::record::GuardRecord::default()
+        };
+        let line = line_of(&Record { guard: Some(Box::new(guard)), ..sample::record() });
+        assert_eq!(
+            (&line["guard_action"], &line["guard_redactions"]),
+            (&json!("redact"), &json!(2))
+        );
+        assert_eq!(line["guard_rules"], json!(["us_ssn"]));
+        assert!(line_of(&sample::record()).get("guard_action").is_none());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::base::fault::Code;
 use crate::base::surface::{Dialect, Surface};
-use crate::record::{AttemptRecord, Outcome, Record, UsageSource};
+use crate::record::{AttemptRecord, GuardRecord, Outcome, Record, UsageSource};
 use crate::telemetry::labels::{Labels, NONE, Names, OTHER};
 use crate::telemetry::money::Money;
 use crate::telemetry::pins::PinCounts;
@@ -125,6 +125,9 @@ impl Metrics {
                 self.counts.notices.inc();
             }
             self.pins.observe(record);
+            if let Some(guard) = &record.guard {
+                self.counts.guard(guard);
+            }
             self.times.observe(record);
             self.savings.observe(record);
         }
@@ -321,6 +324,15 @@ fn cost_differs(record: &Record) -> bool {
 }
 
 impl Counts {
+    /// What the guards found. Rules and actions are words of fixed lists.
+    fn guard(&self, guard: &GuardRecord) {
+        for (rule, action) in &guard.verdicts {
+            self.guard_verdicts.with_label_values(&[*rule, *action]).inc();
+        }
+        self.guard_failures.inc_by(u64::from(guard.failures));
+        self.canary_leaks.inc_by(u64::from(guard.canary_leaked));
+    }
+
     /// What is worth an alarm about one provider's reports. Rare, so looked up each time.
     fn provider_reports(&self, record: &Record, labels: &Labels) {
         let provider = || labels.provider(record.provider.as_deref().unwrap_or_default());

@@ -33,6 +33,9 @@ pub(super) struct Counts {
     pub(super) auth_failures: IntCounterVec,
     pub(super) reloads: IntCounterVec,
     pub(super) notices: IntCounter,
+    pub(super) guard_verdicts: IntCounterVec,
+    pub(super) guard_failures: IntCounter,
+    pub(super) canary_leaks: IntCounter,
     pub(super) log_lines_dropped: IntCounter,
     pub(super) audit_dropped: IntCounter,
 }
@@ -101,6 +104,16 @@ impl Counts {
             )?,
             reloads: vec("weir_config_reloads_total", "Configuration reloads", &["result"])?,
             notices: one("weir_notices_total", "Switch notices written")?,
+            guard_verdicts: vec(
+                "weir_guard_verdicts_total",
+                "Requests in which a rule of the guards fired, by what it led to",
+                &["rule", "action"],
+            )?,
+            guard_failures: one(
+                "weir_guard_failures_total",
+                "Requests and answers that the guards could not look at",
+            )?,
+            canary_leaks: one("weir_guard_canary_leaks_total", "Answers with the canary in them")?,
             log_lines_dropped: one("weir_log_lines_dropped_total", "Access log lines lost")?,
             audit_dropped: one("weir_audit_dropped_total", "Requests missing in the audit")?,
         })

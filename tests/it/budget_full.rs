@@ -23,7 +23,8 @@ const FILLS: usize = 5;
 const CLIENTS: usize = 6;
 
 /// Ends nothing by a write that goes too far: it fails as on a full disk.
-const PATIENT: [&str; 3] = ["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_weir")];
+pub const PATIENT: [&str; 3] =
+    ["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_weir")];
 
 async fn start() -> (Gateway, Upstream) {
     let up = mock("up").await;
@@ -45,7 +46,7 @@ async fn start() -> (Gateway, Upstream) {
 }
 
 /// Makes every write to a file fail, or lets them succeed again.
-fn disk(gateway: &Gateway, full: bool) {
+pub fn disk(gateway: &Gateway, full: bool) {
     let size = if full { "--fsize=1:" } else { "--fsize=unlimited:" };
     let done = Command::new("prlimit").args(["--pid", &gateway.pid().to_string(), size]).status();
     assert!(done.unwrap().success());

@@ -27,6 +27,7 @@ fn with(rest: &str, set: &[(&str, &str)]) -> Result<Snapshot, Vec<Problem>> {
         env: &get,
         certificates: &|_| Err(String::new()),
         key_file: &key_file,
+        weights: &|_| Err(String::new()),
         server_certificate: &|_: &Tls| Ok(()),
         router_file: &no_router_file,
     };
@@ -137,6 +138,29 @@ fn accounts_may_lead_where_it_is_said() {
     assert!(admits("profiles: {allow: 10.1.0.0/16}\n", "other.local"));
     let bad = "profiles: {allow: [a, 'http://x']}\n";
     refused(bad, "profiles.allow[1]", "neither a host");
+}
+
+#[test]
+fn the_quarantine_and_infer_have_the_limits_of_the_seed() {
+    let plain = with("", &[]).unwrap();
+    assert_eq!(plain.quarantine, crate::guard::quarantine::Terms::default());
+    let infer = plain.infer;
+    assert_eq!(
+        (infer.input_chars_max, infer.turns_max, infer.system_chars_max),
+        (4_000, 50, 2_000)
+    );
+    let said =
+        with("guard: {quarantine: {strikes: 5, window_s: 60, minutes: 2, enabled: false}}\n", &[]);
+    let said = said.unwrap().quarantine;
+    assert_eq!(
+        (said.strikes, said.window_ms, said.rest_ms, said.enabled),
+        (5, 60_000, 120_000, false)
+    );
+    let bad = "guard: {quarantine: {strikes: 5, permanent_strikes: 4}}\n";
+    refused(bad, "guard.quarantine.permanent_strikes", "less than strikes");
+    refused("guard: {quarantine: {strikes: 0}}\n", "guard.quarantine.strikes", "out of range");
+    refused("infer: {turns_max: 0}\n", "infer.turns_max", "out of range");
+    refused("infer: {screening: sanitize}\n", "infer.screening", "(off, observe, block)");
 }
 
 #[test]

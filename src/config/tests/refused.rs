@@ -390,6 +390,7 @@ fn certificates_are_checked() {
             env: &env,
             certificates: &certificates,
             key_file: &no_key_file,
+            weights: &|_| Err(String::new()),
             server_certificate,
             router_file: &no_router_file,
         };
@@ -424,6 +425,7 @@ fn a_certificate_of_the_server_is_looked_at() {
             env: &env,
             certificates,
             key_file: &no_key_file,
+            weights: &|_| Err(String::new()),
             server_certificate: &look,
             router_file: &no_router_file,
         };

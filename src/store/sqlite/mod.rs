@@ -15,6 +15,7 @@ mod registry_rows;
 pub mod rows;
 pub mod sums;
 pub mod told;
+pub mod ward;
 
 use std::path::{Path, PathBuf};
 

@@ -248,10 +248,11 @@ fn check_kind(conn: &Connection, file: &Path) -> Result<i64, StoreError> {
     Ok(version)
 }
 
-/// The tables of the ledger; those of the registry have a version of their own.
+/// The tables of the ledger; those of the registry and of the guard have versions of their own.
 fn shape(conn: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
     let mut tables = conn.prepare(
-        "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name NOT IN
+        "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND
+             tbl_name NOT LIKE 'guard_%' AND tbl_name NOT IN
              ('registry_meta', 'profiles', 'models', 'agent_state', 'audit_switches',
               'audit_requests', 'pins')
          ORDER BY name",

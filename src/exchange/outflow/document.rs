@@ -1,0 +1,127 @@
+//! A whole answer in JSON, and texts that are whole in one event: each string is searched from its beginning to
+//! its end, and so is the JSON of arguments that stand in no string.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+
+use crate::base::surface::Surface;
+use crate::config::guards::Canary;
+use crate::exchange::outflow::walk::{self, Found, What};
+use crate::exchange::outflow::{Passed, Stop, Tally, Terms, changed};
+use crate::guard::filter::Finding;
+use crate::wire::json;
+use crate::wire::pull::Pull;
+use crate::wire::syntax::Span;
+
+/// What was found in one text.
+#[derive(Debug)]
+pub struct Text {
+    /// Where it lies.
+    pub span: Span,
+    /// What takes its place, if anything does.
+    pub replacement: Option<Vec<u8>>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Why the answer must not go on.
+    pub stop: Option<Stop>,
+}
+
+/// Searches one text.
+pub fn text(terms: &Terms, data: &[u8], found: Found) -> Text {
+    let raw = found.span.of(data);
+    let mut field = terms.field(found.what == What::Json);
+    if found.what == What::Bare {
+        field = field.bare();
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    field.feed(raw, &mut out);
+    field.finish(&mut out);
+    let replacement = (out != raw).then_some(out);
+    Text { span: found.span, replacement, findings: field.take_findings(), stop: field.stop() }
+}
+
+/// Searches a whole answer. What is left of it, and why it must not be shown, if it must not.
+pub fn document(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Passed {
+    let before = body.clone();
+    let look = AssertUnwindSafe(|| look(terms, surface, body, &mut *tally));
+    match catch_unwind(look) {
+        Ok(passed) => passed,
+        Err(_) => match tally.failed(terms.guards.on_failure) {
+            Some(stop) => Passed { bytes: Bytes::new(), stop: Some(stop) },
+            None => Passed { bytes: before, stop: None },
+        },
+    }
+}
+
+fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Passed {
+    if json::check(&body).is_err() {
+        // What clients cannot read either: nothing in it can be told apart.
+        return match tally.failed(terms.guards.on_failure) {
+            Some(stop) => Passed { bytes: Bytes::new(), stop: Some(stop) },
+            None => Passed { bytes: body, stop: None },
+        };
+    }
+    let mut edits = Vec::new();
+    for part in parts(surface, &body) {
+        let found = walk::texts(&body, part);
+        let edits_before = edits.len();
+        for one in found.iter().filter(|one| one.what != What::Logprobs) {
+            let text = text(terms, &body, *one);
+            tally.add(&text.findings, false);
+            if let Some(stop) = stop(terms, text.stop, tally) {
+                return Passed { bytes: Bytes::new(), stop: Some(stop) };
+            }
+            edits.extend(text.replacement.map(|with| (text.span, with)));
+        }
+        if edits.len() > edits_before {
+            let empty: &[u8] = if surface == Surface::Responses { b"[]" } else { b"null" };
+            let probabilities = found.iter().filter(|one| one.what == What::Logprobs);
+            edits.extend(probabilities.map(|one| (one.span, empty.to_vec())));
+        }
+    }
+    if edits.is_empty() {
+        return Passed { bytes: body, stop: None };
+    }
+    edits.sort_by_key(|(span, _)| span.start);
+    Passed { bytes: Bytes::from(changed(&body, &edits)), stop: None }
+}
+
+fn stop(terms: &Terms, stop: Option<Stop>, tally: &mut Tally) -> Option<Stop> {
+    if stop != Some(Stop::Canary) {
+        return stop;
+    }
+    tally.leaked(terms.guards.canary);
+    (terms.guards.canary == Canary::Block).then_some(Stop::Canary)
+}
+
+/// The parts of an answer that the model has said: each choice for itself.
+fn parts(surface: Surface, body: &[u8]) -> Vec<Span> {
+    let white = body.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let whole = Span::new(white, body.len());
+    let names: &[&str] = match surface {
+        Surface::Messages => &["content", "error"],
+        Surface::Responses => &["output", "output_text", "error"],
+        _ => &["choices", "error"],
+    };
+    let values = names.iter().filter_map(|name| json::find(body, whole, name));
+    values.flat_map(|value| items(body, value)).collect()
+}
+
+/// The items of a list; any other value is one.
+fn items(body: &[u8], value: Span) -> Vec<Span> {
+    if !value.of(body).starts_with(b"[") {
+        return vec![value];
+    }
+    let mut pull = Pull::new(body, value);
+    pull.enter();
+    let mut items = Vec::new();
+    while pull.item() {
+        let item = pull.skip();
+        if item.is_empty() {
+            break;
+        }
+        items.push(item);
+    }
+    items
+}

@@ -1,0 +1,365 @@
+//! What one event of a stream says: which texts go on in it, which texts it holds whole, and which fields end
+//! with it. One reader for each dialect; what is not known is read like any answer, so that nothing slips
+//! through an event that is new.
+
+use crate::base::surface::Surface;
+use crate::exchange::outflow::walk::{self, What};
+use crate::wire::json;
+use crate::wire::pull::Pull;
+use crate::wire::sse;
+use crate::wire::syntax::Span;
+
+/// Tells one field of an answer from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The choice, block or item that it belongs to.
+    pub group: u64,
+    /// Its place there.
+    pub name: u64,
+}
+
+/// Which fields end before, or with, an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ends {
+    /// None.
+    #[default]
+    None,
+    /// One field.
+    Field(Key),
+    /// Those of a choice, block or item.
+    Group(u64),
+    /// All.
+    All,
+}
+
+impl Ends {
+    /// Whether that field ends.
+    pub fn covers(self, key: Key) -> bool {
+        match self {
+            Self::None => false,
+            Self::Field(field) => field == key,
+            Self::Group(group) => group == key.group,
+            Self::All => true,
+        }
+    }
+}
+
+/// A piece of a text that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Of which field.
+    pub key: Key,
+    /// The inside of its string.
+    pub span: Span,
+    /// Whether the text is JSON itself.
+    pub is_json: bool,
+}
+
+/// What an event says.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    /// Pieces of texts that go on.
+    pub texts: Vec<Said>,
+    /// Texts that are whole in this event.
+    pub wholes: Vec<walk::Found>,
+    /// Probabilities of tokens, by group, and what stands in their place if the text is not shown as it is.
+    pub logprobs: Vec<(u64, Span, &'static str)>,
+    /// What ends.
+    pub ends: Ends,
+    /// The group of the whole texts.
+    pub group: u64,
+    /// Whether its whole texts were all said before.
+    pub repeats: bool,
+}
+
+/// Reads an event.
+pub fn parse(surface: Surface, event: &sse::Event<'_>) -> Parsed {
+    let data = event.data;
+    if !data.trim_ascii_start().starts_with(b"{") {
+        // `[DONE]`, or nothing that any client reads.
+        return Parsed { ends: Ends::All, ..Parsed::default() };
+    }
+    match surface {
+        Surface::Messages => messages(data),
+        Surface::Responses => responses(data),
+        _ => chat(data),
+    }
+}
+
+/// The inside of a string value.
+fn inside(data: &[u8], value: Span) -> Option<Span> {
+    let is_text = value.of(data).starts_with(b"\"") && value.len() > 1;
+    is_text.then(|| Span::new(value.start + 1, value.end - 1))
+}
+
+fn find<'d>(data: &'d [u8], name: &str) -> Option<(Span, &'d [u8])> {
+    let value = json::find(data, Span::whole(data), name)?;
+    Some((value, value.of(data)))
+}
+
+/// The word of a string member, without its quotes.
+pub fn word<'d>(data: &'d [u8], name: &str) -> &'d [u8] {
+    let found = find(data, name).and_then(|(value, _)| inside(data, value));
+    found.map(|span| span.of(data)).unwrap_or_default()
+}
+
+fn chat(data: &[u8]) -> Parsed {
+    let mut parsed = Parsed::default();
+    let Some((choices, list)) = find(data, "choices").filter(|(_, it)| it.starts_with(b"[")) else {
+        parsed.ends = Ends::All;
+        parsed.whole(data, Span::whole(data), 0);
+        return parsed;
+    };
+    if list.len() > 2 && find(data, "error").is_some_and(|(_, error)| error != b"null") {
+        parsed.ends = Ends::All;
+    }
+    let mut pull = Pull::new(data, choices);
+    pull.enter();
+    let mut place = 0;
+    while pull.item() {
+        let choice = pull.skip();
+        if choice.is_empty() {
+            break;
+        }
+        let group = walk::index(data, choice).unwrap_or(place);
+        place += 1;
+        parsed.choice(data, choice, group);
+    }
+    parsed
+}
+
+impl Parsed {
+    fn choice(&mut self, data: &[u8], choice: Span, group: u64) {
+        for found in walk::texts(data, choice) {
+            let key = Key { group, name: found.path };
+            match found.what {
+                What::Text | What::Json => {
+                    let is_json = found.what == What::Json;
+                    self.texts.push(Said { key, span: found.span, is_json });
+                }
+                What::Bare => self.wholes.push(found),
+                What::Logprobs => self.logprobs.push((group, found.span, "null")),
+            }
+        }
+        self.group = group;
+        let reason = json::find(data, choice, "finish_reason");
+        if reason.is_some_and(|reason| reason.of(data) != b"null") {
+            self.ends = if self.ends == Ends::None { Ends::Group(group) } else { Ends::All };
+        }
+    }
+
+    /// Everything in `value` is whole.
+    fn whole(&mut self, data: &[u8], value: Span, group: u64) {
+        self.group = group;
+        for found in walk::texts(data, value) {
+            if found.what == What::Logprobs {
+                self.logprobs.push((group, found.span, "[]"));
+            } else {
+                self.wholes.push(found);
+            }
+        }
+    }
+}
+
+fn messages(data: &[u8]) -> Parsed {
+    let mut parsed = Parsed::default();
+    let group = walk::number(data, Span::whole(data), "index").unwrap_or(u64::MAX);
+    match word(data, "type") {
+        b"content_block_delta" => parsed.block_delta(data, group),
+        b"content_block_stop" => parsed.ends = Ends::Group(group),
+        b"content_block_start" => {
+            parsed.ends = Ends::Group(group);
+            parsed.whole(data, Span::whole(data), group);
+        }
+        b"ping" => {}
+        b"message_start" => parsed.whole(data, Span::whole(data), group),
+        _ => {
+            parsed.ends = Ends::All;
+            parsed.whole(data, Span::whole(data), group);
+        }
+    }
+    parsed
+}
+
+impl Parsed {
+    fn block_delta(&mut self, data: &[u8], group: u64) {
+        let Some((delta, _)) = find(data, "delta") else { return };
+        self.group = group;
+        for found in walk::texts(data, delta) {
+            let before = &data[..found.span.start.saturating_sub(1)];
+            let key = Key { group, name: found.path };
+            let is_text =
+                [&b"\"text\""[..], b"\"thinking\"", b"\"partial_json\""].iter().any(|name| {
+                    before
+                        .trim_ascii_end()
+                        .strip_suffix(b":")
+                        .is_some_and(|it| it.trim_ascii_end().ends_with(name))
+                });
+            if is_text {
+                let is_json = found.what == What::Json;
+                self.texts.push(Said { key, span: found.span, is_json });
+            } else {
+                self.wholes.push(found);
+            }
+        }
+    }
+}
+
+fn responses(data: &[u8]) -> Parsed {
+    let mut parsed = Parsed::default();
+    let kind = word(data, "type");
+    let number = |name| walk::number(data, Span::whole(data), name).unwrap_or(u64::MAX);
+    let group = number("output_index");
+    let part = number("content_index").min(number("summary_index"));
+    let field = |base: &[u8]| Key { group, name: walk::joined(part, base) };
+    if let Some(base) = kind.strip_suffix(b".delta") {
+        let delta = find(data, "delta").and_then(|(value, _)| inside(data, value));
+        if let Some(span) = delta {
+            let is_json = base.ends_with(b"arguments");
+            parsed.texts.push(Said { key: field(base), span, is_json });
+        }
+        if let Some((value, _)) = find(data, "logprobs") {
+            parsed.logprobs.push((group, value, "[]"));
+        }
+        return parsed;
+    }
+    parsed.ends = match kind.strip_suffix(b".done") {
+        Some(b"response.output_item") => Ends::Group(group),
+        Some(base) => Ends::Field(field(base)),
+        None if ends_answer(kind) => Ends::All,
+        None => Ends::None,
+    };
+    parsed.repeats = true;
+    match find(data, "response") {
+        // What is asked for stands there too, and is the client's own.
+        Some((response, _)) => {
+            let said = ["output", "output_text", "error"];
+            for value in said.iter().filter_map(|name| json::find(data, response, name)) {
+                parsed.whole(data, value, group);
+            }
+        }
+        None => parsed.whole(data, Span::whole(data), group),
+    }
+    parsed
+}
+
+fn ends_answer(kind: &[u8]) -> bool {
+    [&b"response.completed"[..], b"response.incomplete", b"response.failed", b"error"]
+        .contains(&kind)
+}
+
+/// The data of an event that says nothing but the rest of a text, made from the last event of its field, in
+/// which the text stood at `span`.
+pub fn with_rest(surface: Surface, (data, span): (&[u8], Span), rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + rest.len());
+    match surface {
+        Surface::Messages | Surface::Responses => {
+            let logprobs = find(data, "logprobs").map(|(value, _)| (value, b"[]".to_vec()));
+            let mut edits = vec![(span, rest.to_vec())];
+            edits.extend(logprobs);
+            edits.sort_by_key(|(span, _)| span.start);
+            out = super::changed(data, &edits);
+        }
+        _ => {
+            let target = Target { data, span, rest };
+            target.pruned(Span::whole(data), 0, &mut out);
+        }
+    }
+    out
+}
+
+/// A text in an event, of which only the way to it is kept.
+struct Target<'a> {
+    data: &'a [u8],
+    span: Span,
+    rest: &'a [u8],
+}
+
+/// What a chunk is known by.
+const FRAME: [&[u8]; 4] = [b"id", b"object", b"created", b"model"];
+/// What tells the parts on the way from their neighbours.
+const ON_THE_WAY: [&[u8]; 2] = [b"index", b"type"];
+
+impl Target<'_> {
+    const fn is_in(&self, value: Span) -> bool {
+        value.start < self.span.start && self.span.end < value.end
+    }
+
+    fn pruned(&self, value: Span, depth: usize, out: &mut Vec<u8>) {
+        match value.of(self.data).trim_ascii_start().first() {
+            Some(b'{') => self.object(value, depth, out),
+            Some(b'[') => {
+                out.push(b'[');
+                let mut pull = Pull::new(self.data, value);
+                pull.enter();
+                while pull.item() {
+                    let item = pull.skip();
+                    if item.is_empty() {
+                        break;
+                    }
+                    if self.is_in(item) {
+                        self.pruned(item, depth + 1, out);
+                    }
+                }
+                out.push(b']');
+            }
+            _ => {
+                out.push(b'"');
+                out.extend_from_slice(self.rest);
+                out.push(b'"');
+            }
+        }
+    }
+
+    fn object(&self, value: Span, depth: usize, out: &mut Vec<u8>) {
+        let kept: &[&[u8]] = if depth == 0 { &FRAME } else { &ON_THE_WAY };
+        out.push(b'{');
+        let mut first = true;
+        for member in json::members(self.data, value) {
+            let key = member.key.of(self.data);
+            let on_the_way = self.is_in(member.value);
+            let is_reason = key == b"finish_reason";
+            if !(on_the_way || is_reason || kept.contains(&key)) {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            out.push(b'"');
+            out.extend_from_slice(key);
+            out.extend_from_slice(b"\":");
+            if on_the_way {
+                self.pruned(member.value, depth + 1, out);
+            } else if is_reason {
+                out.extend_from_slice(b"null");
+            } else {
+                out.extend_from_slice(member.value.of(self.data));
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_call_repeats_neither_its_name_nor_its_id() {
+        let data = br#"{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":2,"delta":{"role":"assistant","tool_calls":[{"index":0,"id":"c0","function":{"name":"g","arguments":"q"}},{"index":1,"id":"c","type":"function","function":{"name":"f","arguments":"sk-"}}]},"logprobs":null,"finish_reason":"stop"}],"usage":null}"#;
+        let event = sse::Event {
+            name: None,
+            data,
+            has_data: true,
+            range: 0..1,
+            oversized: false,
+            terminated: true,
+        };
+        let parsed = parse(Surface::Chat, &event);
+        assert_eq!(parsed.ends, Ends::Group(2));
+        let said = parsed.texts.iter().find(|it| it.span.of(data) == b"sk-").unwrap();
+        let rest = with_rest(Surface::Chat, (data, said.span), b"sk-x");
+        let wanted = r#"{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":2,"delta":{"tool_calls":[{"index":1,"type":"function","function":{"arguments":"sk-x"}}]},"finish_reason":null}]}"#;
+        assert_eq!(String::from_utf8(rest).unwrap(), wanted);
+    }
+}

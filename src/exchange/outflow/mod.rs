@@ -1,0 +1,498 @@
+//! What leaves the gateway is searched for what must not: secrets, numbers of people and accounts, the canary.
+//!
+//! It stands behind the relay and sees what the client would get, in the client's dialect, so that answers that
+//! were translated and answers that were not take one way. Each text field of each choice has a state of its
+//! own. Bytes in which nothing is held back or changed pass as the very buffers they came in; an event that
+//! changes keeps its place and its shape. Text that is still held when its field ends goes out in a last event
+//! of that field.
+//!
+//! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `document` whole
+//! answers, `closing` ends a stream that must not go on. What is told to people about a find is decided by
+//! whoever reads `Outflow::record`.
+
+pub mod closing;
+pub mod document;
+pub mod event;
+pub mod field;
+#[cfg(test)]
+mod tests;
+pub mod walk;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+
+use crate::base::fault::{Code, Fault};
+use crate::base::limit::GUARD_FIELDS_MAX;
+use crate::base::surface::Surface;
+use crate::config::guards::{Canary, Guards, OnFailure};
+use crate::exchange::outflow::event::{Ends, Key, Parsed};
+use crate::exchange::outflow::field::{Field, Maker};
+use crate::exchange::screening::FAILURE;
+use crate::guard::canary::Token;
+use crate::guard::detect::Action;
+use crate::guard::filter::Finding;
+use crate::record::GuardRecord;
+use crate::wire::sse::{self, Decoder, write_event};
+use crate::wire::syntax::Span;
+
+/// The rule that a canary is counted under.
+pub const CANARY: &str = "canary";
+
+/// What is looked for in the answers of one exchange.
+#[derive(Clone)]
+pub struct Terms {
+    /// What is done about finds, and about failures.
+    pub guards: Arc<Guards>,
+    /// The canary that stands in the request.
+    pub token: Option<Token>,
+    /// What makes the search of one text.
+    pub maker: Maker,
+}
+
+impl std::fmt::Debug for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms").field("guards", &self.guards).finish_non_exhaustive()
+    }
+}
+
+impl Terms {
+    /// The terms of an exchange, if anything is looked for in its answer.
+    pub fn of(guards: &Arc<Guards>, token: Option<Token>) -> Option<Self> {
+        let looks = guards.output.is_some() || token.is_some();
+        looks.then(|| Self { guards: Arc::clone(guards), token, maker: field::usual })
+    }
+
+    /// Whether answers on that surface are texts.
+    pub const fn covers(surface: Surface) -> bool {
+        matches!(
+            surface,
+            Surface::Chat | Surface::Completions | Surface::Messages | Surface::Responses
+        )
+    }
+
+    fn field(&self, is_json: bool) -> Field {
+        (self.maker)(self, is_json)
+    }
+}
+
+/// Why an answer must not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Something was found that blocks.
+    Found,
+    /// The canary was in it.
+    Canary,
+    /// It could not be looked at.
+    Failed,
+}
+
+impl Stop {
+    /// The refusal in words that give nothing away.
+    pub fn fault(self) -> Fault {
+        let message = match self {
+            Self::Found => "the answer held something that must not get out",
+            Self::Canary => "the answer gave away what must not get out",
+            Self::Failed => "the guard could not look at the answer",
+        };
+        Fault::new(Code::OutputBlocked, message)
+    }
+}
+
+/// What came of a piece of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// What may go on.
+    pub bytes: Bytes,
+    /// Why nothing may follow it.
+    pub stop: Option<Stop>,
+}
+
+/// The search of one stream.
+#[derive(Debug)]
+pub struct Outflow {
+    terms: Terms,
+    surface: Surface,
+    decoder: Decoder,
+    /// The beginning of an event that is not whole yet.
+    tail: BytesMut,
+    /// Offset of the first byte of `tail`.
+    tail_at: u64,
+    fields: BTreeMap<Key, Open>,
+    tally: Tally,
+    /// What a stream needs to be ended well.
+    frame: closing::Frame,
+    /// Nothing is searched any more: nothing passes (`true`), or everything does.
+    over: Option<bool>,
+}
+
+/// A field whose text is still coming.
+#[derive(Debug)]
+struct Open {
+    field: Field,
+    /// The last event in which text of it was held back: its name, its data, and where the text stood.
+    last: Option<(Option<String>, Bytes, Span)>,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Rules with what was done, each once.
+    verdicts: Vec<(&'static str, &'static str)>,
+    redactions: u64,
+    canary: bool,
+    failures: u32,
+}
+
+impl Tally {
+    /// Adds what was found in a text. What only repeats another text of the answer is not counted again.
+    pub fn add(&mut self, findings: &[Finding], repeats: bool) {
+        for found in findings {
+            let verdict = (found.rule, found.action.name());
+            if !self.verdicts.contains(&verdict) {
+                self.verdicts.push(verdict);
+            }
+            if found.action == Action::Redact && !repeats {
+                self.redactions += found.count;
+            }
+        }
+    }
+
+    /// The canary was seen.
+    pub fn leaked(&mut self, canary: Canary) {
+        if !std::mem::replace(&mut self.canary, true) {
+            self.verdicts.push((CANARY, canary.name()));
+        }
+    }
+
+    /// Something could not be looked at; why the answer must not go on, if it must not.
+    pub fn failed(&mut self, on_failure: OnFailure) -> Option<Stop> {
+        self.failures += 1;
+        let verdict = (FAILURE, on_failure.name());
+        if !self.verdicts.contains(&verdict) {
+            self.verdicts.push(verdict);
+        }
+        (on_failure == OnFailure::Block).then_some(Stop::Failed)
+    }
+
+    /// Whether anything could not be looked at.
+    pub const fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Whether the canary was seen.
+    pub const fn canary_leaked(&self) -> bool {
+        self.canary
+    }
+
+    /// For the record; `None` if nothing was found.
+    pub fn record(&self) -> Option<GuardRecord> {
+        if self.verdicts.is_empty() {
+            return None;
+        }
+        let strength = |action: &str| {
+            ["pass", "observe", "redact", "block"].iter().position(|it| *it == action)
+        };
+        let strongest =
+            self.verdicts.iter().map(|(_, action)| *action).max_by_key(|it| strength(it));
+        Some(GuardRecord {
+            action: strongest.unwrap_or_default(),
+            rules: self.verdicts.iter().map(|(rule, _)| *rule).collect(),
+            verdicts: self.verdicts.clone(),
+            failures: self.failures,
+            redactions: u32::try_from(self.redactions).unwrap_or(u32::MAX),
+            canary_leaked: self.canary,
+            ..GuardRecord::default()
+        })
+    }
+}
+
+impl Outflow {
+    /// The search of a stream that begins.
+    pub fn new(terms: Terms, surface: Surface) -> Self {
+        Self {
+            terms,
+            surface,
+            decoder: Decoder::new(),
+            tail: BytesMut::new(),
+            tail_at: 0,
+            fields: BTreeMap::new(),
+            tally: Tally::default(),
+            frame: closing::Frame::default(),
+            over: None,
+        }
+    }
+
+    /// Whether the canary was seen.
+    pub const fn canary_leaked(&self) -> bool {
+        self.tally.canary_leaked()
+    }
+
+    /// What was found so far.
+    pub fn record(&self) -> Option<GuardRecord> {
+        self.tally.record()
+    }
+
+    /// The next bytes of the stream; `end` if they are the last. After a stop, nothing goes on.
+    pub fn feed(&mut self, bytes: Bytes, end: bool) -> Passed {
+        if let Some(stop) = self.over {
+            let bytes = if stop { Bytes::new() } else { bytes };
+            return Passed { bytes, stop: None };
+        }
+        let (before, tail) = (bytes.clone(), self.tail.clone());
+        let look = AssertUnwindSafe(|| self.look(bytes, end));
+        let looked = catch_unwind(look).unwrap_or_else(|_| {
+            // What a panic leaves behind is not to be trusted: it is not asked again.
+            self.fields.clear();
+            self.over = Some(false);
+            match self.tally.failed(self.terms.guards.on_failure) {
+                Some(stop) => Passed { bytes: Bytes::new(), stop: Some(stop) },
+                None => Passed { bytes: Bytes::from([&tail[..], &before].concat()), stop: None },
+            }
+        });
+        if looked.stop.is_some() {
+            self.over = Some(true);
+        }
+        looked
+    }
+
+    /// The bytes that end the stream after a stop.
+    pub fn closing(&self, stop: Stop) -> Bytes {
+        Bytes::from(self.frame.closing(self.surface, &stop.fault()))
+    }
+
+    fn look(&mut self, bytes: Bytes, end: bool) -> Passed {
+        let (whole, at) = if self.tail.is_empty() {
+            (bytes.clone(), self.tail_at)
+        } else {
+            self.tail.extend_from_slice(&bytes);
+            (self.tail.split().freeze(), self.tail_at)
+        };
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let mut cut = Cut { whole: &whole, base: at, done: 0, out: Vec::new(), stop: None };
+        decoder.feed(&bytes, |event| self.take(&event, &mut cut));
+        let mut ready = usize::try_from(decoder.open_start() - at).unwrap_or(whole.len());
+        if end {
+            decoder.finish(|event| self.take(&event, &mut cut));
+            ready = whole.len();
+        }
+        self.decoder = decoder;
+        let Cut { done, mut out, stop, .. } = cut;
+        self.tail_at = at + ready as u64;
+        self.tail.extend_from_slice(&whole[ready..]);
+        if stop.is_some() {
+            return Passed { bytes: Bytes::from(out), stop };
+        }
+        let rest = if end { self.flush(Ends::All) } else { Vec::new() };
+        if done == 0 && out.is_empty() && rest.is_empty() {
+            return Passed { bytes: whole.slice(..ready), stop: None };
+        }
+        out.extend_from_slice(&whole[done.min(ready)..ready]);
+        out.extend_from_slice(&rest);
+        Passed { bytes: Bytes::from(out), stop: None }
+    }
+
+    /// Takes one event; what becomes of it goes into `cut`.
+    fn take(&mut self, event: &sse::Event<'_>, cut: &mut Cut<'_>) {
+        if cut.stop.is_some() {
+            return;
+        }
+        if event.oversized {
+            cut.stop = self.tally.failed(self.terms.guards.on_failure);
+            if cut.stop.is_some() {
+                cut.keep_until(event.range.start);
+            }
+            return;
+        }
+        if !event.has_data {
+            return;
+        }
+        let parsed = event::parse(self.surface, event);
+        let changes = self.changes(event, &parsed);
+        let before = self.ending(&parsed);
+        if changes.stop.is_none() {
+            self.frame.note(self.surface, event);
+        }
+        if before.is_empty() && changes.edits.is_empty() && changes.stop.is_none() {
+            return;
+        }
+        cut.keep_until(event.range.start);
+        cut.out.extend_from_slice(&before);
+        if changes.stop.is_none() {
+            cut.replace(event, &changes.edits);
+        }
+        // An event that must not go on is not shown at all: what else is in it was not looked at.
+        cut.stop = changes.stop;
+    }
+
+    /// Sends the texts of an event through their fields.
+    fn changes(&mut self, event: &sse::Event<'_>, parsed: &Parsed) -> Changes {
+        let mut changes = Changes::default();
+        for said in &parsed.texts {
+            let raw = said.span.of(event.data);
+            let field = match self.open(said.key, said.is_json) {
+                Ok(open) => &mut open.field,
+                Err(stop) => {
+                    changes.stop = stop;
+                    return changes;
+                }
+            };
+            let held = field.held();
+            let mut out = Vec::with_capacity(raw.len());
+            field.feed(raw, &mut out);
+            if parsed.ends.covers(said.key) {
+                field.finish(&mut out);
+            }
+            let (held_now, stop) = (field.held(), field.stop());
+            if held > 0 || held_now > 0 || out != raw {
+                changes.touched.push(said.key.group);
+            }
+            self.keep_last(event, said.key, (held_now > 0).then_some(said.span));
+            if out != raw {
+                changes.edits.push((said.span, out));
+            }
+            changes.stop = self.judge(stop);
+            if changes.stop.is_some() {
+                return changes;
+            }
+        }
+        for span in &parsed.wholes {
+            let found = document::text(&self.terms, event.data, *span);
+            self.tally.add(&found.findings, parsed.repeats);
+            changes.touched.extend(found.replacement.is_some().then_some(parsed.group));
+            changes.edits.extend(found.replacement.map(|with| (found.span, with)));
+            changes.stop = changes.stop.or_else(|| self.judge(found.stop));
+        }
+        for (group, span, empty) in &parsed.logprobs {
+            if changes.touched.contains(group) {
+                changes.edits.push((*span, empty.as_bytes().to_vec()));
+            }
+        }
+        changes.edits.sort_by_key(|(span, _)| span.start);
+        changes
+    }
+
+    /// What a find means: an alarm for a canary that is only watched, else the end.
+    fn judge(&mut self, stop: Option<Stop>) -> Option<Stop> {
+        if stop != Some(Stop::Canary) {
+            return stop;
+        }
+        let canary = self.terms.guards.canary;
+        self.tally.leaked(canary);
+        (canary == Canary::Block).then_some(Stop::Canary)
+    }
+
+    fn open(&mut self, key: Key, is_json: bool) -> Result<&mut Open, Option<Stop>> {
+        if self.fields.len() >= GUARD_FIELDS_MAX && !self.fields.contains_key(&key) {
+            return Err(Some(self.tally.failed(OnFailure::Block).unwrap_or(Stop::Failed)));
+        }
+        let terms = &self.terms;
+        Ok(self
+            .fields
+            .entry(key)
+            .or_insert_with(|| Open { field: terms.field(is_json), last: None }))
+    }
+
+    fn keep_last(&mut self, event: &sse::Event<'_>, key: Key, span: Option<Span>) {
+        let Some(open) = self.fields.get_mut(&key) else { return };
+        let name = event.name.map(|name| String::from_utf8_lossy(name).into_owned());
+        open.last = span.map(|span| (name, Bytes::copy_from_slice(event.data), span));
+        // What was found is counted as it is found, so that a stream that breaks off is counted too.
+        let findings = open.field.take_findings();
+        self.tally.add(&findings, false);
+    }
+
+    /// What must go out before an event that ends fields.
+    fn ending(&mut self, parsed: &Parsed) -> Vec<u8> {
+        if matches!(parsed.ends, Ends::None) { Vec::new() } else { self.flush(parsed.ends) }
+    }
+
+    /// Ends fields: what is still held of them, as last events.
+    fn flush(&mut self, ends: Ends) -> Vec<u8> {
+        let keys: Vec<Key> = self.fields.keys().filter(|key| ends.covers(**key)).copied().collect();
+        let mut out = Vec::new();
+        for key in keys {
+            let Some(Open { mut field, last }) = self.fields.remove(&key) else { continue };
+            let mut rest = Vec::new();
+            field.finish(&mut rest);
+            self.tally.add(&field.take_findings(), false);
+            if let Some((name, data, span)) = last.filter(|_| !rest.is_empty()) {
+                let data = event::with_rest(self.surface, (&data, span), &rest);
+                write_event(&mut out, name.as_deref(), &data);
+            }
+        }
+        out
+    }
+}
+
+/// What becomes of one event.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Places of its data and what stands there instead, in order.
+    edits: Vec<(Span, Vec<u8>)>,
+    /// Groups whose text is held back or changed.
+    touched: Vec<u64>,
+    stop: Option<Stop>,
+}
+
+/// What goes out of one piece of a stream.
+struct Cut<'a> {
+    whole: &'a [u8],
+    /// Offset of its first byte.
+    base: u64,
+    /// Up to here everything is in `out`, changed or not.
+    done: usize,
+    out: Vec<u8>,
+    stop: Option<Stop>,
+}
+
+impl Cut<'_> {
+    fn place(&self, offset: u64) -> usize {
+        usize::try_from(offset.saturating_sub(self.base))
+            .map_or(self.whole.len(), |at| at.min(self.whole.len()))
+    }
+
+    /// Everything before that offset goes on as it came.
+    fn keep_until(&mut self, offset: u64) {
+        let at = self.place(offset);
+        if at > self.done {
+            self.out.extend_from_slice(&self.whole[self.done..at]);
+            self.done = at;
+        }
+    }
+
+    /// An event goes on with those changes of its data.
+    fn replace(&mut self, event: &sse::Event<'_>, edits: &[(Span, Vec<u8>)]) {
+        let end = self.place(event.range.end);
+        let block = &self.whole[self.done.min(end)..end];
+        let data = changed(event.data, edits);
+        match memmem::find(block, event.data).filter(|_| !event.data.is_empty()) {
+            Some(at) => {
+                self.out.extend_from_slice(&block[..at]);
+                self.out.extend_from_slice(&data);
+                self.out.extend_from_slice(&block[at + event.data.len()..]);
+            }
+            None => {
+                let name = event.name.map(String::from_utf8_lossy);
+                write_event(&mut self.out, name.as_deref(), &data);
+            }
+        }
+        self.done = end;
+    }
+}
+
+/// The text with those places changed, which are in order.
+pub fn changed(text: &[u8], edits: &[(Span, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    for (span, with) in edits {
+        out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+        out.extend_from_slice(with);
+        at = span.end;
+    }
+    out.extend_from_slice(text.get(at..).unwrap_or_default());
+    out
+}

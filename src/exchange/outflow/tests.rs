@@ -1,0 +1,504 @@
+//! Streams and answers of every dialect, cut anywhere: what comes out is the redaction of the whole text, and
+//! what is clean comes out as it was.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::document::document;
+use super::field::{Field, Filter};
+use super::*;
+use crate::guard::detect::policy::Policy;
+use crate::guard::detect::{self, Detector};
+use crate::guard::filter;
+
+const KEY: &str = "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYzCrDhSg";
+const MARK: &str = "[REDACTED_API_KEY_GROQ_1]";
+const SURFACES: [Surface; 3] = [Surface::Chat, Surface::Messages, Surface::Responses];
+
+fn guards(policy: Policy) -> Guards {
+    Guards { output: Some(Arc::new(policy)), ..Guards::default() }
+}
+
+fn terms(guards: Guards) -> Terms {
+    let token = (guards.canary != Canary::Off).then(token);
+    Terms { guards: Arc::new(guards), token, maker: field::usual }
+}
+
+fn token() -> Token {
+    Token::derive(b"secret of the test", ("a", "b"), 1).unwrap()
+}
+
+fn redacting() -> Terms {
+    terms(guards(Policy::default()))
+}
+
+/// What comes out of those pieces, and why it stopped.
+fn flown(terms: Terms, surface: Surface, pieces: &[&[u8]]) -> (String, Option<Stop>) {
+    let mut flow = Outflow::new(terms, surface);
+    let mut out = Vec::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        let passed = flow.feed(Bytes::copy_from_slice(piece), at + 1 == pieces.len());
+        out.extend_from_slice(&passed.bytes);
+        if let Some(stop) = passed.stop {
+            out.extend_from_slice(&flow.closing(stop));
+            return (String::from_utf8(out).unwrap(), Some(stop));
+        }
+    }
+    (String::from_utf8(out).unwrap(), None)
+}
+
+/// A stream that says those pieces of a text, and calls a tool with those pieces of arguments.
+fn stream(surface: Surface, text: &[String], arguments: &[String]) -> String {
+    let mut out = Vec::new();
+    let mut say =
+        |name: Option<&str>, data: Value| write_event(&mut out, name, data.to_string().as_bytes());
+    match surface {
+        Surface::Messages => {
+            let mut named =
+                |data: Value| say(data["type"].as_str().map(str::to_owned).as_deref(), data);
+            named(json!({"type": "message_start", "message": {"id": "m", "content": []}}));
+            named(
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            );
+            for piece in text {
+                named(
+                    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}),
+                );
+            }
+            named(json!({"type": "content_block_stop", "index": 0}));
+            named(
+                json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}),
+            );
+            for piece in arguments {
+                named(
+                    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": piece}}),
+                );
+            }
+            named(json!({"type": "content_block_stop", "index": 1}));
+            named(
+                json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 3}}),
+            );
+            named(json!({"type": "message_stop"}));
+        }
+        Surface::Responses => {
+            let mut named =
+                |data: Value| say(data["type"].as_str().map(str::to_owned).as_deref(), data);
+            named(
+                json!({"type": "response.created", "response": {"id": "r", "instructions": "be kind", "output": []}}),
+            );
+            for piece in text {
+                named(
+                    json!({"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0, "delta": piece, "logprobs": []}),
+                );
+            }
+            let (text, arguments_whole) = (text.concat(), arguments.concat());
+            named(
+                json!({"type": "response.output_text.done", "item_id": "i", "output_index": 0, "content_index": 0, "text": text}),
+            );
+            for piece in arguments {
+                named(
+                    json!({"type": "response.function_call_arguments.delta", "item_id": "c", "output_index": 1, "delta": piece}),
+                );
+            }
+            named(
+                json!({"type": "response.function_call_arguments.done", "item_id": "c", "output_index": 1, "arguments": arguments_whole}),
+            );
+            let output = json!([{"type": "message", "id": "i", "content": [{"type": "output_text", "text": text}]},
+                {"type": "function_call", "id": "c", "name": "f", "arguments": arguments_whole}]);
+            named(json!({"type": "response.completed", "response": {"id": "r", "output": output}}));
+        }
+        _ => {
+            let chunk = |delta: Value, reason: Value| json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
+            say(None, chunk(json!({"role": "assistant", "content": ""}), Value::Null));
+            for piece in text {
+                say(None, chunk(json!({"content": piece}), Value::Null));
+            }
+            say(
+                None,
+                chunk(
+                    json!({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+                    Value::Null,
+                ),
+            );
+            for piece in arguments {
+                say(
+                    None,
+                    chunk(
+                        json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
+                        Value::Null,
+                    ),
+                );
+            }
+            say(None, chunk(json!({}), json!("tool_calls")));
+            say(None, json!({"id": "x", "choices": [], "usage": {"prompt_tokens": 1}}));
+        }
+    }
+    let mut text = String::from_utf8(out).unwrap();
+    if surface == Surface::Chat {
+        text.push_str("data: [DONE]\n\n");
+    }
+    text
+}
+
+/// The data of every event.
+fn events(stream: &str) -> Vec<Value> {
+    let mut out = Vec::new();
+    let mut decoder = Decoder::new();
+    decoder.feed(stream.as_bytes(), |event| {
+        if event.has_data && event.data != b"[DONE]" {
+            out.push(serde_json::from_slice(event.data).unwrap());
+        }
+    });
+    assert_eq!(decoder.open_start(), stream.len() as u64, "an event is not whole");
+    out
+}
+
+/// The text and the arguments that a client puts together.
+fn heard(surface: Surface, stream: &str) -> (String, String) {
+    let (mut text, mut arguments) = (String::new(), String::new());
+    let add = |to: &mut String, value: &Value| to.push_str(value.as_str().unwrap_or_default());
+    for event in events(stream) {
+        match surface {
+            Surface::Messages => {
+                add(&mut text, &event["delta"]["text"]);
+                add(&mut arguments, &event["delta"]["partial_json"]);
+            }
+            Surface::Responses => match event["type"].as_str().unwrap() {
+                "response.output_text.delta" => add(&mut text, &event["delta"]),
+                "response.function_call_arguments.delta" => add(&mut arguments, &event["delta"]),
+                "response.output_text.done" => assert_eq!(event["text"], *text),
+                "response.completed" => {
+                    assert_eq!(event["response"]["output"][0]["content"][0]["text"], *text);
+                    assert_eq!(event["response"]["output"][1]["arguments"], *arguments);
+                }
+                _ => {}
+            },
+            _ => {
+                let delta = &event["choices"][0]["delta"];
+                add(&mut text, &delta["content"]);
+                add(&mut arguments, &delta["tool_calls"][0]["function"]["arguments"]);
+            }
+        }
+    }
+    (text, arguments)
+}
+
+fn redacted(text: &str) -> String {
+    let mut filter = filter::Filter::new(Arc::new(Policy::default()));
+    let mut out = Vec::new();
+    filter.feed(text.as_bytes(), &mut out);
+    filter.finish(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn pieces(text: &str, sizes: &[usize]) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    let (mut out, mut at, mut sizes) = (Vec::new(), 0, sizes.iter().cycle());
+    while at < letters.len() {
+        let size = sizes.next().copied().unwrap_or(3).max(1);
+        let end = letters.len().min(at + size);
+        out.push(letters[at..end].iter().collect());
+        at = end;
+    }
+    out
+}
+
+fn cut_at<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    at.extend([0, bytes.len()]);
+    at.sort_unstable();
+    at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+/// Words, quotes and secrets.
+fn words() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        5 => "[a-zA-Z0-9 .,\"\\\\\\né😀-]{1,9}",
+        1 => Just(format!(" {KEY} ")),
+        1 => Just(" 219-09-9999 ".to_owned()),
+        1 => Just(" gsk_".to_owned()),
+        1 => Just("4111 1111 1111 ".to_owned()),
+    ];
+    prop::collection::vec(word, 0..9).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn what_comes_out_is_the_redaction_of_the_whole(
+        text in words(), value in words(),
+        sizes in prop::collection::vec(1_usize..9, 1..5),
+        cuts in prop::collection::vec(any::<usize>(), 0..30),
+    ) {
+        let arguments = json!({"q": value}).to_string();
+        for surface in SURFACES {
+            let stream = stream(surface, &pieces(&text, &sizes), &pieces(&arguments, &sizes));
+            let (out, stop) = flown(redacting(), surface, &cut_at(stream.as_bytes(), &cuts));
+            prop_assert_eq!(stop, None);
+            let (said, called) = heard(surface, &out);
+            prop_assert_eq!(&said, &redacted(&text));
+            let called: Value = serde_json::from_str(&called).unwrap();
+            prop_assert!(!called.to_string().contains(KEY));
+            if redacted(&text) == text && redacted(&arguments) == arguments && !text.contains("gsk_")
+                && !text.contains(char::is_numeric) && !arguments.contains(char::is_numeric) {
+                prop_assert!(out == stream || !text.is_empty() || !value.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        events in r#"((data: |event: |\{"choices":\[|"delta":|"index":1|\{|\}|\[|\]|,|"content":"x"|\n|"type":"content_block_delta")){0,60}"#,
+        cuts in prop::collection::vec(any::<usize>(), 0..9),
+    ) {
+        for surface in SURFACES {
+            for text in [&bytes[..], events.as_bytes()] {
+                let mut flow = Outflow::new(redacting(), surface);
+                for piece in cut_at(text, &cuts) {
+                    flow.feed(Bytes::copy_from_slice(piece), false);
+                }
+                flow.feed(Bytes::new(), true);
+            }
+        }
+    }
+}
+
+#[test]
+fn clean_streams_stay_byte_for_byte_and_whole_chunks_are_not_copied() {
+    let text = ["Hello ".to_owned(), "world, \"né\"\n".to_owned(), "done".to_owned()];
+    let arguments = ["{\"path\":".to_owned(), "\"a b\"}".to_owned()];
+    for surface in SURFACES {
+        let stream = stream(surface, &text, &arguments);
+        for size in 1..stream.len() {
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+            assert_eq!(flown(redacting(), surface, &pieces).0, stream, "{surface:?} {size}");
+        }
+        let mut flow = Outflow::new(redacting(), surface);
+        let bytes = Bytes::from(stream);
+        let out = flow.feed(bytes.clone(), false).bytes;
+        assert_eq!(out.as_ptr(), bytes.as_ptr());
+    }
+}
+
+#[test]
+fn fixtures_of_providers_stay_byte_for_byte() {
+    let all: [(Surface, &[u8]); 2] = [
+        (Surface::Chat, include_bytes!("../../../tests/fixtures/openai_chat_stream_usage.sse")),
+        (Surface::Chat, include_bytes!("../../../tests/fixtures/openrouter_stream_comments.sse")),
+    ];
+    for (surface, bytes) in all {
+        for size in [1, 7, 64, 1000] {
+            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            assert_eq!(flown(redacting(), surface, &pieces).0.as_bytes(), bytes);
+        }
+    }
+}
+
+#[test]
+fn what_is_held_comes_before_the_end_of_its_field() {
+    for surface in SURFACES {
+        let stream = stream(surface, &["the prefix gsk_".to_owned()], &["{}".to_owned()]);
+        let (out, _) = flown(redacting(), surface, &[stream.as_bytes()]);
+        assert_eq!(heard(surface, &out).0, "the prefix gsk_", "{surface:?}");
+        let end = match surface {
+            Surface::Messages => "content_block_stop",
+            Surface::Responses => "output_text.done",
+            _ => "\"finish_reason\":\"tool_calls\"",
+        };
+        assert!(out.rfind("gsk_").is_some());
+        let last_delta = out.find("gsk_").unwrap();
+        assert!(last_delta < out.find(end).unwrap(), "{out}");
+    }
+}
+
+#[test]
+fn numbers_in_arguments_leave_json_behind() {
+    let arguments = r#"{"card": 4111111111111111, "list": [4111111111111111], "text": "\"4111 1111 1111 1111\""}"#;
+    for surface in SURFACES {
+        for size in [1, 3, 200] {
+            let stream = stream(surface, &[], &pieces(arguments, &[size]));
+            let (out, _) = flown(redacting(), surface, &[stream.as_bytes()]);
+            let (_, called) = heard(surface, &out);
+            let called: Value = serde_json::from_str(&called).unwrap();
+            assert!(called["card"].as_str().unwrap().starts_with("[REDACTED_"), "{called}");
+            assert!(called["list"][0].as_str().unwrap().starts_with("[REDACTED_"), "{called}");
+            assert!(!called.to_string().contains("4111"), "{called}");
+        }
+    }
+}
+
+#[test]
+fn a_block_ends_the_stream_in_its_dialect() {
+    let blocking =
+        || terms(guards(Policy::default().with(&[(Detector::ApiKey, detect::Action::Block)])));
+    for surface in SURFACES {
+        for size in [1, 5, 500] {
+            let text = pieces(&format!("Before it, {KEY} and after"), &[size]);
+            let stream = stream(surface, &text, &[]);
+            let (out, stop) = flown(blocking(), surface, &[stream.as_bytes()]);
+            assert_eq!(stop, Some(Stop::Found));
+            assert!(!out.contains("and after") && !out.contains("q7Zk"), "{out}");
+            let events = events(&out);
+            let last = &events[events.len() - 1];
+            match surface {
+                Surface::Messages => {
+                    assert_eq!(last["error"]["details"]["error_code"], "output_blocked");
+                    let types: Vec<&str> =
+                        events.iter().map(|it| it["type"].as_str().unwrap()).collect();
+                    assert!(
+                        types.ends_with(&["content_block_stop", "message_delta", "error"]),
+                        "{types:?}"
+                    );
+                }
+                Surface::Responses => {
+                    assert_eq!(events[events.len() - 2]["code"], "output_blocked");
+                    assert_eq!(last["response"]["incomplete_details"]["reason"], "content_filter");
+                }
+                _ => {
+                    assert_eq!(last["error"]["code"], "output_blocked");
+                    let finish = &events[events.len() - 2];
+                    assert_eq!(finish["choices"][0]["finish_reason"], "content_filter");
+                    assert_eq!(finish["id"], "x");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_canary_is_found_split_and_dressed_up() {
+    let token = token();
+    let spaced: Vec<String> = token.as_str().chars().map(|c| format!("{c}\n")).collect();
+    for told in [token.as_str().to_owned(), token.as_str().to_uppercase(), spaced.concat()] {
+        for (canary, stopped) in [(Canary::Observe, None), (Canary::Block, Some(Stop::Canary))] {
+            for surface in SURFACES {
+                let stream = stream(surface, &pieces(&format!("It is {told} ok"), &[3]), &[]);
+                let mut flow = Outflow::new(terms(Guards { canary, ..Guards::default() }), surface);
+                let passed = flow.feed(Bytes::from(stream.clone()), true);
+                assert_eq!(passed.stop, stopped);
+                assert!(flow.canary_leaked());
+                assert_eq!(flow.record().unwrap().rules, [CANARY]);
+                if stopped.is_none() {
+                    assert_eq!(passed.bytes, stream);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn probabilities_go_where_text_goes() {
+    let chunk = |text: &str, reason: Value| {
+        json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason,
+            "logprobs": {"content": [{"token": text, "logprob": -1}]}}]})
+    };
+    let mut bytes = Vec::new();
+    for text in ["clean ", "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5J", "d1Pf0GsTuEaKiXoBvQlMwYzCrDhSg", " end"]
+    {
+        write_event(&mut bytes, None, chunk(text, Value::Null).to_string().as_bytes());
+    }
+    let (out, _) = flown(redacting(), Surface::Chat, &[&bytes]);
+    assert!(!out.contains("q7Zk") && !out.contains("GsTu"), "{out}");
+    let events = events(&out);
+    assert_eq!(events[0]["choices"][0]["logprobs"]["content"][0]["token"], "clean ");
+    assert_eq!(events[1]["choices"][0]["logprobs"], Value::Null);
+    assert_eq!(heard(Surface::Chat, &out).0, format!("clean {MARK} end"));
+}
+
+#[test]
+fn whole_answers_are_searched_and_seals_left_alone() {
+    let sealed = format!("{KEY}");
+    let cases = [
+        (
+            Surface::Chat,
+            json!({"id": "a", "choices": [{"index": 0, "message": {"role": "assistant", "content": format!("k {KEY}"),
+            "reasoning_content": KEY, "refusal": null, "tool_calls": [{"id": "c", "function": {"name": "f",
+            "arguments": json!({"k": KEY, "n": 4_111_111_111_111_111_u64}).to_string()}}]},
+            "logprobs": {"content": [{"token": KEY}]}, "finish_reason": "stop"}], "usage": {}}),
+        ),
+        (
+            Surface::Messages,
+            json!({"id": "a", "content": [{"type": "thinking", "thinking": KEY, "signature": sealed},
+            {"type": "text", "text": KEY}, {"type": "tool_use", "id": "t", "name": "f",
+            "input": {"k": KEY, "n": 4_111_111_111_111_111_u64}}]}),
+        ),
+        (
+            Surface::Responses,
+            json!({"id": "a", "instructions": "mine", "output": [{"type": "reasoning",
+            "encrypted_content": sealed, "summary": [{"type": "summary_text", "text": KEY}]},
+            {"type": "message", "content": [{"type": "output_text", "text": KEY, "logprobs": [{"token": KEY}]}]},
+            {"type": "function_call", "arguments": json!({"k": KEY}).to_string()}]}),
+        ),
+    ];
+    for (surface, body) in cases {
+        let mut tally = Tally::default();
+        let passed = document(&redacting(), surface, Bytes::from(body.to_string()), &mut tally);
+        let text = std::str::from_utf8(&passed.bytes).unwrap();
+        let clean: Value = serde_json::from_str(text).unwrap();
+        let left = if surface == Surface::Chat { 0 } else { 1 };
+        assert_eq!(text.matches(KEY).count(), left, "{clean}");
+        assert!(!text.contains("4111111111111111"), "{clean}");
+        if let Some(arguments) =
+            clean["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str()
+        {
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            assert_eq!(arguments["k"], MARK);
+        }
+        assert!(tally.record().unwrap().redactions >= 3);
+        let blocked = terms(guards(Policy::all(detect::Action::Block)));
+        let passed = document(&blocked, surface, Bytes::from(body.to_string()), &mut tally);
+        assert_eq!((passed.stop, passed.bytes.len()), (Some(Stop::Found), 0));
+    }
+}
+
+/// A part that breaks.
+#[derive(Debug)]
+struct Broken;
+
+impl Filter for Broken {
+    fn feed(&mut self, _: &[u8], _: &mut Vec<u8>) {
+        panic!("the filter of the test breaks");
+    }
+    fn finish(&mut self, _: &mut Vec<u8>) {}
+    fn is_blocked(&self) -> bool {
+        false
+    }
+    fn held(&self) -> usize {
+        0
+    }
+    fn findings(&self) -> &[Finding] {
+        &[]
+    }
+}
+
+#[test]
+fn a_part_that_breaks_blocks_unless_it_may_not() {
+    for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
+        let terms = || Terms {
+            maker: |terms, is_json| Field::new(Some(Box::new(Broken)), terms, is_json),
+            ..terms(Guards { on_failure, ..guards(Policy::default()) })
+        };
+        let stream = stream(Surface::Chat, &["text".to_owned()], &[]);
+        let mut flow = Outflow::new(terms(), Surface::Chat);
+        let passed = flow.feed(Bytes::from(stream.clone()), false);
+        assert_eq!(passed.stop, stop);
+        assert_eq!(flow.record().unwrap().failures, 1);
+        if stop.is_none() {
+            assert_eq!(passed.bytes, stream);
+            let more = Bytes::from_static(b"data: [DONE]\n\n");
+            assert_eq!(flow.feed(more.clone(), true).bytes, more);
+        }
+        let mut tally = Tally::default();
+        let body = Bytes::from(json!({"choices": [{"message": {"content": "x"}}]}).to_string());
+        let passed = document(&terms(), Surface::Chat, body.clone(), &mut tally);
+        assert_eq!((passed.stop, passed.bytes.is_empty()), (stop, stop.is_some()));
+        let passed =
+            document(&redacting(), Surface::Chat, Bytes::from_static(b"{\"choices\""), &mut tally);
+        assert_eq!(passed.stop, Some(Stop::Failed));
+    }
+}
