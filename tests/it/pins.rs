@@ -209,6 +209,12 @@ async fn where_a_budget_is_heading_is_told() {
     let answer = gateway.ask(Ask::post("/v1/chat/completions", body)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let spend = |agent: &str| Ask::get(&format!("/api/spend/{agent}")).bearer(ADMIN_KEY);
+    // How fast it spends is noted when the answer has gone out.
+    wait_until("the pace is known", || async {
+        let found = gateway.ask_admin(spend("default")).await.json();
+        found["forecast"]["hourly_usd"].as_f64().is_some_and(|usd| usd > 0.2)
+    })
+    .await;
     let found = gateway.ask_admin(spend("default")).await.json();
     let ahead = &found["forecast"];
     // 5 cents at once: at that pace the rest lasts for about an hour.
