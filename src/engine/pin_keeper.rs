@@ -62,7 +62,7 @@ impl PinKeeper {
                 return;
             }
             let kept = self.store.keep_pins(&batch);
-            if !self.note(kept) {
+            if !self.note(&kept) {
                 return self.pins.give_back(batch);
             }
             pause();
@@ -76,13 +76,15 @@ impl PinKeeper {
                 Ok(batch) => {
                     self.seen = batch.last;
                     let rows = batch.rows;
-                    batch.changes.into_iter().for_each(|change| self.pins.adopt(change));
+                    for change in batch.changes {
+                        self.pins.adopt(change);
+                    }
                     if rows < PIN_BATCH_MAX {
                         return;
                     }
                 }
                 Err(error) => {
-                    self.note(Err(error));
+                    self.note(&Err(error));
                     return;
                 }
             }
@@ -95,7 +97,7 @@ impl PinKeeper {
                 Ok(PIN_BATCH_MAX) => pause(),
                 Ok(_) => return,
                 Err(error) => {
-                    self.note(Err(error));
+                    self.note(&Err(error));
                     return;
                 }
             }
@@ -103,8 +105,8 @@ impl PinKeeper {
     }
 
     /// Tells a failure once, and again only after the store has worked. Whether it worked.
-    fn note(&mut self, done: Result<(), RegistryError>) -> bool {
-        if let (Err(error), false) = (&done, self.is_failing) {
+    fn note(&mut self, done: &Result<(), RegistryError>) -> bool {
+        if let (Err(error), false) = (done, self.is_failing) {
             tracing::error!(%error, "pins cannot be kept in the store");
         }
         self.is_failing = done.is_err();

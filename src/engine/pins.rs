@@ -105,7 +105,9 @@ impl Pins {
     /// Gives back changes that the store did not take; they were the oldest.
     pub fn give_back(&self, batch: Vec<Change>) {
         let mut changes = self.changes.lock();
-        batch.into_iter().rev().for_each(|change| changes.push_front(change));
+        for change in batch.into_iter().rev() {
+            changes.push_front(change);
+        }
         let over = changes.len().saturating_sub(PIN_QUEUE_MAX);
         // The oldest are the first to be outdated.
         changes.drain(..over);
@@ -119,15 +121,15 @@ impl Pins {
 
     /// Takes over what another process, or this one before, has kept, unless something newer is known.
     pub fn adopt(&self, change: Change) {
-        let Some(shard) = self.shard(change.key) else { return };
-        let mut shelf = shard.lock();
-        let own = shelf.get(change.key, change.at_ms, u64::MAX);
+        let Some(place) = self.shard(change.key) else { return };
+        let mut pins = place.lock();
+        let own = pins.get(change.key, change.at_ms, u64::MAX);
         if own.is_some_and(|own| own.used_ms >= change.at_ms) {
             return;
         }
         match change.pin {
-            Some(pin) => shelf.put(change.key, pin),
-            None => shelf.remove(change.key),
+            Some(pin) => pins.put(change.key, pin),
+            None => pins.remove(change.key),
         }
     }
 

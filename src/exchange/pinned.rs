@@ -264,8 +264,8 @@ pub fn learn(
 
 /// Whether a model was asked in vain: also with another of its keys.
 fn has_failed(model: &str, record: &Record) -> bool {
-    let own = record.attempts.iter().filter(|attempt| *attempt.model == *model);
-    own.last().is_some_and(|attempt| is_failure(attempt.outcome))
+    let mut own = record.attempts.iter().filter(|attempt| *attempt.model == *model);
+    own.next_back().is_some_and(|attempt| is_failure(attempt.outcome))
 }
 
 /// Whether a model that ended so is to be left.

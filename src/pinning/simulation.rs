@@ -46,6 +46,10 @@ impl Dice {
         low + self.roll() % (high - low + 1)
     }
 
+    fn place(&mut self, end: usize) -> usize {
+        usize::try_from(self.roll() % end as u64).unwrap()
+    }
+
     fn happens(&mut self, percent: u64) -> bool {
         self.roll() % 100 < percent
     }
@@ -73,8 +77,8 @@ struct Habits {
 impl Habits {
     fn of(dice: &mut Dice) -> Self {
         let mut models: Vec<usize> = Vec::new();
-        while models.len() < 2 + (dice.0 % 3) as usize {
-            let model = dice.between(0, MODELS.len() as u64 - 1) as usize;
+        while models.len() < 2 + usize::try_from(dice.0 % 3).unwrap() {
+            let model = dice.place(MODELS.len());
             if !models.contains(&model) {
                 models.push(model);
             }
@@ -110,7 +114,7 @@ impl Habits {
     }
 
     fn pick(&self, dice: &mut Dice) -> usize {
-        self.models[dice.between(0, self.models.len() as u64 - 1) as usize]
+        self.models[dice.place(self.models.len())]
     }
 }
 
@@ -181,6 +185,7 @@ fn left(turns: &[Turn], at: usize) -> u64 {
     runs.count() as u64 * 1_000
 }
 
+/// What it costs by the policy, which may be told how long the session is.
 fn aware(turns: &[Turn], is_told: bool, (margin, learnt): (&Margin, &mut Experience)) -> i128 {
     let (mut caches, mut pin, mut total) = (Caches::default(), None::<Pin>, 0);
     let index = |id: &str| MODELS.iter().position(|(name, _)| *name == id);
@@ -223,17 +228,18 @@ fn aware(turns: &[Turn], is_told: bool, (margin, learnt): (&Margin, &mut Experie
             body_bytes: turn.prompt * 4,
         };
         let rule = learnt.known(model).rule;
-        if let Some(pin) = &pin {
-            if let Some(hit) = pin.trail_of(MODELS[model].0).hit_ppm(&report, &rule, turn.at_ms) {
-                let usual = &mut learnt.usual_ppm[model];
-                *usual = *usual - *usual / 64 + hit / 64;
-            }
+        let before = pin.as_ref().map(|pin| pin.trail_of(MODELS[model].0));
+        if let Some(hit) = before.and_then(|trail| trail.hit_ppm(&report, &rule, turn.at_ms)) {
+            let usual = &mut learnt.usual_ppm[model];
+            *usual = *usual - *usual / 64 + hit / 64;
         }
         pin = Some(Pin::after(pin.as_ref(), &answer, &rule));
     }
     total
 }
 
+/// What a session costs in pico-dollars if it stays with its first model as long as that one's cache may live, and
+/// if it always goes where the strategy says.
 fn plain(turns: &[Turn]) -> (i128, i128) {
     let (mut at, mut last_ms) = (0, None::<u64>);
     let pinned = replay(turns, |_, turn| {
@@ -241,7 +247,7 @@ fn plain(turns: &[Turn]) -> (i128, i128) {
         let is_fresh = last_ms.is_none_or(|last| turn.at_ms - last > gone_ms);
         last_ms = Some(turn.at_ms);
         if is_fresh {
-            at = turn.wants
+            at = turn.wants;
         }
         at
     });

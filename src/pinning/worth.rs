@@ -132,16 +132,16 @@ fn saving(side: &Side, outlook: &Outlook) -> i128 {
 /// Weighs leaving `here` for `there`: the next turn and those after it, everything expected. A model without a
 /// warm cache is left as the strategy wants it: there is nothing to lose.
 pub fn weigh(here: &Side, there: &Side, (outlook, margin): (&Outlook, &Margin)) -> Weighed {
-    let (next_here, next_there) = (here.next(outlook), there.next(outlook));
+    let (stay, leave) = (here.next(outlook), there.next(outlook));
     let worth = i128::from(margin.worth.0) * 1_000 * i128::from(WHOLE_PPM);
     let worth = worth * (1_000 + i128::from(outlook.later_milli)) / 1_000;
-    let gain = next_here + here.later(outlook) - next_there - there.later(outlook) + worth;
-    let switch = (next_there - next_here).max(0);
+    let gain = stay + here.later(outlook) - leave - there.later(outlook) + worth;
+    let switch = (leave - stay).max(0);
     let asked = switch / i128::from(WHOLE_PPM) * i128::from(margin.of_cost_ppm);
     Weighed {
         leaves: gain > asked || saving(here, outlook) <= 0,
-        next_here: nano(next_here),
-        next_there: nano(next_there),
+        next_here: nano(stay),
+        next_there: nano(leave),
     }
 }
 
@@ -154,11 +154,11 @@ pub fn weigh_by_credit(
 ) -> Weighed {
     let cold = |side: &Side| Side { warm_ppm: 0, ..*side }.next(outlook);
     let credit = saving(here, outlook) / i128::from(WHOLE_PPM) * i128::from(weight_ppm);
-    let (next_here, next_there) = (here.next(outlook), there.next(outlook));
+    let (stay, leave) = (here.next(outlook), there.next(outlook));
     Weighed {
         leaves: cold(here) - credit > cold(there) || credit <= 0,
-        next_here: nano(next_here),
-        next_there: nano(next_there),
+        next_here: nano(stay),
+        next_there: nano(leave),
     }
 }
 

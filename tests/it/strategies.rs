@@ -124,7 +124,7 @@ async fn what_a_model_lacks_is_passed_over_and_explained() {
     for part in [
         "mode=auto",
         "strategy=rule_based",
-        "pin=none",
+        "pin=fresh",
         "order=oracle",
         "fast:vision",
         "reasoning:vision",
