@@ -336,7 +336,7 @@ const CARDS = [
 function errorWords(stats) {
   const [first] = entries(stats.error_types);
   if (!first) return "none";
-  return `${first[0].replaceAll("_", " ")}${entries(stats.error_types).length > 1 ? " and others" : ""}`;
+  return first[0].replaceAll("_", " ");
 }
 
 function activePins() {
@@ -541,7 +541,7 @@ function clock(seconds, step) {
 function makeChart(name, box, columns) {
   const axis = { stroke: color("dim"), font: "11px system-ui, sans-serif", grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
   const options = {
-    width: box.clientWidth, height: CHART_HEIGHT, padding: [8, 8, 0, 0],
+    width: box.clientWidth, height: CHART_HEIGHT, padding: [8, 24, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     legend: { live: true },
     scales: { x: { time: true, range: (u, low, high) => { const half = (state.stats.series.step_s || 1) / 2; return [low - half, high + half]; } }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
@@ -747,7 +747,12 @@ function addRows(rows, slides) {
   }
   const body = $("recent");
   const focused = document.activeElement;
-  for (const row of rows) body.prepend(makeRow(row, slides));
+  for (const row of rows) {
+    const made = makeRow(row, slides);
+    body.prepend(made);
+    // Or it would slide again whenever a cell is hidden and shown, as on a narrower page.
+    setTimeout(() => made.classList.remove("new"), 2000);
+  }
   while (body.children.length > ROWS_MAX) {
     const last = body.lastElementChild;
     if (last === focused) (last.previousElementSibling || body).focus();
@@ -833,6 +838,13 @@ function hideTip() {
   for (const node of document.querySelectorAll('[aria-describedby="tip"]')) node.removeAttribute("aria-describedby");
 }
 
+/** Focus scrolls what it lands on into view: its words go along. Others would stand in the wrong place. */
+function moveTip() {
+  const node = document.activeElement;
+  if (!$("tip").hidden && node && node.matches("[data-tip]:focus-visible")) showTip(node);
+  else hideTip();
+}
+
 function hover(event) {
   const node = event.target.closest("[data-tip]");
   hideTip();
@@ -874,7 +886,7 @@ function start() {
     if (event.target.matches("[data-tip]") && event.target.matches(":focus-visible")) showTip(event.target);
   });
   document.addEventListener("focusout", hideTip);
-  document.addEventListener("scroll", hideTip, { passive: true });
+  document.addEventListener("scroll", moveTip, { passive: true, capture: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawCharts);
