@@ -112,6 +112,12 @@ pub fn letter(character: char) -> Letter {
     }
 }
 
+/// The first characters of all runs and those before them, for tests.
+#[cfg(test)]
+pub(super) fn edges() -> impl Iterator<Item = char> {
+    RUNS.iter().flat_map(|run| [(run >> 3) - 1, run >> 3]).filter_map(char::from_u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

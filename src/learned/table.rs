@@ -192,3 +192,10 @@ fn read_texts(mut bytes: &[u8], rows: usize) -> Result<Vec<&str>, TableError> {
     }
     Err(TableError::Vocabulary { at: rows, what: "there are more tokens than rows" })
 }
+
+/// The texts of all tokens of a file, for tests.
+#[cfg(test)]
+pub(super) fn texts(bytes: &[u8]) -> Result<Vec<&str>, TableError> {
+    let (head, content) = head(bytes)?;
+    read_texts(content.split_at(DIMENSIONS * 4 + head.rows * DIMENSIONS).1, head.rows)
+}
