@@ -66,7 +66,7 @@ fn tokens(criterion: &mut Criterion) {
 
 fn parse(criterion: &mut Criterion) {
     criterion.bench_function("parse the table", |bencher| {
-        bencher.iter(|| Table::parse(black_box(TABLE)))
+        bencher.iter(|| Table::parse(black_box(TABLE)));
     });
 }
 

@@ -12,6 +12,9 @@ use crate::learned::shape::{self, SHAPE_FEATURES, Seen};
 use crate::learned::table::{DIMENSIONS, Row, Table};
 use crate::learned::wordpiece::{Pieces, Vocabulary};
 
+/// Rows whose sums sixteen bits hold, whatever is in them.
+const ROWS_AT_ONCE: usize = 256;
+
 /// What a text is like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
@@ -67,8 +70,7 @@ impl Table {
     /// The mean of the rows of all tokens, as a unit vector.
     fn direction(&self, parts: [&[u16]; 2]) -> [f32; DIMENSIONS] {
         let mut sums = [0_i32; DIMENSIONS];
-        // As many rows as sixteen bits hold the sums of.
-        for tokens in parts.iter().flat_map(|part| part.chunks(256)) {
+        for tokens in parts.iter().flat_map(|part| part.chunks(ROWS_AT_ONCE)) {
             let part = sum(&self.rows, tokens);
             for (sum, part) in sums.iter_mut().zip(part) {
                 *sum += i32::from(part);
@@ -80,13 +82,15 @@ impl Table {
         let square: f32 = vector.iter().map(|value| value * value).sum();
         if square > 0.0 {
             let length = square.sqrt();
-            vector.iter_mut().for_each(|value| *value /= length);
+            for value in &mut vector {
+                *value /= length;
+            }
         }
         vector
     }
 }
 
-/// The sum of the rows of at most 256 tokens.
+/// The sum of the rows of at most `ROWS_AT_ONCE` tokens.
 fn sum(rows: &[Row], tokens: &[u16]) -> [i16; DIMENSIONS] {
     let mut sums = [0_i16; DIMENSIONS];
     for token in tokens {
@@ -105,7 +109,7 @@ fn read<'a>(vocabulary: &Vocabulary, text: &'a str, pieces: &mut Pieces) -> Wind
     let (head, rest) = text.split_at_checked(read).unwrap_or((text, ""));
     let head_tokens = pieces.tokens.len();
     // As many bytes as the same number of tokens took at the beginning, and half of that again.
-    let wanted = (head.len() * 3 / 2).max(EMBEDDED_BYTES_MAX / 4).min(EMBEDDED_BYTES_MAX);
+    let wanted = (head.len() * 3 / 2).clamp(EMBEDDED_BYTES_MAX / 4, EMBEDDED_BYTES_MAX);
     let tail = end_of(rest, wanted);
     vocabulary.tokenise(tail, usize::MAX, pieces);
     Window { head, tail, head_tokens }
@@ -127,6 +131,7 @@ fn count_all(text: &str, window: &Window, counted: usize) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "every bit counts")]
 mod tests {
     use super::*;
 
@@ -168,5 +173,80 @@ mod tests {
             let square: f32 = vector.iter().map(|value| value * value).sum();
             assert!((square - 1.0).abs() < 1e-5, "{text:.20} {square}");
         }
+    }
+
+    #[test]
+    fn the_numbers_are_the_same_everywhere() {
+        let table = table();
+        let text = "Write a Python function that reverses a list. Does it run in O(n)?";
+        let reading = table.embed(text, &mut Scratch::default());
+        // What this program gave when the table was made; any difference would need new heads.
+        let bits: Vec<u32> = reading.vector[..4].iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, [3190984832, 1055998999, 3178507353, 1036080479]);
+        let bits: Vec<u32> = reading.shape[..4].iter().map(|value| value.to_bits()).collect();
+        assert_eq!(bits, [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_text_of_512_tokens_is_read_whole() {
+        let table = table();
+        let mut pieces = Pieces::default();
+        let text = "bread ".repeat(512);
+        let window = read(&table.vocabulary, &text, &mut pieces);
+        assert_eq!(window.head.len() + window.tail.len(), text.len());
+        assert_eq!((window.head_tokens, pieces.tokens.len()), (256, 512));
+        assert_eq!(table.embed(&text, &mut Scratch::default()).tokens, 512);
+    }
+
+    #[test]
+    fn of_a_long_text_both_ends_count() {
+        let table = table();
+        let mut scratch = Scratch::default();
+        let middle = "filler and nothing else. ".repeat(40_000);
+        let mut embed = |text: String| table.embed(&text, &mut scratch);
+        let plain = embed(format!("{middle}{middle}"));
+        let first = embed(format!("Translate this poem to French:{middle}{middle}"));
+        let last = embed(format!("{middle}{middle} Translate this poem to French!"));
+        let hidden = embed(format!("{middle} Translate this poem to French! {middle}"));
+        assert_ne!(first.vector, plain.vector);
+        assert_ne!(last.vector, plain.vector);
+        assert_eq!(hidden.vector, plain.vector);
+        let tokens = f64::from(plain.tokens);
+        assert!((tokens / 480_000.0 - 1.0).abs() < 0.02, "{tokens}");
+    }
+
+    #[test]
+    fn a_scratch_remembers_nothing() {
+        let table = table();
+        let mut used = Scratch::default();
+        for text in ["bread", "", "漢字 and Zürich?", "x".repeat(9_000).as_str(), "bread"] {
+            let fresh = table.embed(text, &mut Scratch::default());
+            assert_eq!(table.embed(text, &mut used), fresh, "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn sums_do_not_overflow() {
+        // The most extreme row, 256 times.
+        let row = Row(std::array::from_fn(|at| if at % 2 == 0 { 127 } else { -128 }));
+        let sums = sum(&[row], &[0; ROWS_AT_ONCE]);
+        assert_eq!((sums[0], sums[1]), (127 * 256, -128 * 256));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_is_read(text in "(.|\n| |[a-z]{1,9}){0,400}", times in 1..40_usize) {
+            let table = TABLE.with(std::clone::Clone::clone);
+            let text = text.repeat(times);
+            let reading = table.embed(&text, &mut Scratch::default());
+            let square: f32 = reading.vector.iter().map(|value| value * value).sum();
+            proptest::prop_assert!(square == 0.0 || (square - 1.0).abs() < 1e-4);
+            let all = reading.shape.iter().all(|feature| (0.0..=1.0).contains(feature));
+            proptest::prop_assert!(all, "{:?}", reading.shape);
+        }
+    }
+
+    thread_local! {
+        static TABLE: std::rc::Rc<Table> = std::rc::Rc::new(table());
     }
 }
