@@ -48,7 +48,8 @@ struct Window<'a> {
 }
 
 impl Table {
-    /// Reads a text: some 5 microseconds for 32 tokens, and at most some 50 however long it is.
+    /// Reads a text: about a microsecond for 32 tokens of English, 10 for 512, and 12 for a megabyte; some 50 where
+    /// every character is taken apart.
     pub fn embed(&self, text: &str, scratch: &mut Scratch) -> Reading {
         let pieces = &mut scratch.pieces;
         pieces.tokens.clear();
