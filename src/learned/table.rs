@@ -4,6 +4,8 @@
 //! `conf/router/distill.py` makes such files and says how they are laid out. Where the bytes come from is the
 //! caller's business; nothing here reads a file.
 
+use std::ops::RangeInclusive;
+
 use sha2::{Digest, Sha256};
 
 use crate::learned::shape::Kinds;
@@ -20,6 +22,9 @@ const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 8 + 4 * 4 + 32;
 /// Rows at most: tokens have sixteen bits.
 const ROWS_MAX: usize = 1 << 16;
+
+/// What a step of a dimension may be worth: vectors of such steps have a length that is a number.
+const SCALES: RangeInclusive<f32> = 1e-9..=1e9;
 
 /// Why a file is no table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,8 +66,8 @@ pub enum TableError {
     /// The content is not what was written.
     #[error("the content of the table is damaged: its SHA-256 is not the one in its head")]
     Digest,
-    /// A scale that is no number, or not above zero.
-    #[error("scale {at} of the table is not a number above zero")]
+    /// A scale that is no number, or out of its range.
+    #[error("scale {at} of the table is not a number from 1e-9 to 1e9")]
     Scale {
         /// Which dimension.
         at: usize,
@@ -169,7 +174,7 @@ fn read_scales(bytes: &[u8]) -> Result<[f32; DIMENSIONS], TableError> {
     let mut scales = [0.0; DIMENSIONS];
     for (at, (scale, bytes)) in scales.iter_mut().zip(bytes.as_chunks().0).enumerate() {
         *scale = f32::from_le_bytes(*bytes);
-        if !(scale.is_normal() && *scale > 0.0) {
+        if !SCALES.contains(scale) {
             return Err(TableError::Scale { at });
         }
     }
@@ -191,4 +196,96 @@ fn read_texts(mut bytes: &[u8], rows: usize) -> Result<Vec<&str>, TableError> {
         return Ok(texts);
     }
     Err(TableError::Vocabulary { at: rows, what: "there are more tokens than rows" })
+}
+
+/// The texts of all tokens of a file, for tests.
+#[cfg(test)]
+pub(super) fn texts(bytes: &[u8]) -> Result<Vec<&str>, TableError> {
+    let (head, content) = head(bytes)?;
+    read_texts(content.split_at(DIMENSIONS * 4 + head.rows * DIMENSIONS).1, head.rows)
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "what was written is read")]
+mod tests {
+    use super::*;
+
+    const FILE: &[u8] = include_bytes!("../../conf/router/embedding.bin");
+
+    /// A file with three tokens, as `distill.py` packs it.
+    fn small(texts: &[&str], scale: f32) -> Vec<u8> {
+        let mut content: Vec<u8> = scale.to_le_bytes().repeat(DIMENSIONS);
+        content.extend((0..texts.len() * DIMENSIONS).map(|at| u8::try_from(at % 256).unwrap()));
+        let before = content.len();
+        for text in texts {
+            content.push(u8::try_from(text.len()).unwrap());
+            content.extend(text.as_bytes());
+        }
+        let numbers = [1, DIMENSIONS, texts.len(), content.len() - before];
+        let numbers = numbers.map(|number| u32::try_from(number).unwrap().to_le_bytes());
+        let digest = Sha256::digest(&content);
+        [&MAGIC[..], numbers.as_flattened(), &digest[..], &content].concat()
+    }
+
+    #[test]
+    fn a_table_has_its_rows_scales_and_tokens() {
+        let table = Table::parse(&small(&["[UNK]", "bread", "##s"], 0.5)).unwrap();
+        assert_eq!(table.scales, [0.5; DIMENSIONS]);
+        assert_eq!(table.rows.len(), 3);
+        assert_eq!((table.rows[0].0[127], table.rows[1].0[0], table.rows[2].0[1]), (127, -128, 1));
+        assert_eq!(table.vocabulary().find(b"s", true), Some(2));
+    }
+
+    #[test]
+    fn the_table_that_ships_is_whole() {
+        let table = Table::parse(FILE).unwrap();
+        assert_eq!(table.rows.len(), 30_522);
+        assert_eq!(table.digest()[..], FILE[24..56]);
+        assert!(FILE.len() <= 4_200_000, "{} bytes", FILE.len());
+    }
+
+    /// The error of the small table after some of its bytes were set.
+    fn error_with(at: usize, bytes: &[u8]) -> TableError {
+        let mut file = small(&["[UNK]", "bread", "##s"], 0.5);
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        Table::parse(&file).unwrap_err()
+    }
+
+    #[test]
+    fn every_error_has_its_name() {
+        assert_eq!(Table::parse(b"").unwrap_err(), TableError::Empty);
+        assert_eq!(Table::parse(b"\x7fELF").unwrap_err(), TableError::Magic);
+        assert_eq!(error_with(7, b"1"), TableError::Magic);
+        assert_eq!(error_with(8, &[2]), TableError::Version { found: 2 });
+        assert_eq!(error_with(12, &[64]), TableError::Dimensions { found: 64 });
+        assert_eq!(error_with(16, &[0]), TableError::Rows { found: 0 });
+        let found = 0x0100_0003;
+        assert_eq!(error_with(19, &[1]), TableError::Rows { found });
+        assert!(matches!(error_with(16, &[4]), TableError::Length { .. }));
+        assert_eq!(error_with(24, &[1, 2, 3]), TableError::Digest);
+        assert_eq!(error_with(HEAD_BYTES + 900, b"?"), TableError::Digest);
+    }
+
+    #[test]
+    fn a_table_that_ends_anywhere_is_cut() {
+        let file = small(&["[UNK]", "bread", "##s"], 0.5);
+        for length in 1..file.len() {
+            let error = Table::parse(&file[..length]).unwrap_err();
+            assert!(matches!(error, TableError::Length { .. }), "{length}: {error}");
+        }
+        let longer = [&file[..], b"!"].concat();
+        assert!(matches!(Table::parse(&longer).unwrap_err(), TableError::Length { .. }));
+    }
+
+    #[test]
+    fn what_a_digest_confirms_is_still_checked() {
+        for scale in [0.0, -1.0, 1e-10, 1e10, f32::NAN, f32::INFINITY] {
+            let file = small(&["[UNK]"], scale);
+            assert_eq!(Table::parse(&file).unwrap_err(), TableError::Scale { at: 0 }, "{scale}");
+        }
+        for texts in [&["a", "b"][..], &["[UNK]", "a", "a"], &["[UNK]", ""]] {
+            let error = Table::parse(&small(texts, 0.5)).unwrap_err();
+            assert!(matches!(error, TableError::Vocabulary { .. }), "{texts:?}: {error}");
+        }
+    }
 }

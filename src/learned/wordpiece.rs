@@ -16,6 +16,8 @@ use crate::learned::table::TableError;
 const WORD_CHARS_MAX: usize = 100;
 /// Bytes of a token that fit into a key: one is left for the length and the mark of a continuation.
 const KEY_TEXT_BYTES: usize = 15;
+/// Beginnings of tokens are told apart by so many bits: 32 KiB of lengths, rarely two in one place.
+const LENGTHS_BITS: u32 = 14;
 /// Begins the tokens that continue a word.
 const CONTINUES: &str = "##";
 /// What a word is whose pieces the vocabulary lacks.
@@ -32,8 +34,10 @@ pub struct Vocabulary {
     shift: u32,
     /// Tokens that are too long for a key, sorted: fourteen in BERT's vocabulary.
     long: Box<[(LongText, u16)]>,
-    /// Bytes of the longest text.
-    longest: usize,
+    /// Bytes of the longest text, and of the longest that continues a word.
+    longest: [usize; 2],
+    /// By a hash of the first three bytes: which lengths tokens have that begin so.
+    lengths: Box<[u16]>,
     /// Tokens of the single characters of ASCII.
     ascii: [u16; 128],
     unknown: u16,
@@ -118,6 +122,14 @@ const fn first_place(key: u128, shift: u32) -> usize {
     (((product as u64) ^ ((product >> 64) as u64)) >> shift) as usize
 }
 
+/// Where the lengths of tokens stand that begin with the first three bytes of a text.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "three bytes are wanted")]
+const fn beginning(text: u128, continues: bool) -> usize {
+    let three = (text as u32) & 0x00ff_ffff | (continues as u32) << 24;
+    (three.wrapping_mul(0x9e37_79b1) >> (32 - LENGTHS_BITS)) as usize
+}
+
 impl Vocabulary {
     /// From the texts of all tokens in their order; those that continue a word begin with `##`.
     pub fn new(texts: &[&str]) -> Result<Self, TableError> {
@@ -127,7 +139,8 @@ impl Vocabulary {
             tokens: vec![0; places].into(),
             shift: 64 - places.trailing_zeros(),
             long: Box::default(),
-            longest: 0,
+            longest: [0; 2],
+            lengths: vec![0; 1 << LENGTHS_BITS].into(),
             ascii: [0; 128],
             unknown: 0,
             continuing: texts.iter().map(|text| is_continuing(text)).collect(),
@@ -139,7 +152,8 @@ impl Vocabulary {
             let continues = is_continuing(text);
             let text = text.as_bytes().get(if continues { CONTINUES.len() } else { 0 }..);
             let text = text.unwrap_or_default();
-            made.longest = made.longest.max(text.len());
+            let longest = &mut made.longest[usize::from(continues)];
+            *longest = text.len().max(*longest);
             match text.len() {
                 0 => return Err(wrong("it has no text")),
                 1..=KEY_TEXT_BYTES => made
@@ -181,6 +195,8 @@ impl Vocabulary {
         }
         *self.keys.get_mut(place)? = key;
         *self.tokens.get_mut(place)? = token;
+        let mark = key >> (8 * KEY_TEXT_BYTES);
+        *self.lengths.get_mut(beginning(key, mark & 0x80 != 0))? |= 1 << (mark & 0xf);
         Some(())
     }
 
@@ -270,11 +286,11 @@ impl Vocabulary {
         }
         // Digits have the bit of lower case already.
         let text = u128::from_le_bytes(lower.to_array());
-        match self.find_key(key(text, length, false)) {
-            Some(token) => pieces.tokens.push(token),
-            None => {
-                self.cut(lower.as_array().get(..length).unwrap_or_default(), &mut pieces.tokens)
-            }
+        if let Some(token) = self.find_key(key(text, length, false)) {
+            pieces.tokens.push(token);
+        } else {
+            let word = lower.as_array().get(..length).unwrap_or_default();
+            self.cut(word, &mut pieces.tokens);
         }
         length
     }
@@ -292,8 +308,7 @@ impl Vocabulary {
                 Letter::Space => self.close(pieces),
                 Letter::Ideograph => {
                     self.close(pieces);
-                    self.spread(character, pieces);
-                    self.close(pieces);
+                    self.ideograph(character, pieces);
                 }
                 _ => self.spread(character, pieces),
             }
@@ -305,24 +320,44 @@ impl Vocabulary {
         rest.len()
     }
 
+    /// Adds a word of one ideograph.
+    fn ideograph(&self, character: char, pieces: &mut Pieces) {
+        if is_unified(character) {
+            let mut bytes = [0; 4];
+            let text = character.encode_utf8(&mut bytes).as_bytes();
+            pieces.tokens.push(self.find(text, false).unwrap_or(self.unknown));
+        } else {
+            self.spread(character, pieces);
+            self.close(pieces);
+        }
+    }
+
     /// Adds to the open word what a character becomes in lower case and without accents.
     fn spread(&self, character: char, pieces: &mut Pieces) {
+        if character.is_ascii_alphanumeric() {
+            return pieces.word.push(character.to_ascii_lowercase());
+        }
         decompose_canonical(character, |part| {
-            if class(part) == Letter::Accent {
-                return;
-            }
-            for lower in part.to_lowercase() {
-                match class(lower) {
-                    Letter::Punctuation => {
-                        self.close(pieces);
-                        pieces.word.push(lower);
-                        self.close(pieces);
-                    }
-                    Letter::Space => self.close(pieces),
-                    _ => pieces.word.push(lower),
-                }
+            let class = class(part);
+            if class == Letter::Plain && is_caseless(part) {
+                pieces.word.push(part);
+            } else if class != Letter::Accent {
+                part.to_lowercase().for_each(|lower| self.add(lower, pieces));
             }
         });
+    }
+
+    /// Adds a character as it is, which may be a word by itself.
+    fn add(&self, character: char, pieces: &mut Pieces) {
+        match class(character) {
+            Letter::Punctuation => {
+                self.close(pieces);
+                pieces.word.push(character);
+                self.close(pieces);
+            }
+            Letter::Space => self.close(pieces),
+            _ => pieces.word.push(character),
+        }
     }
 
     /// Ends the open word.
@@ -357,15 +392,23 @@ impl Vocabulary {
 
     /// The longest token that a text begins with, and its length.
     fn longest_of(&self, text: &[u8], continues: bool) -> Option<(u16, usize)> {
-        let most = text.len().min(self.longest);
-        let long = (KEY_TEXT_BYTES + 1..=most).rev();
-        let long =
-            long.filter_map(|length| Some((self.find(text.get(..length)?, continues)?, length)));
+        let most = text.len().min(self.longest[usize::from(continues)]);
+        for length in (KEY_TEXT_BYTES + 1..=most).rev() {
+            if let Some(token) = self.find(text.get(..length)?, continues) {
+                return Some((token, length));
+            }
+        }
         let all = load(text);
-        let short = (1..=most.min(KEY_TEXT_BYTES)).rev();
-        let short =
-            short.filter_map(|length| Some((self.find_key(key(all, length, continues))?, length)));
-        long.chain(short).next()
+        let begun = self.lengths.get(beginning(all, continues)).copied().unwrap_or_default();
+        // Of one and two bytes there may always be some.
+        let mut lengths = (begun | 0b110) & (u16::MAX >> KEY_TEXT_BYTES.saturating_sub(most));
+        while let Some(length) = lengths.checked_ilog2() {
+            if let Some(token) = self.find_key(key(all, length as usize, continues)) {
+                return Some((token, length as usize));
+            }
+            lengths &= !(1 << length);
+        }
+        None
     }
 }
 
@@ -379,6 +422,17 @@ const fn ones(bytes: usize) -> u128 {
     if bytes >= 16 { u128::MAX } else { (1 << (8 * bytes)) - 1 }
 }
 
+/// Characters of scripts that have one case: those between Hebrew and Burmese, Korean, Chinese and Japanese.
+const fn is_caseless(character: char) -> bool {
+    matches!(character,
+        '\u{590}'..='\u{109f}' | '\u{1100}'..='\u{139f}' | '\u{2e80}'..='\u{a63f}' | '\u{ac00}'..='\u{faff}')
+}
+
+/// Ideographs that are their own decomposition.
+const fn is_unified(character: char) -> bool {
+    matches!(character, '\u{3400}'..='\u{9fff}')
+}
+
 /// The class of any character.
 fn class(character: char) -> Letter {
     match character {
@@ -387,5 +441,61 @@ fn class(character: char) -> Letter {
         _ if character.is_ascii_punctuation() => Letter::Punctuation,
         _ if character.is_ascii() => Letter::Plain,
         _ => letter(character),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_without_a_case_have_none() {
+        let all = ('\0'..=char::MAX).filter(|character| is_caseless(*character));
+        for character in all {
+            assert!(character.to_lowercase().eq([character]), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn unified_ideographs_stay_what_they_are() {
+        for character in ('\0'..=char::MAX).filter(|character| is_unified(*character)) {
+            decompose_canonical(character, |part| assert_eq!(part, character));
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_without_the_unknown_token_is_none() {
+        let what = "there is no [UNK] before it";
+        let expected = TableError::Vocabulary { at: 1, what };
+        assert_eq!(Vocabulary::new(&["a"]).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn no_token_is_there_twice_or_empty() {
+        for (texts, at, what) in [
+            (["[UNK]", "a", "a"], 2, "it is there twice"),
+            (["[UNK]", "", "a"], 1, "it has no text"),
+        ] {
+            let expected = TableError::Vocabulary { at, what };
+            assert_eq!(Vocabulary::new(&texts).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_word_and_its_continuation_are_two_tokens() {
+        let texts = ["[UNK]", "new", "##new", "##s", "##", "telecommunications"];
+        let vocabulary = Vocabulary::new(&texts).unwrap();
+        let mut pieces = Pieces::default();
+        let read = vocabulary.tokenise("New newnews newsx ##s Telecommunications", 99, &mut pieces);
+        assert_eq!(read, 40);
+        assert_eq!(pieces.tokens, [1, 1, 2, 3, 0, 0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn a_limit_is_kept_but_for_the_pieces_of_the_last_word() {
+        let vocabulary = Vocabulary::new(&["[UNK]", "a", "##b"]).unwrap();
+        let mut pieces = Pieces::default();
+        assert_eq!(vocabulary.tokenise("a abbb a a", 2, &mut pieces), 6);
+        assert_eq!(pieces.tokens, [1, 1, 2, 2, 2]);
     }
 }
