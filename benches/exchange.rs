@@ -77,8 +77,13 @@ fn begin(stage: &Stage, body: &Bytes) -> Exchange {
         wide_context: false,
         texts: std::sync::OnceLock::new(),
     };
-    let scene =
-        Scene { current: &stage.current, rotation: &stage.rotation, now_ms: NOW.ms(), purse: None };
+    let scene = Scene {
+        current: &stage.current,
+        rotation: &stage.rotation,
+        now_ms: NOW.ms(),
+        purse: None,
+        session: None,
+    };
     let plan = route::plan(&scene, &asked).expect("a plan");
     Exchange::new(RequestId::from_bits(7), Arc::clone(&stage.current), asked, plan)
 }

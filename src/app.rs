@@ -1,12 +1,13 @@
 //! The composition root: builds every part by hand, in order, and starts what a command asks for.
 
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flate2::read::MultiGzDecoder;
 use loadtest::upstream::server::{self as mock_server, MockConfig};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::admin::handlers::Parts as AdminParts;
 use crate::base::limit::HANDOVER_ACCOUNTS;
 use crate::config::problem::Problem;
+use crate::config::raw_pinning::Keep;
 use crate::config::snapshot::{self, Snapshot};
 use crate::demo;
 use crate::engine::accounts::Accounts;
@@ -23,10 +25,12 @@ use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::console;
 use crate::engine::lookup;
 use crate::engine::outbox;
+use crate::engine::pin_keeper::PinKeeper;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::{self, Reloader, Targets};
 use crate::engine::rounds::Rounds;
 use crate::engine::source::{self, Source};
+use crate::guard::trial::{Report, Row};
 use crate::identity::key;
 use crate::identity::vault::{Key, Keys};
 use crate::ledger::book::Book;
@@ -35,6 +39,7 @@ use crate::proxy::server::{self, Parts};
 use crate::proxy::shared::Shared;
 use crate::store::export::{self, ExportError, Wish};
 use crate::store::lock::Lock;
+use crate::store::pins::PinStore;
 use crate::store::registry::{self, Registry};
 use crate::store::replay;
 use crate::store::sqlite::registry::SqliteRegistry;
@@ -96,10 +101,14 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     let book = book(&store, upgrade)?;
     let keeper = keeper(book, &metrics, clock)?;
     let registry = open_registry(&store, keys.as_deref())?;
+    let keeps_pins = snapshot.pinning.keep == Keep::Store;
+    let pin_store = keeps_pins.then(|| Arc::clone(&registry) as Arc<dyn PinStore>);
+    let registry: Arc<dyn Registry> = registry;
     let auditor = Arc::new(Auditor::new(Arc::clone(&registry), Arc::clone(&metrics)));
     recorder.audit_to(Arc::clone(&auditor));
     let joined = Accounts::open(Arc::clone(&registry), snapshot, Arc::clone(&metrics));
     let (accounts, live) = joined.map_err(|error| format!("store: {error}"))?;
+    recorder.statistics.price_by(Arc::clone(&live));
     let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
     let shared = Arc::new(Shared::new(&on, prefix));
@@ -111,11 +120,12 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
         accounts: Arc::clone(&on.accounts),
         registry,
         auditor,
+        pins: Arc::clone(&shared.pins),
         draining: Arc::clone(&shared.draining),
         reloader: Arc::new(Reloader::new(source, on)),
     };
     let reloading = Reloading { reloader: Arc::clone(&admin_parts.reloader), watch };
-    let calls = Calls::start(&admin_parts)?;
+    let calls = Calls::start(&admin_parts, pin_store)?;
     let leave = leaving(&admin_parts, calls);
     let admin = Admin {
         address: settings.admin,
@@ -132,10 +142,12 @@ struct Calls {
     console: Rounds,
     lookup: Rounds,
     outbox: Rounds,
+    /// Keeps pins in the store, if that is wanted.
+    pins: Option<Rounds>,
 }
 
 impl Calls {
-    fn start(parts: &AdminParts) -> Result<Self, String> {
+    fn start(parts: &AdminParts, pin_store: Option<Arc<dyn PinStore>>) -> Result<Self, String> {
         let failed = |error| format!("a thread for outgoing calls cannot start: {error}");
         let (live, keeper) = (Arc::clone(&parts.live), Arc::clone(&parts.keeper));
         parts
@@ -146,8 +158,13 @@ impl Calls {
             .map_err(failed)?;
         let (live, asks) = (Arc::clone(&parts.live), Arc::clone(&keeper));
         let lookup = lookup::start(live, asks).map_err(failed)?;
-        let outbox = outbox::start(keeper, Arc::clone(&parts.metrics)).map_err(failed)?;
-        Ok(Self { console, lookup, outbox })
+        let outbox =
+            outbox::start(Arc::clone(&keeper), Arc::clone(&parts.metrics)).map_err(failed)?;
+        let pins = pin_store.map(|store| {
+            let keeper = PinKeeper::open(Arc::clone(&parts.pins), store);
+            keeper.start(Arc::clone(&parts.live), Arc::clone(&parts.keeper)).map_err(failed)
+        });
+        Ok(Self { console, lookup, outbox, pins: pins.transpose()? })
     }
 }
 
@@ -158,6 +175,9 @@ fn leaving(parts: &AdminParts, calls: Calls) -> Leave {
     Arc::new(move || {
         records.stop();
         auditor.stop();
+        if let Some(pins) = &calls.pins {
+            pins.stop();
+        }
         calls.console.stop();
         calls.lookup.stop();
         entries.stop();
@@ -198,7 +218,7 @@ fn keeper(
 fn open_registry(
     store: &snapshot::Store,
     keys: Option<&Keys>,
-) -> Result<Arc<dyn Registry>, String> {
+) -> Result<Arc<SqliteRegistry>, String> {
     let registry = SqliteRegistry::open(&store.path).map_err(|error| format!("store: {error}"))?;
     registry::check_keys(&registry, keys).map_err(|error| error.to_string())?;
     Ok(Arc::new(registry))
@@ -276,6 +296,26 @@ pub fn export(file: &Path, wish: Wish, output: Option<&Path>) -> Result<(), Stri
         Err(ExportError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.map(drop).map_err(|error| error.to_string()),
     }
+}
+
+/// `weir guard eval --secrets`: the output filter on labelled texts.
+///
+/// # Errors
+/// The first line that cannot be read.
+pub fn guard_eval(file: &Path) -> Result<(), String> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let opened = File::open(file).map_err(|error| named(&error))?;
+    let is_packed = file.extension().is_some_and(|extension| extension == "gz");
+    let bytes: Box<dyn Read> =
+        if is_packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) };
+    let mut report = Report::default();
+    for (number, line) in (1..).zip(BufReader::new(bytes).lines()) {
+        let line = line.map_err(|error| named(&error))?;
+        let row = Row::read(&line).map_err(|error| named(&format!("line {number}: {error}")))?;
+        report.judge(&row);
+    }
+    say(&report.table());
+    Ok(())
 }
 
 /// `weir ledger verify`.

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::{self, Start};
 use crate::demo;
+use crate::guard_cli;
 use crate::setup::carry;
 use crate::setup::wizard::{self, Wish};
 use crate::store::export::{self, Format};
@@ -57,6 +58,11 @@ enum Command {
     Train(train_cli::Train),
     /// Print what routing costs and keeps, beside single models, prompt length and an oracle
     Eval(train_cli::Eval),
+    /// The guard, tried on labelled texts
+    Guard {
+        #[command(subcommand)]
+        command: guard_cli::GuardCommand,
+    },
     /// Keys
     Key {
         #[command(subcommand)]
@@ -234,6 +240,7 @@ pub fn run() -> ExitCode {
         ),
         Command::Train(told) => train_cli::train(&told),
         Command::Eval(told) => train_cli::eval(&told),
+        Command::Guard { command } => guard_cli::run(command),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

@@ -10,10 +10,40 @@ use loadtest::upstream::server::{MockConfig, Upstream};
 use once_cell::sync::OnceCell;
 
 use crate::app::{self, Start, say};
-use crate::base::limit::DEMO_START_MS_MAX;
+use crate::base::limit::{DEMO_START_MS_MAX, DEMO_TRICKLE_REQUESTS};
 use crate::engine::source::Source;
 use crate::identity::key;
 use crate::telemetry::logging::Format;
+
+/// The pause between two requests that keep the dashboard moving.
+const TRICKLE_PAUSE: Duration = Duration::from_secs(1);
+/// Whom they ask, in turn.
+const TRICKLE_MODELS: [&str; 13] = [
+    "auto",
+    "swift",
+    "auto",
+    "deep",
+    "saver",
+    "auto",
+    "swift",
+    "busy",
+    "claude-mock",
+    "auto",
+    "swift",
+    "saver",
+    "responses-mock",
+];
+/// What they ask.
+const TRICKLE_PROMPTS: [&str; 7] = [
+    "What is a weir?",
+    "Summarize the following notes in three sentences: the river rose by two metres in the night, the gates were \
+     opened at four, and by noon the level was back to normal.",
+    "Write a Rust function that returns the median of a slice of integers, with a test.",
+    "Extract all dates as JSON: the weir was built in 1911, raised in 1954 and repaired in March 2020.",
+    "Prove step by step that the sum of the first n odd numbers is n squared.",
+    "Translate into German: the water level is falling.",
+    "Debug this: the gauge shows a level of -3 metres since the update, although the sensor is dry.",
+];
 
 /// Where the demonstration keeps its configuration.
 static FOLDER: OnceCell<PathBuf> = OnceCell::new();
@@ -98,12 +128,12 @@ providers:
   mock-anthropic: {{dialect: anthropic, base_url: 'http://{anthropic}', api_key: mock-anthropic-credential}}
   mock-responses: {{dialect: openai, base_url: 'http://{responses}/v1', api_key: mock-responses-credential, chat: false}}
 models:
-  - {{id: swift, provider: mock-openai, price: {{input: 0.15, output: 0.60}}, output_tokens_max: 4096}}
-  - {{id: deep, provider: mock-openai, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}, output_tokens_max: 4096}}
+  - {{id: swift, provider: mock-openai, upstream_id: mock-latency=40-chunks=12, tier: fast, price: {{input: 0.15, output: 0.60}}, output_tokens_max: 4096}}
+  - {{id: deep, provider: mock-openai, upstream_id: mock-latency=300-chunks=40-cached=3, tier: oracle, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}, output_tokens_max: 4096}}
   - {{id: busy, provider: mock-openai, upstream_id: mock-429, enabled: true, price: {{input: 1, output: 2}}}}
   # One of each dialect for text, and one that calls the first tool it is given.
-  - {{id: chat-mock, provider: mock-openai, upstream_id: mock, price: {{input: 0.15, output: 0.60}}}}
-  - {{id: claude-mock, provider: mock-anthropic, upstream_id: mock, price: {{input: 3.00, output: 15.00}}}}
+  - {{id: chat-mock, provider: mock-openai, upstream_id: mock, tier: fast, price: {{input: 0.15, output: 0.60}}}}
+  - {{id: claude-mock, provider: mock-anthropic, upstream_id: mock, tier: oracle, price: {{input: 3.00, output: 15.00}}}}
   - {{id: responses-mock, provider: mock-responses, upstream_id: mock, price: {{input: 1.00, output: 8.00}}}}
   - {{id: chat-tools, provider: mock-openai, upstream_id: mock-tools, price: {{input: 0.15, output: 0.60}}}}
   - {{id: claude-tools, provider: mock-anthropic, upstream_id: mock-tools, price: {{input: 3.00, output: 15.00}}}}
@@ -158,8 +188,30 @@ async fn play(stage: &Stage) -> std::io::Result<()> {
     show("the same agent when 30 % is left: its cheaper tier", &saver(stage).await?);
     set_spent(stage, "1").await?;
     show("and when nothing is left", &saver(stage).await?);
+    set_spent(stage, "0.2").await?;
     say(&instructions(stage));
+    if let Err(error) = trickle(stage).await {
+        app::say_error(&format!("the sample requests have ended early: {error}"));
+    }
     std::future::pending().await
+}
+
+/// A gentle stream of requests for ten minutes, so that the dashboard has something to show.
+async fn trickle(stage: &Stage) -> std::io::Result<()> {
+    let mut pause = tokio::time::interval(TRICKLE_PAUSE);
+    for turn in 0..DEMO_TRICKLE_REQUESTS {
+        pause.tick().await;
+        let prompt = TRICKLE_PROMPTS[turn % TRICKLE_PROMPTS.len()];
+        let model = TRICKLE_MODELS[turn % TRICKLE_MODELS.len()];
+        let (agent, model) = if model == "saver" { (model, "auto") } else { ("default", model) };
+        let body = serde_json::json!({
+            "model": model, "stream": turn % 3 == 0, "messages": [{"role": "user", "content": prompt}],
+        });
+        let authorization = format!("Bearer {}", stage.key);
+        let headers = [("authorization", authorization.as_str()), ("x-agent-id", agent)];
+        send((stage.data, "/v1/chat/completions"), &headers, &body.to_string()).await?;
+    }
+    Ok(())
 }
 
 async fn wait_until_up(stage: &Stage) -> std::io::Result<()> {
@@ -244,6 +296,7 @@ fn instructions(stage: &Stage) -> String {
         "
 data plane  http://{data}/v1      (OpenAI base URL; Anthropic: http://{data})
 admin port  http://{admin}        /metrics /status /openapi.json
+dashboard   http://{admin}/ui     key: {admin_key}
 settings    {folder}/weir.yaml    (edit it: it is reloaded at once)
 
 curl http://{data}/v1/chat/completions -H 'authorization: Bearer {key}' \\
@@ -261,8 +314,9 @@ curl http://{data}/v1/models -H 'authorization: Bearer {key}'
 curl -s http://{admin}/metrics | grep ^weir_
 curl http://{admin}/api/spend -H 'authorization: Bearer {admin_key}'
 curl -X POST http://{admin}/api/reset/saver -H 'authorization: Bearer {admin_key}'
+curl 'http://{admin}/api/stats?range=1h' -H 'authorization: Bearer {admin_key}'
 curl -X POST http://{admin}/api/reload -H 'authorization: Bearer {admin_key}'
 
-Ctrl-C ends it."
+A sample request a second follows for ten minutes, so that the dashboard has something to show. Ctrl-C ends it."
     )
 }

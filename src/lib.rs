@@ -6,9 +6,12 @@ pub mod base;
 pub mod wire;
 // Floor 2: domain rooms, strangers to each other (but `dialect` may see `usage`).
 pub mod dialect;
+pub mod guard;
 pub mod identity;
 pub mod learned;
 pub mod ledger;
+pub mod mutate;
+pub mod pinning;
 pub mod routing;
 pub mod upstream;
 pub mod usage;
@@ -19,6 +22,7 @@ pub mod learn;
 // Floor 4: the life of one request, and the outside.
 pub mod exchange;
 pub mod record;
+pub mod stats;
 #[cfg(feature = "gateway")]
 pub mod store;
 #[cfg(feature = "gateway")]
@@ -39,6 +43,8 @@ pub mod app;
 pub mod cli;
 #[cfg(feature = "gateway")]
 pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod guard_cli;
 #[cfg(feature = "gateway")]
 pub mod setup;
 #[cfg(feature = "gateway")]

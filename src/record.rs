@@ -75,6 +75,8 @@ pub struct Record {
     pub choice: Option<Box<ChoiceRecord>>,
     /// What mutators saved of the request's input, in tokens (an estimate from bytes).
     pub saved_tokens: u64,
+    /// What those tokens would have cost, at the average price of this request's input: an estimate.
+    pub saved_cost: NanoUsd,
     /// The names of the mutators that changed the request, with commas between; empty if none did.
     pub mutators: &'static str,
     /// What the guards found, where they found anything.
@@ -83,6 +85,31 @@ pub struct Record {
     pub request_bytes: u64,
     /// Bytes of the answer's body as sent to the client.
     pub response_bytes: u64,
+}
+
+impl Record {
+    /// Whether the client got a complete answer that is no error.
+    pub fn is_ok(&self) -> bool {
+        (200..400).contains(&self.status) && matches!(self.end, End::Complete | End::Local)
+    }
+
+    /// What went wrong, in one word: our refusal, how the answer ended, or that the upstream's own error
+    /// was passed on.
+    pub fn error_type(&self) -> Option<&'static str> {
+        match (self.fault, self.end) {
+            (Some(fault), _) => Some(fault),
+            _ if self.is_ok() => None,
+            (None, End::Complete | End::Local) => Some("upstream_status"),
+            (None, end) => Some(end.name()),
+        }
+    }
+
+    /// How often a stronger model was tried after a failure: by the strategy's count, else the attempts that
+    /// followed the first one.
+    pub fn escalations(&self) -> u64 {
+        let further = (self.attempts.len() as u64).saturating_sub(1);
+        self.choice.as_ref().map_or(further, |choice| u64::from(choice.escalations))
+    }
 }
 
 /// How a strategy chose among the models (S2-18). Words of fixed lists, names from the configuration, numbers.
@@ -110,6 +137,8 @@ pub struct ChoiceRecord {
     pub confidence_ppm: u32,
     /// How the session's pin took part: one of S2-16's words; empty where sessions are not pinned.
     pub pin_state: &'static str,
+    /// The first half of the session's key, where it was looked at; 0 = it was not.
+    pub session_key: u64,
     /// What staying with a warm prompt cache saved against the strategy's choice.
     pub pin_saved: NanoUsd,
     /// How often a stronger tier was tried after a failure.

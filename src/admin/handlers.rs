@@ -18,6 +18,7 @@ use crate::engine::accounts::Accounts;
 use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
+use crate::engine::pins::Pins;
 use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
 use crate::store::registry::Registry;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub registry: Arc<dyn Registry>,
     /// What puts requests into the audit.
     pub auditor: Arc<Auditor>,
+    /// Where sessions are pinned.
+    pub pins: Arc<Pins>,
     /// Set when the process has been asked to stop.
     pub draining: Arc<AtomicBool>,
 }
@@ -168,7 +171,14 @@ fn checks_json(checks: &[Check]) -> Map<String, Value> {
 pub fn metrics(parts: &Parts) -> Result<String, Refusal> {
     parts.recorder.flush(Stage::Counted, Duration::from_millis(SCRAPE_FLUSH_MS));
     money::show(parts);
+    parts.metrics.pins.show(active_pins(parts));
     parts.metrics.render().map_err(|error| Refusal::new(Code::Internal, error.to_string()))
+}
+
+/// How many sessions are pinned now.
+pub fn active_pins(parts: &Parts) -> usize {
+    let unix_ms = u64::try_from(parts.keeper.unix_ms()).unwrap_or_default();
+    parts.pins.active(unix_ms, parts.live.load().snapshot.pinning.windows.soft_ms)
 }
 
 /// `GET /status`.
@@ -339,6 +349,7 @@ pub(crate) mod sample {
             accounts,
             registry,
             auditor,
+            pins: Arc::default(),
             draining,
         };
         (folder, Arc::new(parts))

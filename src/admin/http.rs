@@ -26,9 +26,14 @@ use tokio::time::timeout;
 
 use crate::admin::access::Caller;
 use crate::admin::ask::Params;
+use crate::admin::dashboard;
+use crate::admin::figures::{self, Reader};
+use crate::admin::guard;
+use crate::admin::guard_input;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::listener::Bounded;
 use crate::admin::money::{self, Sight};
+use crate::admin::mutators;
 use crate::admin::openapi;
 use crate::admin::profiles;
 use crate::admin::routes::{Call, ROUTES, Route};
@@ -37,6 +42,7 @@ use crate::admin::switching::{self, Asker};
 use crate::base::fault::Code;
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
 use crate::engine::accounts::Accounts;
+use crate::stats::range::Range;
 
 const WORK_TIME: Duration = Duration::from_millis(ADMIN_WORK_MS_MAX);
 const JSON: &str = "application/json";
@@ -120,6 +126,9 @@ async fn answer(
         return Ok(bytes(status, JSON, body));
     }
     let about = About { name, body, caller };
+    if let Some(response) = about_figures(route.call, &parts, &head, peer).await {
+        return response;
+    }
     Ok(match route.call {
         Call::Health => {
             bytes(200, JSON, handlers::health_body(&current.snapshot, caller.grant.is_some()))
@@ -139,8 +148,48 @@ async fn answer(
             let reloaded = blocking(move || handlers::reload(&parts)).await??;
             json(200, &handlers::reloaded_json(&reloaded))
         }
+        Call::FilterOutput => {
+            json(200, &blocking(move || guard::filter_output(&about.body)).await??)
+        }
+        Call::ValidateInput => {
+            json(200, &blocking(move || guard_input::validate_input(&about.body)).await??)
+        }
+        Call::ToolResults => {
+            let key_id = Caller::key_id(&head.headers, &current.snapshot.gate);
+            json(200, &mutators::switch(&current, &about.name, &key_id)?)
+        }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
+}
+
+/// The dashboard and its numbers; `None` for other calls.
+async fn about_figures(
+    call: Call,
+    parts: &Arc<Parts>,
+    head: &Head,
+    peer: SocketAddr,
+) -> Option<Result<Response, Refusal>> {
+    match call {
+        Call::Dashboard(piece) => Some(Ok(dashboard::serve(piece, &head.headers))),
+        Call::Stats | Call::StatsLive | Call::StatsStream | Call::ClearLog => {
+            Some(figures(call, Arc::clone(parts), head, peer).await)
+        }
+        _ => None,
+    }
+}
+
+async fn figures(
+    call: Call,
+    parts: Arc<Parts>,
+    head: &Head,
+    peer: SocketAddr,
+) -> Result<Response, Refusal> {
+    let params = Params::of(&head.uri)?;
+    if call == Call::StatsStream {
+        let (headers, range) = (head.headers.clone(), Range::read(params.text("range")));
+        return figures::stream(parts, Reader { headers, peer: peer.ip(), range });
+    }
+    Ok(bytes(200, JSON, blocking(move || figures::answer(call, &parts, &params)).await??))
 }
 
 /// What a call about money is about.
@@ -214,10 +263,7 @@ fn about_accounts(accounts: &Accounts, about: &AccountCall) -> Result<(u16, Valu
 }
 
 const fn is_about_routing(call: Call) -> bool {
-    matches!(
-        call,
-        Call::Routing | Call::SetStrategy | Call::SetRouter | Call::Restart | Call::ClearLog
-    )
+    matches!(call, Call::Routing | Call::SetStrategy | Call::SetRouter | Call::Restart)
 }
 
 fn about_routing(call: Call, parts: &Parts, name: &str) -> Result<(u16, String), Refusal> {
@@ -229,7 +275,6 @@ fn about_routing(call: Call, parts: &Parts, name: &str) -> Result<(u16, String),
             return Ok((status, value.to_string()));
         }
         Call::Restart => routing::restart(parts)?,
-        Call::ClearLog => routing::clear_log(parts)?,
         _ => return Err(Refusal::new(Code::NotFound, "no such path")),
     };
     Ok((200, value.to_string()))
@@ -365,6 +410,11 @@ mod tests {
         }
     }
 
+    /// What a call that must be about something is about.
+    fn body_for(path: &str) -> &'static str {
+        if path.starts_with("/api/guard/") { r#"{"output": "text", "input": "text"}"# } else { "" }
+    }
+
     fn needs_key(route: &Route) -> bool {
         matches!(
             route.access,
@@ -377,15 +427,18 @@ mod tests {
         let stand = stand("table");
         let document = stand.get("/openapi.json").json();
         let paths = document["paths"].as_object().unwrap();
-        // Those that are about one agent have tests of their own.
-        for (path, operations) in paths.iter().filter(|(path, _)| !path.contains('{')) {
+        // Those that are about one agent, or have no end, have tests of their own.
+        for (path, operations) in
+            paths.iter().filter(|(path, _)| !path.contains('{') && !path.ends_with("/stream"))
+        {
             for method in operations.as_object().unwrap().keys() {
                 let line = format!("{} {path}", method.to_uppercase());
-                let answer =
-                    stand.send(&line, &format!("authorization: Bearer {ADMIN_KEY}\r\n"), "");
+                let key = format!("authorization: Bearer {ADMIN_KEY}\r\n");
+                let answer = stand.send(&line, &key, body_for(path));
                 // What needs a body or a parameter says so.
-                let needs =
-                    operations[method].get("requestBody").is_some() || path == "/api/active";
+                let needs = operations[method].get("requestBody").is_some()
+                    && body_for(path).is_empty()
+                    || path == "/api/active";
                 let expected = if needs { 400 } else { 200 };
                 assert_eq!(answer.status, expected, "{line}: {}", answer.body);
                 let described = &operations[method]["responses"];

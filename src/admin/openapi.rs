@@ -85,6 +85,11 @@ fn reply(reply: &Reply) -> Value {
     json!({"description": reply.meaning, "content": content})
 }
 
+fn compressor() -> Value {
+    let switch = json!({"enum": ["on", "off"]});
+    object(&[("ok", json!({"const": true})), ("compressor", switch)], &[])
+}
+
 fn schemas() -> Value {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "array", "items": {"type": "string"}});
@@ -123,6 +128,7 @@ fn schemas() -> Value {
             ],
             &[],
         ),
+        "Compressor": compressor(),
         "Reloaded": object(
             &[
                 ("status", json!({"const": "reloaded"})),
@@ -149,12 +155,121 @@ fn schemas() -> Value {
         ),
         "Error": object(&[("error", error_schema())], &[]),
     });
-    for more in [registry_schemas(), routing_schemas()] {
-        if let (Some(all), Value::Object(more)) = (schemas.as_object_mut(), more) {
-            all.extend(more);
-        }
+    if let Some(all) = schemas.as_object_mut() {
+        let more = [registry_schemas(), guard_schemas(), routing_schemas(), stats_schemas()];
+        all.extend(more.into_iter().filter_map(|it| it.as_object().cloned()).flatten());
     }
     schemas
+}
+
+/// Of texts that are screened for other services.
+fn guard_schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let texts = || json!({"type": "array", "items": text()});
+    let number = || json!({"type": "integer"});
+    json!({
+        "Filtered": object(
+            &[
+                ("safe", json!({"type": "boolean"})),
+                ("filtered", text()),
+                ("output", text()),
+                ("findings", json!({"type": "array", "items": finding()})),
+            ],
+            &[("sessionId", json!({"type": ["string", "null"]}))],
+        ),
+        "Validated": object(
+            &[
+                ("valid", json!({"type": "boolean"})),
+                ("errors", texts()),
+                ("score", number()),
+                ("rules", texts()),
+                ("action", json!({"enum": ["off", "observe", "sanitize", "block"]})),
+            ],
+            &[],
+        ),
+    })
+}
+
+/// Of the sums of the last requests (S2-21, S2-22).
+fn stats_schemas() -> Value {
+    let members = |names: &[&str], schema: &Value| -> Vec<(String, Value)> {
+        names.iter().map(|name| ((*name).to_owned(), schema.clone())).collect()
+    };
+    let all = [
+        members(
+            &[
+                "total_requests",
+                "success_count",
+                "escalation_count",
+                "error_count",
+                "cached_tokens",
+                "prompt_tokens",
+                "completion_tokens",
+                "saved_tokens",
+            ],
+            &json!({"type": "integer"}),
+        ),
+        members(
+            &[
+                "rpm",
+                "success_rate",
+                "escalation_rate",
+                "error_rate",
+                "cache_hit_rate",
+                "cost_usd",
+                "baseline_usd",
+                "saved_usd",
+                "pin_saved_usd",
+            ],
+            &json!({"type": "number"}),
+        ),
+        members(
+            &[
+                "model_tiers",
+                "model_tokens",
+                "model_distribution",
+                "task_distribution",
+                "latency_buckets",
+                "latency_stats",
+                "escalation_reasons",
+                "model_costs",
+                "error_types",
+                "strategies",
+                "pin_states",
+                "agents",
+                "providers",
+                "series",
+            ],
+            &json!({"type": "object"}),
+        ),
+        members(
+            &[
+                "escalation_flows",
+                "escalation_hops",
+                "guard_verdicts",
+                "latency_histogram",
+                "recent_requests",
+            ],
+            &json!({"type": "array"}),
+        ),
+        members(&["router", "range"], &json!({"type": "string"})),
+        members(&["since", "now", "baseline_model"], &json!({"type": ["string", "null"]})),
+    ]
+    .concat();
+    let all: Vec<(&str, Value)> =
+        all.iter().map(|(name, schema)| (&**name, schema.clone())).collect();
+    let number = || json!({"type": "integer"});
+    json!({
+        "Stats": object(&all, &[]),
+        "StatsLive": object(&[
+            ("total", number()), ("recent_ok", number()), ("recent_total", number()),
+            ("router", json!({"type": "string"})), ("seq", number()),
+        ], &[]),
+        "LogCleared": object(
+            &[("ok", json!({"const": true})), ("file", json!({"type": "boolean"}))],
+            &[],
+        ),
+    })
 }
 
 /// Of strategies.
@@ -255,6 +370,13 @@ fn registry_schemas() -> Value {
     schemas
 }
 
+/// What the output filter found, without the text.
+fn finding() -> Value {
+    let text = || json!({"type": "string"});
+    let count = json!({"type": "integer"});
+    object(&[("type", text()), ("rule", text()), ("action", text()), ("count", count)], &[])
+}
+
 /// An amount in USD: a decimal with up to 9 digits after the point.
 fn usd() -> Value {
     json!({"type": ["number", "null"]})
@@ -267,6 +389,7 @@ fn account(more: &[(&str, Value)]) -> Value {
     let yes_or_no = || json!({"type": "boolean"});
     let own = [
         ("agent_id", text()),
+        ("parent", json!({"type": ["string", "null"]})),
         ("budget_total", usd()),
         ("budget_spent", usd()),
         ("budget_held", usd()),

@@ -3,6 +3,8 @@
 
 use axum::routing::MethodFilter;
 
+use crate::admin::dashboard::Piece;
+
 /// What a route asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -63,10 +65,16 @@ pub enum Call {
     Switch,
     /// The model of an agent.
     Active,
+    /// Tool results are shortened, or not.
+    ToolResults,
     /// Requests of the past.
     AuditRequests,
     /// Switches of the past.
     AuditSwitches,
+    /// Whether a text tries to take a model over.
+    ValidateInput,
+    /// A text without its secrets.
+    FilterOutput,
     /// Who chooses models, and among whom.
     Routing,
     /// Another strategy.
@@ -77,6 +85,14 @@ pub enum Call {
     Restart,
     /// The access log begins anew.
     ClearLog,
+    /// Sums of the last requests.
+    Stats,
+    /// The few that move most.
+    StatsLive,
+    /// Both, as they move.
+    StatsStream,
+    /// A file of the dashboard.
+    Dashboard(Piece),
     /// This table as an `OpenAPI` document.
     OpenApi,
 }
@@ -205,6 +221,7 @@ const SWITCHED: &[Reply] = &[
     NO_PROFILE,
     NOT_DURABLE,
 ];
+const TOOL_RESULTS: &[Reply] = &[reply(200, "From the next request on.", "Compressor"), BAD_FIELD];
 const ACTIVE: &[Reply] = &[
     reply(200, "The model that the agent is switched to.", "Active"),
     BAD_FIELD,
@@ -214,6 +231,14 @@ const AUDIT_REQUESTS: &[Reply] = &[reply(200, "The oldest first.", "AuditRequest
 const AUDIT_SWITCHES: &[Reply] = &[reply(200, "The oldest first.", "AuditSwitches"), BAD_FIELD];
 const BAD_FIELD: Reply = reply(400, "A field makes no sense; it is named.", "Error");
 const NO_PROFILE: Reply = reply(404, "No such profile.", "Error");
+const VALIDATED: &[Reply] = &[
+    reply(200, "What was found in it; never its text.", "Validated"),
+    reply(400, "The body has no text.", "Error"),
+];
+const FILTERED: &[Reply] = &[
+    reply(200, "The text with marks where secrets were, and what they were.", "Filtered"),
+    reply(400, "The body has no text.", "Error"),
+];
 const NO_AGENT: Reply = reply(404, "No such agent.", "Error");
 const NOT_DURABLE: Reply = reply(503, "The ledger cannot be written at present.", "Error");
 const ROUTING: &[Reply] = &[reply(200, "The strategy in force, and the models.", "Routing")];
@@ -229,12 +254,24 @@ const RESTARTED: &[Reply] = &[
     reply(200, "The configuration is in force.", "Done"),
     reply(422, "It has problems, all listed, and the old one stays in force.", "Error"),
 ];
-const CLEARED: &[Reply] = &[
-    reply(200, "The access log is empty, if it is a file.", "Done"),
-    reply(500, "It cannot be emptied.", "Error"),
-];
 const METRICS: &[Reply] =
     &[Reply { status: 200, meaning: "Metrics in the Prometheus text format.", schema: None }];
+const STATS: &[Reply] =
+    &[reply(200, "Sums of the range: 1h, 6h, 24h, all, or the last N (200).", "Stats")];
+const STATS_LIVE: &[Reply] = &[reply(200, "The few numbers that move most.", "StatsLive")];
+const STATS_STREAM: &[Reply] = &[
+    Reply {
+        status: 200,
+        meaning: "Server-sent events: at most one a second, each with new rows and the sums.",
+        schema: None,
+    },
+    reply(503, "Too many streams are open.", "Error"),
+];
+const LOG_CLEARED: &[Reply] = &[
+    reply(200, "The log is empty, if it is a file; so are the sums.", "LogCleared"),
+    reply(503, "The log stands still.", "Error"),
+];
+const UI: &[Reply] = &[Reply { status: 200, meaning: "A file of the dashboard.", schema: None }];
 const OPEN_API: &[Reply] = &[reply(200, "The description of this API.", "Document")];
 
 /// Everything that the control API serves.
@@ -291,19 +328,50 @@ pub const ROUTES: &[Route] = &[
         ("Ask the provider for its models", SYNCED),
     ),
     post("/admin/models", Call::PutModel, ("Add or change a model of an account", MODEL)),
+    asking(
+        get("/api/stats", Access::Admin, Call::Stats, ("Sums of the last requests", STATS)),
+        &["range"],
+    ),
+    get("/api/stats/live", Access::Admin, Call::StatsLive, ("The few that move most", STATS_LIVE)),
+    asking(
+        get(
+            "/api/stats/stream",
+            Access::Admin,
+            Call::StatsStream,
+            ("The sums as they move", STATS_STREAM),
+        ),
+        &["range"],
+    ),
+    post("/api/log/clear", Call::ClearLog, ("Empty the request log", LOG_CLEARED)),
+    post("/optmod/log/clear", Call::ClearLog, ("Empty the request log", LOG_CLEARED)),
+    piece("/ui", Piece::Page),
+    piece("/ui/app.js", Piece::Script),
+    piece("/ui/style.css", Piece::Style),
+    piece("/ui/uplot.js", Piece::Charts),
+    piece("/ui/uplot.css", Piece::ChartStyle),
     get("/api/limbo", Access::Admin, Call::Limbo, ("Holds of unknown outcome", LIMBO)),
     post("/api/reload", Call::Reload, ("Read the configuration anew, all or nothing", RELOAD)),
     post("/api/budget/{agent}", Call::Budget, ("Set limit or spend of an agent", CHANGED)),
     post("/api/reset/{agent}", Call::Reset, ("Set the spend of an agent to nothing", FROZEN)),
     post("/api/freeze/{agent}", Call::Freeze, ("Stop an agent, a team or the fleet", FROZEN)),
     post("/api/thaw/{agent}", Call::Thaw, ("Let them go on", FROZEN)),
+    post("/api/guard/validate-input", Call::ValidateInput, ("Screen a text", VALIDATED)),
+    post("/api/guard/filter-output", Call::FilterOutput, ("Take secrets out of a text", FILTERED)),
     get("/api/routing", Access::Admin, Call::Routing, ("Strategy and models", ROUTING)),
     get("/optmod/status", Access::Admin, Call::Routing, ("Strategy and models", ROUTING)),
     post("/api/routing/{strategy}", Call::SetStrategy, ("Switch the strategy", STRATEGY)),
     post("/optmod/router/{router}", Call::SetRouter, ("Switch the strategy", ROUTER)),
     post("/optmod/restart", Call::Restart, ("Read the configuration anew", RESTARTED)),
-    post("/api/log/clear", Call::ClearLog, ("Empty the access log", CLEARED)),
-    post("/optmod/log/clear", Call::ClearLog, ("Empty the access log", CLEARED)),
+    post(
+        "/api/mutators/tool-results/{switch}",
+        Call::ToolResults,
+        ("Shorten tool results, on or off", TOOL_RESULTS),
+    ),
+    post(
+        "/optmod/compressor/{switch}",
+        Call::ToolResults,
+        ("Shorten tool results, on or off", TOOL_RESULTS),
+    ),
     post("/api/limbo/{hold}", Call::SettleLimbo, ("Say what a hold came to", LIMBO_SETTLED)),
 ];
 
@@ -318,6 +386,10 @@ const fn get(
     (summary, replies): (&'static str, &'static [Reply]),
 ) -> Route {
     Route { method: Method::Get, path, query: &[], access, call, summary, replies }
+}
+
+const fn piece(path: &'static str, piece: Piece) -> Route {
+    get(path, Access::Open, Call::Dashboard(piece), ("The dashboard", UI))
 }
 
 const fn post(

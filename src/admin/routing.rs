@@ -1,19 +1,13 @@
 //! The calls of the control API about strategies (S2-06, S2-18 to S2-20), under our paths and under those of the
 //! seed. A switch is in force for the next request; nothing of one that runs is changed.
 
-use std::fs::OpenOptions;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::admin::handlers::{Parts, Refusal, reload};
 use crate::base::fault::Code;
-use crate::base::limit::SCRAPE_FLUSH_MS;
 use crate::base::money::{PicoUsd, PicoUsdPerToken};
 use crate::config::catalog::Model;
 use crate::config::current::Current;
-use crate::config::snapshot::AccessLog;
-use crate::engine::recorder::Stage;
 use crate::exchange::route::unknown_router;
 use crate::routing::strategy::Strategy;
 use crate::wire::object::Object;
@@ -97,26 +91,4 @@ pub fn restart(parts: &Parts) -> Result<Value, Refusal> {
     let reloaded = reload(parts)?;
     let message = format!("the configuration was read anew, as version {}", reloaded.version);
     Ok(json!({"ok": true, "message": message}))
-}
-
-/// `POST /api/log/clear`, `POST /optmod/log/clear` (S2-18): empties the access log, if it is a file. Lines of
-/// requests that run are written after it.
-///
-/// # Errors
-/// The file cannot be emptied.
-pub fn clear_log(parts: &Parts) -> Result<Value, Refusal> {
-    let current = parts.live.load_full();
-    let AccessLog::File(path) = &current.snapshot.log.access else {
-        return Ok(
-            json!({"ok": true, "message": "the access log is no file; nothing was cleared"}),
-        );
-    };
-    // What waits is written first, or it would come back. A log that stands still is emptied all the same.
-    let _ = parts.recorder.flush(Stage::Logged, Duration::from_millis(SCRAPE_FLUSH_MS));
-    // The recorder adds to the end of the file, wherever that is.
-    let emptied = OpenOptions::new().write(true).truncate(true).open(path);
-    emptied.map_err(|error| {
-        Refusal::new(Code::Internal, format!("the access log cannot be emptied: {error}"))
-    })?;
-    Ok(json!({"ok": true}))
 }

@@ -407,6 +407,75 @@ pub const TYPED_BYTES_MAX: u64 = 4 * 1024;
 /// arguments of a call a few more. What lies deeper is read as one text.
 pub const TEXT_NESTING_MAX: usize = 24;
 
+/// Bytes of an inline tag, or of a run of variation selectors, that are looked at: what is meant to be read
+/// by a model has to fit, and what is longer is read as it stands.
+pub const GUARD_TAG_BYTES_MAX: usize = 4_096;
+
+/// Characters on each side that decide whether a foreign letter stands in a Latin word. No word is longer.
+pub const GUARD_WORD_CHARS_MAX: usize = 24;
+
+/// Segments of one text that are decoded: an attack needs one; what remains is counted by its own words.
+pub const GUARD_DECODES_MAX: usize = 8;
+
+/// How often a decoded text is decoded again.
+pub const GUARD_DECODE_DEPTH_MAX: usize = 2;
+
+/// Bytes of one decoded segment. More than any attack needs, and small beside a request.
+pub const GUARD_DECODED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes from the start of a text that are read turned or reversed, where a cue says so.
+pub const GUARD_TURNED_BYTES_MAX: usize = 64 * 1024;
+
+/// Places in one text that a verdict names.
+pub const GUARD_SPANS_MAX: usize = 16;
+
+/// Digests of texts whose verdicts are kept: some 200 conversations of 100 turns each, at 48 bytes each 1 MiB.
+pub const GUARD_KNOWN_MAX: usize = 20_000;
+
+/// Texts of one request that are screened by themselves. Those of a longer request are screened together.
+pub const GUARD_TEXTS_MAX: usize = 10_000;
+
+/// Bytes of a file of weights: 256 KiB of weights and a head of a few KiB, with room for four times as many.
+pub const GUARD_WEIGHTS_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of the longest thing that the output filter finds (a private key; the largest RSA keys in use have
+/// 12 KiB in PEM). No more text than this is held back in a stream, and none of it for longer.
+pub const GUARD_FIND_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of text that the output filter looks at in one go, so that what it keeps stays small however large
+/// an answer is.
+pub const GUARD_BLOCK_BYTES: usize = 4 * 1024;
+
+/// Sessions with a pin in memory, over all shards. At some 400 bytes each this is 40 MiB, reached only by
+/// 100,000 sessions within the soft window.
+pub const PINS_MAX: usize = 100_000;
+
+/// Shards of the pins, each with a lock of its own: more than there are cores in most machines.
+pub const PIN_SHARDS: usize = 64;
+
+/// Models whose caches a session remembers beside the one it is pinned to. Caches of more are dead before
+/// the session comes back to them.
+pub const PIN_FORMER_MAX: usize = 3;
+
+/// Turns of a session up to which it is counted how many sessions come so far.
+pub const SESSION_TURNS_COUNTED: usize = 256;
+
+/// Sessions counted before what was learnt of their lengths counts half.
+pub const SESSIONS_LEARNT_MAX: u32 = 20_000;
+
+/// Bytes of a first message that a session's id is made of, and of each text of a system prompt: what tells two
+/// sessions apart stands at their beginning, and 16 KiB are hashed in 9 us.
+pub const SESSION_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Pins that wait to be written to the store. At 10,000 requests per second these are 3 seconds.
+pub const PIN_QUEUE_MAX: usize = 32 * 1024;
+
+/// Pins that one transaction writes, reads or forgets: a few milliseconds, in which the ledger's writer waits.
+pub const PIN_BATCH_MAX: usize = 500;
+
+/// Models whose usual cache hits are remembered; more than strategies choose from.
+pub const HIT_MODELS_MAX: usize = 1_024;
+
 /// Nodes of a decision tree. One of depth 11 has as many; deeper ones learn their training data by heart.
 pub const TREE_NODES_MAX: usize = 4_096;
 
@@ -464,3 +533,51 @@ pub const LEARN_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Tools of a request that are counted for a learnt router, which takes more for as many.
 pub const LEARNED_TOOLS_COUNTED_MAX: u32 = 16;
+
+/// Bytes of one tool result that is shortened: 30 times what harnesses let through. Longer ones go out as they
+/// are; reading one of this size takes some 20 ms.
+pub const COMPRESSED_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a request whose tool results are shortened on the thread that serves it: 1 ms of work. Larger ones
+/// go to a thread that carries no streams.
+pub const SHORTENED_INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// Sample requests that `weir demo` sends by itself, one a second: ten minutes, in which somebody looks.
+pub const DEMO_TRICKLE_REQUESTS: usize = 600;
+
+/// Requests that statistics keep as rows, for the table of the last ones and for `range=N`: at some 600 bytes
+/// each, 1 MiB at most with long names.
+pub const STATS_ROWS_MAX: usize = 1_000;
+
+/// Rows of recent requests in one answer, as the seed has it, and in one event of the stream.
+pub const STATS_ROWS_SHOWN: usize = 50;
+
+/// Minutes that statistics keep one by one, as the longest range of the API needs them: at some 3 KiB for a
+/// busy one this is 4 MiB.
+pub const STATS_MINUTES_MAX: u64 = 24 * 60;
+
+/// Hours of which statistics keep the course of traffic and cost: 30 days, at 64 bytes each.
+pub const STATS_HOURS_MAX: usize = 30 * 24;
+
+/// Names that the sums of one minute tell apart for each kind of label; the rest is counted as `other`.
+pub const STATS_LABELS_MAX: usize = 48;
+
+/// Names of one kind that an answer shows; the rest of them is summed up as `other`.
+pub const STATS_LABELS_SHOWN: usize = 24;
+
+/// Bytes of a name that statistics keep. Names in use have some 40, clients may send any.
+pub const STATS_NAME_BYTES_MAX: usize = 160;
+
+/// Points of one curve of the statistics: about one for each eight pixels of a wide screen.
+pub const STATS_POINTS_MAX: u64 = 120;
+
+/// Streams of statistics open at the same time: pages in front of people. Each holds one of the control API's
+/// connections and asks for the sums once a second.
+pub const STATS_STREAMS_MAX: usize = 16;
+
+/// Milliseconds between two events of such a stream.
+pub const STATS_EVENT_MS: u64 = 1_000;
+
+/// Events for which a stream may have nothing new before it says so; well before `ADMIN_SILENCE_MS_MAX`, which
+/// would cut it off.
+pub const STATS_QUIET_EVENTS_MAX: u32 = 5;

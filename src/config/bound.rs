@@ -79,5 +79,15 @@ pub const WINDOW_SECONDS: Bound = bound(1, 86_400, 300, "seconds");
 pub const TURNS_MAX: Bound = bound(1, 1_000_000, 0, "requests of one session");
 /// `audit.retention_days`; 0 = for ever.
 pub const RETENTION_DAYS: Bound = bound(0, 36_500, 30, "days");
+/// `pinning.hard_window_s`; 0 = a strategy is always asked.
+pub const HARD_WINDOW_S: Bound = bound(0, 86_400, 300, "seconds");
+/// `pinning.soft_window_s`.
+pub const SOFT_WINDOW_S: Bound = bound(0, 604_800, 1_800, "seconds");
+/// `pinning.expected_turns`.
+pub const EXPECTED_TURNS: Bound = bound(0, 10_000, 8, "turns");
+/// `pinning.cache_ttl_s`, `models[].cache_ttl_s`; without them, by the family of the model. 0 = never cached.
+pub const CACHE_TTL_S: Bound = bound(0, 604_800, 0, "seconds");
 /// `console.sync_interval_seconds`.
 pub const SYNC_INTERVAL_SECONDS: Bound = bound(1, 86_400, 30, "seconds");
+/// `mutators.tool_results.min_chars`.
+pub const TOOL_RESULT_CHARS: Bound = bound(100, 1_000_000, 500, "characters");

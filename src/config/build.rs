@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
+use crate::base::surface::Dialect;
 use crate::config::build_budget;
 use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD};
 use crate::config::check::Links;
@@ -23,6 +24,7 @@ use crate::identity::agent::{Agent, Agents};
 use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
 use crate::identity::principal::Gate;
+use crate::pinning::cache;
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::{RetryPolicy, StatusSet};
 use crate::upstream::target::BaseUrl;
@@ -43,6 +45,7 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
     let defaults = Defaults {
         image_tokens_max: raw.budget.policy.image_tokens_max,
         translation: raw.routing.translation,
+        cache_ttl_s: raw.pinning.cache_ttl_s,
     };
     let models = models.filter_map(|(raw, at)| Some(model(raw, providers.get(at)?, defaults)));
     let catalog = Catalog::new(CatalogParts {
@@ -74,8 +77,10 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         console: raw.console.console,
         profiles,
         audit: raw.audit,
+        pinning: raw.pinning,
         routing,
         stream: raw.stream,
+        mutators: raw.mutators,
         log: raw.log,
     }
 }
@@ -172,6 +177,7 @@ pub fn fingerprint<'a>(base: &BaseUrl, headers: impl Iterator<Item = &'a Header>
 struct Defaults {
     image_tokens_max: u64,
     translation: Translation,
+    cache_ttl_s: Option<u64>,
 }
 
 fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
@@ -187,7 +193,6 @@ fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
     let vocabulary = raw.vocabulary.unwrap_or_else(by_name);
     Model {
         id,
-        upstream_id,
         model_json,
         provider: Arc::clone(provider),
         price: raw.price.unwrap_or_default(),
@@ -199,9 +204,13 @@ fn model(raw: RawModel, provider: &Arc<Provider>, defaults: Defaults) -> Model {
         vision: raw.vision,
         tools: raw.tools,
         thinking: raw.thinking,
+        thinking_param: raw.thinking_param,
         vocabulary,
         translation: raw.translation.unwrap_or(defaults.translation),
+        cache_rule: cache::rule(&upstream_id, provider.dialect == Dialect::Anthropic)
+            .lasting(raw.cache_ttl_s.or(defaults.cache_ttl_s)),
         enabled: raw.enabled && provider.enabled,
+        upstream_id,
     }
 }
 

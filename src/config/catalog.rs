@@ -11,6 +11,7 @@ use crate::base::limit::{CLOSE_NAMES_MAX, MODEL_NAME_BYTES_MAX};
 use crate::base::money::NanoUsd;
 use crate::base::surface::Dialect;
 use crate::config::price_table;
+use crate::pinning::cache::Rule;
 use crate::upstream::provider::Provider;
 use crate::usage::price::{Price, Rates};
 use crate::usage::vocabulary::Vocabulary;
@@ -68,6 +69,24 @@ impl Translation {
         [("lenient", Self::Lenient), ("strict", Self::Strict)];
 }
 
+/// How a model is told to think.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThinkingParam {
+    /// By the parameter of its provider's API.
+    #[default]
+    Native,
+    /// The same, but where the model is at a Messages API that lets it say itself how much it thinks.
+    Adaptive,
+    /// By `/think` before the last words of the user (S2-10).
+    Prompt,
+}
+
+impl ThinkingParam {
+    /// The words of the configuration.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("native", Self::Native), ("adaptive", Self::Adaptive), ("prompt", Self::Prompt)];
+}
+
 /// One model, ready for requests.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "five independent facts of one model")]
@@ -100,8 +119,12 @@ pub struct Model {
     pub tools: bool,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// How it is told to.
+    pub thinking_param: ThinkingParam,
     /// What happens to fields that its provider's dialect cannot say.
     pub translation: Translation,
+    /// How its prompts are cached.
+    pub cache_rule: Rule,
     /// Whether the model and its provider are both enabled.
     pub enabled: bool,
 }

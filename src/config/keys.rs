@@ -25,6 +25,7 @@ pub const TOP: Table = Table {
         "aliases",
         "routing",
         "stream",
+        "mutators",
         "budget",
         "fleet",
         "teams",
@@ -33,9 +34,10 @@ pub const TOP: Table = Table {
         "console",
         "profiles",
         "audit",
+        "pinning",
         "log",
     ],
-    later: &["guard", "pinning", "mutators"],
+    later: &["guard"],
 };
 
 /// `server`.
@@ -111,8 +113,10 @@ pub const MODEL: Table = Table {
         "vision",
         "tools",
         "thinking",
+        "thinking_param",
         "tokenizer",
         "translation",
+        "cache_ttl_s",
         "enabled",
     ],
     later: &[],
@@ -183,6 +187,16 @@ pub const LEARNED: Table = Table {
 /// `stream`.
 pub const STREAM: Table =
     Table { name: "stream", known: &["notice", "metadata_field"], later: &[] };
+
+/// `mutators`.
+pub const MUTATORS: Table = Table { name: "mutators", known: &["tool_results"], later: &[] };
+
+/// `mutators.tool_results`.
+pub const TOOL_RESULTS: Table = Table {
+    name: "mutators.tool_results",
+    known: &["enabled", "min_chars", "lossy", "with_cache_markers"],
+    later: &[],
+};
 
 /// `budget`.
 pub const POLICY: Table = Table {
@@ -291,8 +305,25 @@ pub const AUDIT: Table =
 /// `log`.
 pub const LOG: Table = Table { name: "log", known: &["access"], later: &[] };
 
+/// `pinning`.
+pub const PINNING: Table = Table {
+    name: "pinning",
+    known: &[
+        "enabled",
+        "hard_window_s",
+        "soft_window_s",
+        "soft_bonus_weight",
+        "cache_aware",
+        "expected_turns",
+        "switch_margin",
+        "cache_ttl_s",
+        "keep",
+    ],
+    later: &[],
+};
+
 /// All tables.
-pub const ALL: [&Table; 25] = [
+pub const ALL: &[&Table] = &[
     &TOP,
     &SERVER,
     &TLS,
@@ -305,6 +336,8 @@ pub const ALL: [&Table; 25] = [
     &DECISION_TREE,
     &LEARNED,
     &STREAM,
+    &MUTATORS,
+    &TOOL_RESULTS,
     &POLICY,
     &FLEET,
     &LEVELS,
@@ -317,5 +350,6 @@ pub const ALL: [&Table; 25] = [
     &CONSOLE,
     &PROFILES,
     &AUDIT,
+    &PINNING,
     &LOG,
 ];

@@ -18,6 +18,7 @@ use crate::config::build;
 use crate::config::catalog::{Model, Tier};
 use crate::config::raw_provider;
 use crate::config::snapshot::Snapshot;
+use crate::pinning::cache;
 use crate::upstream::provider::{Abilities, OutputCapField, Provider, Timeouts};
 use crate::upstream::reach::Fence;
 use crate::upstream::target::BaseUrl;
@@ -227,9 +228,12 @@ fn model(of: &AccountModel, provider: &Arc<Provider>, snapshot: &Snapshot) -> Mo
         vision: known.is_some_and(|known| known.vision),
         tools: known.is_none_or(|known| known.tools),
         thinking: known.is_some_and(|known| known.thinking),
+        thinking_param: known.map(|known| known.thinking_param).unwrap_or_default(),
         // Under an account's address others may serve whatever they like.
         vocabulary: None,
         translation: known.map(|known| known.translation).unwrap_or_default(),
+        cache_rule: cache::rule(&of.name, provider.dialect == Dialect::Anthropic)
+            .lasting(snapshot.pinning.cache_ttl_s),
         enabled: of.enabled && provider.enabled,
     }
 }

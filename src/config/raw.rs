@@ -11,10 +11,13 @@ use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::config::bound;
 use crate::config::catalog::Translation;
 use crate::config::keys;
+use crate::config::mutators::Mutators;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw_agent::{self, RawAgent};
 use crate::config::raw_budget::{self, RawFleet, RawPolicy, RawTeam};
 use crate::config::raw_model::{self, RawModel};
+use crate::config::raw_mutators;
+use crate::config::raw_pinning::{self, Pinning};
 use crate::config::raw_profiles::{self, RawProfiles};
 use crate::config::raw_provider::{self, RawProvider};
 use crate::config::raw_routing::{self, RawStrategies};
@@ -51,6 +54,8 @@ pub struct Raw {
     pub routing: RawRouting,
     /// `stream`.
     pub stream: Stream,
+    /// `mutators`.
+    pub mutators: Mutators,
     /// `budget`.
     pub budget: RawPolicy,
     /// `fleet`, if given.
@@ -69,6 +74,8 @@ pub struct Raw {
     pub admin_key: Option<Zeroizing<String>>,
     /// `audit`.
     pub audit: Audit,
+    /// `pinning`.
+    pub pinning: Pinning,
     /// `log`.
     pub log: Log,
 }
@@ -107,6 +114,7 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         aliases: aliases(&top, problems),
         routing: routing(&top.section("routing", &keys::ROUTING), problems),
         stream: stream(&top.section("stream", &keys::STREAM)),
+        mutators: raw_mutators::mutators(&top.section("mutators", &keys::MUTATORS)),
         budget: raw_budget::policy(&top.section("budget", &keys::POLICY)),
         fleet: fleet(&top, problems),
         teams: teams(&top, problems),
@@ -116,6 +124,7 @@ pub fn read(node: &Node, problems: &Problems) -> Raw {
         profiles: raw_profiles::profiles(&top.section("profiles", &keys::PROFILES), problems),
         admin_key: raw_profiles::admin_key(&auth),
         audit: raw_profiles::audit(&top.section("audit", &keys::AUDIT)),
+        pinning: raw_pinning::pinning(&top),
         log: Log { access: access_log(&top.section("log", &keys::LOG)) },
     }
 }

@@ -3,7 +3,7 @@
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
 use crate::base::money::{NanoUsd, PicoUsdPerToken};
 use crate::config::bound;
-use crate::config::catalog::{Tier, Translation, WILDCARD};
+use crate::config::catalog::{ThinkingParam, Tier, Translation, WILDCARD};
 use crate::config::keys;
 use crate::config::problem::{At, Place, Problems};
 use crate::config::raw::check_name;
@@ -44,10 +44,14 @@ pub struct RawModel {
     pub tools: bool,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// How it is told to.
+    pub thinking_param: ThinkingParam,
     /// Its vocabulary, if said: `Some(None)` = none.
     pub vocabulary: Option<Option<Vocabulary>>,
     /// What happens to fields that its provider's dialect cannot say, if said.
     pub translation: Option<Translation>,
+    /// Seconds that its prompt cache lives, if said.
+    pub cache_ttl_s: Option<u64>,
     /// Whether it is used.
     pub enabled: bool,
 }
@@ -74,8 +78,12 @@ pub fn read(node: &Node, place: Place, problems: &Problems) -> Option<RawModel> 
         vision: section.flag_or("vision", false),
         tools: section.flag_or("tools", true),
         thinking: section.flag_or("thinking", false),
+        thinking_param: section
+            .choice("thinking_param", &ThinkingParam::WORDS, &[])
+            .unwrap_or_default(),
         vocabulary: section.choice("tokenizer", &VOCABULARIES, &[]),
         translation: section.choice("translation", &Translation::WORDS, &[]),
+        cache_ttl_s: section.number_if_given("cache_ttl_s", &bound::CACHE_TTL_S),
         enabled: section.flag_or("enabled", true),
     })
 }

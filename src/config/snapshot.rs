@@ -11,7 +11,9 @@ use crate::base::surface::Dialect;
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
 use crate::config::learned::Learned;
+use crate::config::mutators::Mutators;
 use crate::config::overlay::ActiveTable;
+use crate::config::raw_pinning::Pinning;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::principal::Gate;
 use crate::identity::vault::Keys;
@@ -52,8 +54,12 @@ pub struct Snapshot {
     pub audit: Audit,
     /// How candidates are chosen and tried.
     pub routing: Routing,
+    /// How long sessions stay with a model.
+    pub pinning: Pinning,
     /// What the gateway adds to answers.
     pub stream: Stream,
+    /// What is changed of requests.
+    pub mutators: Mutators,
     /// Where the log goes.
     pub log: Log,
 }

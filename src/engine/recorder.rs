@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::base::limit;
 use crate::engine::auditor::Auditor;
+use crate::engine::statistics::Statistics;
 use crate::record::Record;
 use crate::telemetry::access_log::{AccessLog, LinesLost};
 use crate::telemetry::metrics::Metrics;
@@ -36,6 +37,8 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The recorder's handle.
 pub struct Recorder {
+    /// What the last requests came to.
+    pub statistics: Arc<Statistics>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -47,6 +50,7 @@ struct Shared {
     /// Some records were counted or logged.
     progress: Condvar,
     metrics: Arc<Metrics>,
+    statistics: Arc<Statistics>,
     log: Mutex<AccessLog>,
     /// The log to write to from the next batch on. Apart from `log`, whose lock is held while a write
     /// stands still.
@@ -93,17 +97,19 @@ pub struct Condition {
 impl Recorder {
     /// A recorder whose thread does not run yet. Records may be sent already.
     pub fn new(metrics: Arc<Metrics>, log: AccessLog) -> Self {
+        let statistics = Arc::<Statistics>::default();
         let shared = Shared {
             queue: Mutex::new(Queue { asleep: true, ..Queue::default() }),
             work: Condvar::new(),
             progress: Condvar::new(),
             metrics,
+            statistics: Arc::clone(&statistics),
             log: Mutex::new(log),
             next_log: Mutex::default(),
             log_error: Mutex::default(),
             auditor: OnceLock::new(),
         };
-        Self { shared: Arc::new(shared), thread: Mutex::default() }
+        Self { statistics, shared: Arc::new(shared), thread: Mutex::default() }
     }
 
     /// Starts the thread: after the fork, where the process becomes a daemon. A second call does nothing.
@@ -176,6 +182,19 @@ impl Recorder {
         self.shared.work.notify_one();
     }
 
+    /// Makes the log empty, of all requests sent before. Says whether there is a file to be emptied.
+    /// Blocks the thread: not for async tasks.
+    ///
+    /// # Errors
+    /// The log stands still, or the file cannot be cut.
+    pub fn clear_log(&self) -> std::io::Result<bool> {
+        let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+        if !self.flush(Stage::Logged, LAST_WAIT) {
+            return Err(late());
+        }
+        self.shared.log.try_lock_for(LAST_WAIT).ok_or_else(late)?.clear()
+    }
+
     /// How it is doing.
     pub fn condition(&self) -> Condition {
         let ended = self.thread.lock().as_ref().is_some_and(JoinHandle::is_finished);
@@ -200,6 +219,7 @@ impl Shared {
         let mut vain_looks = 0;
         while self.collect(&mut batch, &mut vain_looks) {
             self.metrics.observe_all(&batch);
+            self.statistics.observe_all(&batch);
             self.leave_for_audit(&batch);
             let count = batch.len() as u64;
             self.queue.lock().counted += count;
@@ -250,6 +270,7 @@ impl Shared {
     /// not move; after the end both.
     fn take_in_place(&self, record: &Record, closed: bool) {
         self.metrics.observe(record);
+        self.statistics.observe_all(std::slice::from_ref(record));
         self.leave_for_audit(std::slice::from_ref(record));
         let log = if closed { self.log.try_lock_for(LAST_WAIT) } else { None };
         match log {

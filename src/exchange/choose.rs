@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use crate::config::catalog::{Model, Tier};
 use crate::config::snapshot::Snapshot;
 use crate::exchange::asked::Asked;
+use crate::exchange::pinned::Session;
 use crate::record::ChoiceRecord;
 use crate::routing::decision::{self, Aim, Decision, Failure, Tried};
 use crate::routing::features::{self, Features, Reading};
@@ -35,6 +36,8 @@ pub struct Choice {
     pub thinks: bool,
     /// What decides who follows a failure; `None` for strategies that do not look at requests.
     pub ladder: Option<Ladder>,
+    /// How the session's pin took part, where sessions are pinned.
+    pub session: Option<Box<Session>>,
 }
 
 /// What decides who follows a failure.
@@ -93,7 +96,7 @@ impl Desk<'_> {
             confidence_ppm: CERTAIN_PPM,
             ..ChoiceRecord::default()
         };
-        Chosen { order, choice: Choice { record, thinks: false, ladder: None } }
+        Chosen { order, choice: Choice { record, thinks: false, ladder: None, session: None } }
     }
 
     /// The order in which a strategy that looks at the request wants the models of `pool`.
@@ -118,6 +121,7 @@ impl Desk<'_> {
             },
             thinks: decision.thinks,
             ladder: Some(self.ladder(features)),
+            session: None,
         };
         Chosen { order, choice }
     }

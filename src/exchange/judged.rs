@@ -41,7 +41,7 @@ impl Desk<'_> {
             ..told(Strategy::Learned, &features)
         };
         let ladder = Some(self.ladder(features));
-        Some(Chosen { order, choice: Choice { record, thinks: false, ladder } })
+        Some(Chosen { order, choice: Choice { record, thinks: false, ladder, session: None } })
     }
 
     /// What the request is expected to cost at each of those models, in nano-dollars.

@@ -22,14 +22,17 @@ mod explain;
 pub mod headers;
 mod judged;
 pub mod models;
+pub mod mutation;
 pub mod outlook;
 pub mod path;
+pub mod pinned;
 pub mod prompt;
 pub mod purse;
 pub mod relay;
 pub mod rendition;
 pub mod rewrite;
 pub mod route;
+pub mod session;
 pub mod settle;
 
 use std::sync::Arc;
@@ -142,6 +145,8 @@ struct Running {
     provider: Arc<Provider>,
     own_credential: bool,
     asks_usage: bool,
+    /// Its model was told to think.
+    thinks: bool,
     started_us: u64,
     status: u16,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -209,6 +214,11 @@ impl Exchange {
         &self.around.snapshot
     }
 
+    /// The same, to be kept beyond its end.
+    pub fn around(&self) -> Arc<Current> {
+        Arc::clone(&self.around)
+    }
+
     /// The relay of the present answer.
     pub const fn relay(&self) -> Option<&Relay> {
         self.relay.as_ref()
@@ -245,6 +255,7 @@ impl Exchange {
                 provider,
                 own_credential: false,
                 asks_usage: false,
+                thinks: false,
                 started_us: now.us,
                 status: 0,
                 headers: Vec::new(),
@@ -277,7 +288,7 @@ impl Exchange {
             price: self.current_model().filter(|model| model.priced).map(|model| &model.price),
             weight: self.weight(),
         });
-        let carrier = Carrier { provider, with_theirs, within };
+        let carrier = Carrier { provider, with_theirs, within, thinks: self.plan.think };
         let mut attempt = rewrite::attempt(self.heard(), &models, &carrier)?;
         if let Some(rendition) = &self.rendition {
             attempt.foreign = Some(Foreign { version: rendition.version });
@@ -285,6 +296,7 @@ impl Exchange {
         if let Some(current) = &mut self.current {
             current.own_credential = attempt.own_credential;
             current.asks_usage = attempt.asks_usage;
+            current.thinks = attempt.thinks;
         }
         self.count_escalation();
         self.asked_count += 1;

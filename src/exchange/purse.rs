@@ -15,6 +15,7 @@ use crate::config::budgets::UnknownPrice;
 use crate::config::catalog::Model;
 use crate::exchange::Exchange;
 use crate::exchange::exhausted;
+use crate::exchange::mutation;
 use crate::exchange::rewrite;
 use crate::ledger::account::AccountId;
 use crate::ledger::hold::{HoldOrder, Refusal};
@@ -152,6 +153,11 @@ impl Exchange {
         let (Some(weight), Some(envelope)) = (self.weight(), &heard.envelope) else {
             return Err(unmetered());
         };
+        let thinks = self.plan.think && model.thinking;
+        let grown = thinks.then(|| mutation::grown(weight));
+        let weight = grown.as_ref().unwrap_or(weight);
+        let more = weight.text_bytes - self.weight().map_or(0, |weight| weight.text_bytes);
+        let counted_input = counted_input.map(|tokens| tokens.saturating_add(more));
         let ask = Ask {
             weight,
             surface: heard.surface,

@@ -14,6 +14,7 @@ use crate::base::surface::Surface;
 use crate::config::catalog::Model;
 use crate::dialect::canonical::marks;
 use crate::exchange::asked::Asked;
+use crate::exchange::mutation;
 use crate::upstream::provider::{OutputCapField, Provider};
 use crate::usage::price::Price;
 use crate::wire::ceiling::{self, CapField, MaxPrice};
@@ -39,6 +40,8 @@ pub struct Attempt {
     pub own_credential: bool,
     /// Whether we ask for a usage chunk that the client does not want to see.
     pub asks_usage: bool,
+    /// Whether the model is told to think.
+    pub thinks: bool,
     /// Set if the body is a translation: the client's headers speak of another dialect then.
     pub foreign: Option<Foreign>,
 }
@@ -59,6 +62,8 @@ pub struct Carrier<'a> {
     pub with_theirs: bool,
     /// What was granted for it; `None` where nothing is held.
     pub within: Option<Within<'a>>,
+    /// Whether the model is to be told to think, if it can.
+    pub thinks: bool,
 }
 
 /// What an attempt must not exceed.
@@ -85,6 +90,12 @@ pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Resul
     if let Some(within) = carrier.within {
         edits.extend(caps(asked, provider, within));
     }
+    let thoughts = match models.first().filter(|_| carrier.thinks) {
+        Some(model) => mutation::think(asked, model, carrier.within.map(|it| it.output_cap)),
+        None => Vec::new(),
+    };
+    let thinks = !thoughts.is_empty();
+    edits.extend(thoughts);
     if provider.abilities.native_fallback {
         let mut models = models.to_vec();
         if carrier.within.is_some() {
@@ -111,6 +122,7 @@ pub fn attempt(asked: &Asked, models: &[&Model], carrier: &Carrier<'_>) -> Resul
         credential,
         own_credential,
         asks_usage,
+        thinks,
         foreign: None,
     })
 }
@@ -248,6 +260,8 @@ models:
   - {id: two, upstream_id: vendor/two, provider: router, price: {input: 1, output: 2}}
   - {id: dear, upstream_id: vendor/dear, provider: router, price: {input: 1, output: 3}}
   - {id: same, provider: plain, price: {input: 1, output: 2}}
+  - {id: thinker, provider: plain, thinking: true}
+  - {id: prompted, provider: plain, thinking: true, thinking_param: prompt}
 ";
 
     fn snapshot() -> Snapshot {
@@ -279,7 +293,7 @@ models:
 
     fn carrier(models: &[&Model]) -> Carrier<'static> {
         let provider = Arc::clone(&models[0].provider);
-        Carrier { provider, with_theirs: false, within: None }
+        Carrier { provider, with_theirs: false, within: None, thinks: false }
     }
 
     fn sent(body: &str, ids: &[&str]) -> (Attempt, Value) {
@@ -320,6 +334,26 @@ models:
         assert_eq!(body["max_tokens"], 300);
         assert_eq!(body["provider"]["max_price"]["prompt"], 1.0);
         assert_eq!(sent(&["dear", "one"])["models"], json!(["vendor/dear", "vendor/one"]));
+    }
+
+    #[test]
+    fn a_model_that_can_is_told_to_think() {
+        let snapshot = snapshot();
+        let sent = |body: &str, id: &str, thinks: bool| -> (bool, Value) {
+            let models = models(&snapshot.catalog, &[id]);
+            let carrier = Carrier { thinks, ..carrier(&models) };
+            let attempt = attempt(&asked(&snapshot, body), &models, &carrier).unwrap();
+            (attempt.thinks, serde_json::from_slice(&attempt.segments.concat()).unwrap())
+        };
+        let text = r#"{"model":"same","messages":[{"role":"user","content":"a"}]}"#;
+        assert_eq!(sent(text, "same", true), (false, serde_json::from_str(text).unwrap()));
+        let (thinks, body) = sent(text, "thinker", true);
+        assert_eq!((thinks, &body["reasoning_effort"]), (true, &json!("high")));
+        let (thinks, body) = sent(text, "prompted", true);
+        assert_eq!((thinks, &body["messages"][0]["content"]), (true, &json!("/think a")));
+        let (thinks, body) = sent(text, "thinker", false);
+        assert_eq!((thinks, &body["reasoning_effort"]), (false, &Value::Null));
+        assert!(!sent(r#"{"reasoning_effort":"low"}"#, "thinker", true).0);
     }
 
     #[test]

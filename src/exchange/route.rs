@@ -13,6 +13,7 @@ use crate::config::overlay;
 use crate::exchange::asked::Asked;
 use crate::exchange::choose::{Choice, Chosen, Desk};
 use crate::exchange::explain;
+use crate::exchange::pinned::{self, Bench, Leash};
 use crate::exchange::purse::Purse;
 use crate::identity::agent::Mode;
 use crate::ledger::level::Level;
@@ -59,6 +60,8 @@ pub struct Plan {
     pub choice: Option<Box<Choice>>,
     /// All that in one line, for a client that asked for it.
     pub explain: Option<Box<str>>,
+    /// Models that can are told to think.
+    pub think: bool,
 }
 
 /// What the choice depends on beside the request.
@@ -72,6 +75,8 @@ pub struct Scene<'a> {
     pub now_ms: u64,
     /// Who pays; `None` where nobody counts.
     pub purse: Option<&'a Purse>,
+    /// What is known of the request's session, where sessions are pinned.
+    pub session: Option<&'a Leash>,
 }
 
 /// Makes the plan.
@@ -117,6 +122,13 @@ fn unexplained(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
             Err(not_found(name.unwrap_or_default(), &close, disabled))
         }
     }
+}
+
+/// Whether a request's session is looked at.
+pub fn concerns_session(current: &Current, asked: &Asked) -> bool {
+    let named = asked.route.as_deref().and_then(Strategy::from_name);
+    let strategy = named.unwrap_or_else(|| current.strategy());
+    pinned::concerns(current, asked, strategy.reads_requests())
 }
 
 /// Whether tokens are to be counted by the gateway: the model that is asked for is at a provider that has no
@@ -220,7 +232,8 @@ impl Chooser<'_> {
         if let Some((tiers, at)) = &tier {
             self.keep_tier(&mut pool, &tiers[*at]);
         }
-        let Chosen { mut order, choice } = self.with_session(self.choose(strategy, pool));
+        let chosen = self.choose(strategy, pool.clone());
+        let Chosen { mut order, choice } = self.with_session(chosen, &pool);
         for &index in self.scene.current.snapshot.catalog.fallback_default() {
             let in_tier =
                 tier.as_ref().is_none_or(|(tiers, at)| tiers[*at].models.contains(&index));
@@ -258,12 +271,24 @@ impl Chooser<'_> {
         }
     }
 
-    /// What the session's earlier requests make of a choice. Nothing: sessions are not pinned.
-    #[expect(
-        clippy::unused_self,
-        reason = "a pin is looked up by the request and the configuration"
-    )]
-    fn with_session(&self, chosen: Chosen) -> Chosen {
+    /// What the session's earlier requests make of a choice among the models of `pool`.
+    fn with_session(&self, mut chosen: Chosen, pool: &[usize]) -> Chosen {
+        let (Some(leash), Some(ladder)) = (self.scene.session, &chosen.choice.ladder) else {
+            return chosen;
+        };
+        let Scene { current: Current { snapshot, endpoints, .. }, now_ms, .. } = *self.scene;
+        let rests = |index| endpoints.is_resting(index, now_ms);
+        let bench = Bench {
+            snapshot,
+            asked: self.asked,
+            pool,
+            rests: &|index| rests(index) && self.spares(index).all(rests),
+            images: ladder.features.has_images,
+        };
+        let session = bench.hold(leash.clone(), &mut chosen.order);
+        chosen.choice.record.pin_state = session.state.name();
+        chosen.choice.record.session_key = session.name();
+        chosen.choice.session = Some(Box::new(session));
         chosen
     }
 
@@ -378,6 +403,7 @@ impl Chooser<'_> {
             tier: None,
             choice: None,
             explain: None,
+            think: false,
         }
     }
 
@@ -521,6 +547,7 @@ fn at_provider(provider: &Arc<Provider>, asked: &Asked) -> Result<Plan, Fault> {
         tier: None,
         choice: None,
         explain: None,
+        think: false,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::base::surface::Surface;
 use crate::config::budgets::UnknownPrice;
 use crate::config::catalog::{Catalog, Model};
 use crate::dialect::notice::NoticeMode;
+use crate::exchange::mutation;
 use crate::exchange::purse::TOOL_RUN_FEE;
 use crate::exchange::relay::{Kind, Relay};
 use crate::exchange::{Exchange, Now};
@@ -241,6 +242,9 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
     record.cost = bill.cost;
     record.table_cost = bill.table_cost;
     record.unpriced = bill.unpriced;
+    let thinks = exchange.current.as_ref().is_some_and(|current| current.thinks);
+    let price = exchange.current_model().map(|model| exchange.price_of(model));
+    mutation::complete(record, thinks, price.as_ref());
     // What was shown is booked by what it said of itself, also if it broke off or the client left.
     if answered || shown { exchange.settlement(&bill, record) } else { exchange.owed() }
 }

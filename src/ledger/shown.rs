@@ -19,8 +19,12 @@ pub fn json(standing: &Standing) -> String {
     let end = Some(standing.end_ms).filter(|end| *end != i64::MAX);
     // What has no end has no beginning either.
     let start = end.map(|_| standing.start_ms);
-    Object::default()
-        .text("agent_id", name(&standing.key))
+    let object = Object::default().text("agent_id", name(&standing.key));
+    let object = match &standing.parent {
+        Some(parent) => object.text("parent", name(parent)),
+        None => object.raw("parent", "null"),
+    };
+    object
         .usd("budget_total", standing.limit)
         .usd("budget_spent", Some(standing.spent))
         .usd("budget_held", Some(standing.held))

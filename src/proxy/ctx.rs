@@ -13,10 +13,12 @@ use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
 use crate::engine::bookkeeper::Held;
+use crate::exchange::pinned;
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::rewrite::Attempt;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
+use crate::mutate::tool_results;
 use crate::proxy::funds;
 use crate::proxy::held::{Drain, Gate};
 use crate::proxy::inflate::Inflate;
@@ -102,6 +104,8 @@ pub struct Draft {
     pub request_bytes: u64,
     /// Whether the audit keeps it, and the hash of its prompt.
     pub audit: Option<Option<[u8; 32]>>,
+    /// Tokens of its input that mutators saved.
+    pub saved_tokens: u64,
     /// Our refusal, if that was the answer.
     pub fault: Option<&'static str>,
 }
@@ -131,6 +135,7 @@ impl Ctx {
                 session: None,
                 request_bytes: 0,
                 audit: None,
+                saved_tokens: 0,
                 fault: None,
             },
             refusal: None,
@@ -407,13 +412,16 @@ impl Ctx {
             audited: self.draft.audit.is_some(),
             prompt_sha256: self.draft.audit.flatten(),
             choice: None,
-            saved_tokens: 0,
-            mutators: "",
+            saved_tokens: self.draft.saved_tokens,
+            saved_cost: NanoUsd::ZERO,
+            mutators: if self.draft.saved_tokens > 0 { tool_results::NAME } else { "" },
             guard: None,
             request_bytes: self.draft.request_bytes,
             response_bytes: self.response_bytes,
         };
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(mut exchange) = self.exchange.take() {
+            let session = exchange.take_session();
+            let around = exchange.around();
             let (leaf, agent) = exchange.purse().map(|purse| (purse.leaf, purse.agent)).unzip();
             let version = exchange.snapshot().catalog.price_version;
             let outcome = settle::complete(*exchange, &mut record, now);
@@ -423,6 +431,12 @@ impl Ctx {
             }
             if let Some(agent) = agent {
                 funds::note_spent(self, agent, record.cost);
+            }
+            if let Some(session) = session {
+                let told = (&around.snapshot, now.unix_ms);
+                if let Some(lesson) = pinned::learn(&session, &mut record, told) {
+                    self.shared.pins.learn(&record.agent, lesson, now.unix_ms);
+                }
             }
         }
         record

@@ -16,6 +16,7 @@ use crate::config::current::Current;
 use crate::exchange::Exchange;
 use crate::exchange::asked::{self, Asked, Wish};
 use crate::exchange::path::{self, Destination, RequestLine};
+use crate::exchange::pinned::Leash;
 use crate::exchange::prompt;
 use crate::exchange::purse::Purse;
 use crate::exchange::route::{self, Scene};
@@ -27,6 +28,7 @@ use crate::proxy::funds;
 use crate::proxy::local;
 use crate::proxy::operator;
 use crate::proxy::reply::Reply;
+use crate::proxy::shorten;
 
 static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 static X_GATEWAY_EXPLAIN: HeaderName = HeaderName::from_static("x-gateway-explain");
@@ -73,12 +75,17 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
         return local::keyed_answer(&destination, (&current, &ctx.shared.keeper), head)
             .map(Admitted::Here);
     };
-    let asked = read_request(session, ctx, &current, (surface, principal)).await?;
+    let mut asked = read_request(session, ctx, &current, (surface, principal)).await?;
     let purse = funds::purse(ctx, &current, &asked).await?;
-    if route::is_counted_here(&scene(ctx, &current, purse.as_ref()), &asked) {
+    if route::is_counted_here(&scene(ctx, &current, (purse.as_ref(), None)), &asked) {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
+    // The audit's hash is of what the client sent.
+    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
+    let audit = audited.then(|| prompt::sha256(&asked));
+    shorten::tool_results(ctx, &current, &mut asked).await?;
     start_exchange(ctx, current, (asked, purse))?;
+    ctx.draft.audit = audit;
     Ok(Admitted::Upstream)
 }
 
@@ -165,8 +172,13 @@ async fn read_request(
     Ok(asked)
 }
 
-fn scene<'a>(ctx: &'a Ctx, current: &'a Current, purse: Option<&'a Purse>) -> Scene<'a> {
-    Scene { current, rotation: &ctx.shared.rotation, now_ms: ctx.now().ms(), purse }
+fn scene<'a>(
+    ctx: &'a Ctx,
+    current: &'a Current,
+    (purse, session): (Option<&'a Purse>, Option<&'a Leash>),
+) -> Scene<'a> {
+    let (rotation, now_ms) = (&ctx.shared.rotation, ctx.now().ms());
+    Scene { current, rotation, now_ms, purse, session }
 }
 
 fn start_exchange(
@@ -178,12 +190,12 @@ fn start_exchange(
         let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
         ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
     }
-    let plan = route::plan(&scene(ctx, &current, purse.as_ref()), &asked)?;
+    let session = ctx.shared.pins.leash(&current, &asked, ctx.now().unix_ms);
+    let with = (purse.as_ref(), session.as_ref());
+    let plan = route::plan(&scene(ctx, &current, with), &asked)?;
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
-    let audited = prompt::is_audited(current.snapshot.audit.requests, &asked);
-    ctx.draft.audit = audited.then(|| prompt::sha256(&asked));
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

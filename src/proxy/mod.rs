@@ -16,4 +16,5 @@ pub mod reply;
 pub mod server;
 pub mod service;
 pub mod shared;
+pub mod shorten;
 pub mod upstream_request;

@@ -12,6 +12,7 @@ use crate::base::limit::{DRAIN_LOOK_MS, LINGER_MS};
 use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
+use crate::engine::pins::Pins;
 use crate::engine::recorder::Recorder;
 use crate::engine::reloader::Targets;
 use crate::exchange::Now;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub trust: Trust,
     /// Whose turn it is.
     pub rotation: Rotation,
+    /// Where sessions are pinned.
+    pub pins: Arc<Pins>,
     /// The tier that each agent's last request was given, for the hysteresis.
     pub tiers: Tiers,
     /// Work that is going on.
@@ -60,6 +63,7 @@ impl Shared {
             resolver: Resolver::default(),
             trust: Trust::default(),
             rotation: Rotation::default(),
+            pins: Arc::default(),
             tiers: Tiers::default(),
             load: Load::default(),
             draining: Arc::default(),

@@ -6,6 +6,7 @@
 
 pub mod export;
 pub mod lock;
+pub mod pins;
 pub mod registry;
 pub mod replay;
 pub mod sqlite;

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use crate::base::surface::Surface;
 use crate::config::snapshot::AccessLog as Target;
-use crate::record::{End, Record};
+use crate::record::Record;
 use crate::telemetry::json_line::Object;
 
 /// Bytes of lines that are gathered before they are written.
@@ -65,6 +65,18 @@ impl AccessLog {
         lost.and(self.empty())
     }
 
+    /// Cuts the file to nothing; false if the log is none.
+    ///
+    /// # Errors
+    /// The file cannot be cut.
+    pub fn clear(&mut self) -> io::Result<bool> {
+        match &self.sink {
+            // Opened to append: the next line stands at the new end.
+            Sink::File(file) => file.set_len(0).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
     fn empty(&mut self) -> Result<(), LinesLost> {
         let written = self.sink.write(&self.buffer);
         let lines = std::mem::take(&mut self.buffered_lines);
@@ -111,21 +123,8 @@ impl Sink {
     }
 }
 
-/// Whether the client got a complete answer that is no error.
-fn is_ok(record: &Record) -> bool {
-    (200..400).contains(&record.status) && matches!(record.end, End::Complete | End::Local)
-}
-
-/// What went wrong, in one word: our refusal, how the answer ended, or that the upstream's own error
-/// was passed on.
-fn error_type(record: &Record) -> Option<&'static str> {
-    match (record.fault, record.end) {
-        (Some(fault), _) => Some(fault),
-        _ if is_ok(record) => None,
-        (None, End::Complete | End::Local) => Some("upstream_status"),
-        (None, end) => Some(end.name()),
-    }
-}
+/// The state of a pin that took no part (S2-16).
+const NO_PIN: &str = "fresh";
 
 /// Adds one line. The fields are `api.md` section 5 and those of S2-18 that exist so far.
 pub fn write_line(out: &mut Vec<u8>, record: &Record) {
@@ -133,7 +132,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     line.time("ts", record.started_unix_ms);
     line.display("request_id", record.request_id);
     line.text("agent", Some(&record.agent));
-    line.text("session_id", record.session.as_deref());
+    session(&mut line, record);
     line.word("surface", record.surface.map(Surface::name));
     line.word("dialect", record.surface.map(|surface| surface.dialect().name()));
     line.text("requested_model", Some(&record.requested_model));
@@ -142,8 +141,8 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     line.word("decision", Some(record.decision));
     choice(&mut line, record);
     line.number("status", u64::from(record.status));
-    line.flag("ok", is_ok(record));
-    line.word("error_type", error_type(record));
+    line.flag("ok", record.is_ok());
+    line.word("error_type", record.error_type());
     line.word("fault", record.fault);
     line.word("end", Some(record.end.name()));
     line.flag("streaming", record.streaming);
@@ -160,8 +159,10 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     out.push(b'\n');
 }
 
-/// How a strategy chose; nothing but the word that none did, where none did.
+/// How a strategy chose (S2-18); nothing but the word that none did, where the client had named a model.
 fn choice(line: &mut Object<'_>, record: &Record) {
+    line.word("mutator", Some(record.mutators).filter(|name| !name.is_empty()));
+    line.number("saved_tokens", record.saved_tokens);
     let Some(choice) = &record.choice else { return line.word("router", None) };
     line.word("router", Some(choice.strategy));
     line.text("decision_model", Some(&choice.model));
@@ -175,9 +176,20 @@ fn choice(line: &mut Object<'_>, record: &Record) {
         line.flag("has_images", choice.has_images);
         line.word("language", Some(choice.language));
     }
-    line.word("mutator", Some(record.mutators).filter(|name| !name.is_empty()));
-    let pin_state = choice.pin_state;
-    line.word("pin_state", Some(if pin_state.is_empty() { "fresh" } else { pin_state }));
+}
+
+/// The session by the client's word, else as pins know it; and how its pin took part.
+fn session(line: &mut Object<'_>, record: &Record) {
+    let choice = record.choice.as_deref();
+    match (&record.session, choice.map(|choice| choice.session_key).filter(|key| *key != 0)) {
+        (None, Some(key)) => line.text("session_id", Some(&format!("{key:016x}"))),
+        (named, _) => line.text("session_id", named.as_deref()),
+    }
+    let state = choice.map(|choice| choice.pin_state).filter(|state| !state.is_empty());
+    line.word("pin_state", Some(state.unwrap_or(NO_PIN)));
+    if let Some(choice) = choice.filter(|choice| choice.pin_saved.0 > 0) {
+        line.display("pin_saved_usd", choice.pin_saved);
+    }
 }
 
 fn attempts(line: &mut Object<'_>, record: &Record) {
@@ -186,9 +198,7 @@ fn attempts(line: &mut Object<'_>, record: &Record) {
             list.text(&attempt.model);
         }
     });
-    let further = (record.attempts.len() as u64).saturating_sub(1);
-    let climbed = record.choice.as_ref().map(|choice| u64::from(choice.escalations));
-    line.number("escalation_count", climbed.unwrap_or(further));
+    line.number("escalation_count", record.escalations());
     line.list("attempts", |list| {
         for attempt in &record.attempts {
             list.object(|one| {
@@ -222,7 +232,8 @@ fn usage(line: &mut Object<'_>, record: &Record) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{ChoiceRecord, Outcome};
+    use crate::base::money::NanoUsd;
+    use crate::record::{ChoiceRecord, End, Outcome};
     use crate::telemetry::sample;
     use serde_json::{Value, json};
 
@@ -238,7 +249,7 @@ mod tests {
         let line = line_of(&sample::record());
         let expected = r#"{
             "ts": "2023-11-14T22:13:20.007Z", "request_id": "0000000000000000000000000000001f",
-            "agent": "agent-1", "session_id": "s-1", "surface": "chat", "dialect": "openai",
+            "agent": "agent-1", "session_id": "s-1", "pin_state": "fresh", "surface": "chat", "dialect": "openai",
             "requested_model": "auto", "final_model": "claude", "provider": "openrouter",
             "decision": "round_robin", "router": null, "status": 200, "ok": true, "error_type": null, "fault": null,
             "end": "complete", "streaming": true, "models_tried": ["gpt", "claude"],
@@ -290,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_can_be_emptied_and_is_written_on() {
+        let folder = std::env::temp_dir().join(format!("weir-cleared-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("access.jsonl");
+        let mut log = AccessLog::open(&Target::File(file.clone())).unwrap();
+        log.write(&[sample::record(), sample::record()]).unwrap();
+        assert!(log.clear().unwrap());
+        log.write(&[sample::record()]).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("{\"ts\"") && text.lines().count() == 1, "{text}");
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(!AccessLog::open(&Target::Off).unwrap().clear().unwrap());
+    }
+
+    #[test]
     fn names_from_clients_cannot_forge_lines() {
         let mut record = sample::record();
         record.requested_model = "a\"}\n{\"status\":200,\u{1b}[2J\u{9b}\u{202e}".into();
@@ -297,6 +323,26 @@ mod tests {
         let line = line_of(&record);
         assert_eq!(line["requested_model"], &*record.requested_model);
         assert_eq!(line["session_id"], Value::Null);
+    }
+
+    #[test]
+    fn a_session_without_a_name_is_shown_by_its_key() {
+        let mut record = sample::record();
+        let choice = ChoiceRecord {
+            pin_state: "soft",
+            session_key: 0xab,
+            pin_saved: NanoUsd(1_500_000),
+            ..ChoiceRecord::default()
+        };
+        record.choice = Some(Box::new(choice));
+        assert_eq!(line_of(&record)["session_id"], "s-1");
+        record.session = None;
+        let line = line_of(&record);
+        assert_eq!(line["session_id"], "00000000000000ab");
+        assert_eq!(
+            (&line["pin_state"], &line["pin_saved_usd"]),
+            (&json!("soft"), &json!("0.0015"))
+        );
     }
 
     #[test]

@@ -18,7 +18,9 @@ use crate::base::surface::{Dialect, Surface};
 use crate::record::{AttemptRecord, Outcome, Record, UsageSource};
 use crate::telemetry::labels::{Labels, NONE, Names, OTHER};
 use crate::telemetry::money::Money;
+use crate::telemetry::pins::PinCounts;
 use crate::telemetry::process::Vitals;
+use crate::telemetry::savings::Savings;
 use crate::telemetry::series::{Counts, Levels, Times};
 use crate::usage::count::Usage;
 
@@ -33,10 +35,13 @@ const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", 
 pub struct Metrics {
     /// Budgets and the ledger.
     pub money: Money,
+    /// Pinned sessions.
+    pub pins: PinCounts,
     registry: Registry,
     counts: Counts,
     times: Times,
     levels: Levels,
+    savings: Savings,
     desk: Mutex<Desk>,
     scrape: Mutex<()>,
 }
@@ -89,8 +94,10 @@ impl Metrics {
         let times = Times::register(&registry)?;
         let levels = Levels::register(&registry, version)?;
         let money = Money::register(&registry)?;
+        let savings = Savings::register(&registry)?;
+        let pins = PinCounts::register(&registry)?;
         let (desk, scrape) = (Mutex::default(), Mutex::default());
-        Ok(Self { money, registry, counts, times, levels, desk, scrape })
+        Ok(Self { money, pins, registry, counts, times, levels, savings, desk, scrape })
     }
 
     /// Takes the names of a new configuration: from now on they, and no others, are labels.
@@ -117,7 +124,9 @@ impl Metrics {
             if record.notice {
                 self.counts.notices.inc();
             }
+            self.pins.observe(record);
             self.times.observe(record);
+            self.savings.observe(record);
         }
     }
 

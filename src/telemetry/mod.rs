@@ -8,7 +8,9 @@ pub mod labels;
 pub mod logging;
 pub mod metrics;
 pub mod money;
+pub mod pins;
 pub mod process;
+pub mod savings;
 mod series;
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(crate) fn record() -> Record {
         prompt_sha256: None,
         choice: None,
         saved_tokens: 0,
+        saved_cost: NanoUsd::ZERO,
         mutators: "",
         guard: None,
         request_bytes: 1_234,

@@ -126,7 +126,7 @@ async fn langchain_across_dialects() {
 }
 
 /// One script: the words of its command and the packages that come before the installed ones.
-struct Script<'a> {
+pub struct Script<'a> {
     words: Vec<&'a str>,
     packages: &'a str,
 }
@@ -135,7 +135,8 @@ fn python<'a>(script: &'a str, packages: &'a str) -> Script<'a> {
     Script { words: vec![".venv/bin/python", "-B", script], packages }
 }
 
-fn node<'a>(arguments: &[&'a str]) -> Script<'a> {
+/// A script for Node.js, and its arguments.
+pub fn node<'a>(arguments: &[&'a str]) -> Script<'a> {
     Script { words: [&[".venv/bin/node"], arguments].concat(), packages: "" }
 }
 
@@ -156,15 +157,20 @@ async fn run_across(script: &Script<'_>) {
     play(script, &[gateway]).await;
 }
 
-/// Runs one script; fails with what it said.
 async fn play(script: &Script<'_>, gateways: &[Gateway]) {
+    play_with(script, gateways, &[]).await;
+}
+
+/// Runs one script with more variables in its environment; fails with what it said.
+pub async fn play_with(script: &Script<'_>, gateways: &[Gateway], env: &[(&str, &str)]) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     assert!(
         home.join(".venv/installed").exists() && home.join("node_modules").exists(),
         "the SDKs are missing; install them with: tests/clients/install.sh"
     );
     let said = gateways[0].folder.join("script.log");
-    let ok = ends_well(&mut command(&home, script, gateways, &said)).await;
+    let mut command = command(&home, script, gateways, &said);
+    let ok = ends_well(command.envs(env.iter().copied())).await;
     let text = std::fs::read_to_string(&said).unwrap();
     assert!(ok, "{} failed:\n{text}", script.words.join(" "));
 }

@@ -37,6 +37,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.catalog.auto_names(), plain.catalog.auto_names());
     assert_eq!((&example.store, &example.console), (&plain.store, &plain.console));
     assert_eq!((&example.audit, &example.profiles.fence), (&plain.audit, &plain.profiles.fence));
+    assert_eq!(example.pinning, plain.pinning);
     assert!(example.profiles.keys.is_none() && plain.profiles.keys.is_none());
     assert_eq!(example.budgets.policy, plain.budgets.policy);
     let images = |snapshot: &Snapshot| snapshot.catalog.models()[0].image_tokens_max;

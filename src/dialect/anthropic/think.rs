@@ -1,6 +1,6 @@
 //! How much a model is to think: `thinking` and `output_config.effort` of Messages.
 //!
-//! Budgets of tokens are also given a word, because no other dialect has them.
+//! Budgets of tokens are also given a word (`Effort::of_budget`), because no other dialect has them.
 
 use crate::dialect::anthropic::offer;
 use crate::dialect::anthropic::walk::{self, pick, refused};
@@ -8,23 +8,6 @@ use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::request::{Effort, Reasoning, Request};
 use crate::dialect::canonical::text::Raw;
 use crate::wire::json;
-
-/// Budgets below this are little thinking. Claude Code's own words ask for 4,000, 10,000 and 31,999
-/// tokens: each of the three falls into a class of its own.
-const LOW_BELOW: u64 = 8_192;
-
-/// Budgets below this are some thinking, those from here on much.
-const MEDIUM_BELOW: u64 = 24_576;
-
-/// What a budget of thinking tokens is called in dialects that have words only.
-pub const fn effort_of(budget_tokens: u64) -> Effort {
-    match budget_tokens {
-        0 => Effort::Off,
-        1..LOW_BELOW => Effort::Low,
-        LOW_BELOW..MEDIUM_BELOW => Effort::Medium,
-        _ => Effort::High,
-    }
-}
 
 /// Reads `thinking` and `output_config.effort`. An effort alone is read as thinking that is left to
 /// the model, which is what it means to all others.
@@ -49,7 +32,7 @@ pub fn read<'a>(
         b"\"enabled\"" => {
             let budget = walk::count(budget.unwrap_or_default(), "thinking.budget_tokens")?;
             reasoning.budget_tokens = Some(budget);
-            reasoning.effort = effort.or(Some(effort_of(budget)));
+            reasoning.effort = effort.or(Some(Effort::of_budget(budget)));
         }
         _ => {
             let why = "must be `enabled`, `adaptive`, `between_tools` or `disabled`";
@@ -112,7 +95,7 @@ pub fn write(request: &Request<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> R
 pub fn effort(request: &Request<'_>) -> Option<&'static str> {
     let reasoning = request.reasoning.as_ref()?;
     let effort = reasoning.effort.filter(|effort| *effort != Effort::Off)?;
-    if reasoning.budget_tokens.is_some_and(|budget| effort_of(budget) == effort) {
+    if reasoning.budget_tokens.is_some_and(|budget| Effort::of_budget(budget) == effort) {
         return None;
     }
     Some(effort.max(Effort::Low).name())

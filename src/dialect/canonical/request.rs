@@ -287,7 +287,23 @@ pub enum Effort {
     Max,
 }
 
+/// Budgets below this are little thinking. Claude Code's own words ask for 4,000, 10,000 and 31,999
+/// tokens: each of the three falls into a class of its own.
+const LOW_BELOW: u64 = 8_192;
+/// Budgets below this are some thinking, those from here on much.
+const MEDIUM_BELOW: u64 = 24_576;
+
 impl Effort {
+    /// What a budget of thinking tokens is called in dialects that have words only.
+    pub const fn of_budget(tokens: u64) -> Self {
+        match tokens {
+            0 => Self::Off,
+            1..LOW_BELOW => Self::Low,
+            LOW_BELOW..MEDIUM_BELOW => Self::Medium,
+            _ => Self::High,
+        }
+    }
+
     /// Both dialects' word for it. `Off` is `none` at `OpenAI`; Messages says it by `thinking`.
     pub const fn name(self) -> &'static str {
         match self {

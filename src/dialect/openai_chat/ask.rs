@@ -254,7 +254,7 @@ fn thinking(
     losses: &mut Losses,
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
-    if let Some(effort) = reasoning.effort.or(reasoning.budget_tokens.map(effort_of)) {
+    if let Some(effort) = reasoning.effort.or(reasoning.budget_tokens.map(Effort::of_budget)) {
         // There is no word beyond it here.
         let effort = effort.min(Effort::XHigh);
         key(out, "reasoning_effort");
@@ -264,16 +264,6 @@ fn thinking(
     match reasoning.summary {
         None | Some(Raw(b"\"auto\"" | b"\"summarized\"")) => Ok(()),
         Some(_) => losses.drop_field("reasoning.summary"),
-    }
-}
-
-/// The word that comes nearest to a budget of thoughts: agents ask for 4,000 tokens to think, and for
-/// 10,000 and more to think hard.
-const fn effort_of(budget_tokens: u64) -> Effort {
-    match budget_tokens {
-        0..=3_999 => Effort::Low,
-        4_000..=9_999 => Effort::Medium,
-        _ => Effort::High,
     }
 }
 

@@ -34,10 +34,6 @@ const BINDING: [&str; 9] = [
     "prompt",
 ];
 
-/// Thinking tokens from which on a budget means much, some, or little thought.
-const BUDGET_STEPS: [(u64, Effort); 3] =
-    [(10_000, Effort::High), (4_000, Effort::Medium), (0, Effort::Low)];
-
 /// Appends the body to `out`. Returns what it did to the names of tools.
 ///
 /// # Errors
@@ -147,7 +143,7 @@ fn write_settings(
 /// Thoughts are asked for encrypted where there will be any: models that do not think refuse that.
 fn write_reasoning(reasoning: Option<Reasoning<'_>>, out: &mut Vec<u8>) {
     let Some(reasoning) = reasoning else { return };
-    let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(of_budget));
+    let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
     let summary = reasoning.summary.and_then(summary);
     if effort.is_some() || summary.is_some() {
         out.extend_from_slice(b",\"reasoning\":{");
@@ -170,11 +166,6 @@ fn write_reasoning(reasoning: Option<Reasoning<'_>>, out: &mut Vec<u8>) {
     {
         out.extend_from_slice(b",\"include\":[\"reasoning.encrypted_content\"]");
     }
-}
-
-fn of_budget(tokens: u64) -> Effort {
-    let step = BUDGET_STEPS.iter().find(|(least, _)| tokens >= *least);
-    step.map_or(Effort::Low, |(_, effort)| *effort)
 }
 
 /// How thoughts are to be shown, by this dialect's word. Messages' words are known too.

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod batch;
 mod load;
 pub mod opening;
+mod pins;
 pub mod reading;
 pub mod registry;
 mod registry_rows;

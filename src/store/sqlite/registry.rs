@@ -21,8 +21,10 @@ use crate::store::sqlite::opening::{self, said};
 use crate::store::sqlite::registry_rows as rows;
 
 /// The schema of its tables that this program writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 const SQL: &str = include_str!("../schema/registry.sql");
+/// What leads from the first schema to the second.
+const SQL_2: &str = include_str!("../schema/registry_2.sql");
 
 /// A registry in a `SQLite` file that is also a ledger.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub struct SqliteRegistry {
 
 /// What a transaction changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+pub(super) enum Change {
     /// Profiles, models or switches: durable, and seen by `version`.
     Registry,
     /// Only the audit. The last rows may go with the power.
@@ -41,7 +43,7 @@ enum Change {
 }
 
 /// Why a transaction was given up.
-enum Stop {
+pub(super) enum Stop {
     Engine(rusqlite::Error),
     Refused(RegistryError),
 }
@@ -97,7 +99,7 @@ impl SqliteRegistry {
         conn.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a pragma")
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, RegistryError> {
@@ -105,7 +107,7 @@ impl SqliteRegistry {
         read(&conn).map_err(|error| RegistryError::Store(said(&self.file)(error)))
     }
 
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         what: Change,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, Stop>,
@@ -137,9 +139,14 @@ fn settle_in(conn: &mut Connection) -> rusqlite::Result<i64> {
     )?;
     if !there {
         tx.execute_batch(SQL)?;
-        tx.execute("INSERT INTO registry_meta (one, schema, version) VALUES (1, ?, 0)", [SCHEMA])?;
+        tx.execute("INSERT INTO registry_meta (one, schema, version) VALUES (1, 1, 0)", [])?;
     }
-    let schema = tx.query_row("SELECT schema FROM registry_meta", [], |row| row.get(0))?;
+    let read = "SELECT schema FROM registry_meta";
+    let mut schema = tx.query_row(read, [], |row| row.get(0))?;
+    if schema == 1 {
+        tx.execute_batch(SQL_2)?;
+        schema = tx.query_row(read, [], |row| row.get(0))?;
+    }
     tx.commit()?;
     Ok(schema)
 }

@@ -11,6 +11,8 @@ use crate::base::limit;
 use crate::config::snapshot::Synchronous;
 use crate::identity::vault::{self, Key, Keys};
 use crate::ledger::entry::HoldId;
+use crate::pinning::pin::Pin;
+use crate::store::pins::{Batch, Change, PinStore};
 use crate::store::registry::{
     self, Active, KeyError, Page, Profile, ProfileModel, ProviderKind, Registry, RegistryError,
     RequestRow, Resealed, Sealed, SwitchRow,
@@ -372,15 +374,36 @@ fn sql(file: &Path, text: &str) {
 fn a_newer_registry_and_a_newer_ledger_are_refused() {
     let (folder, registry) = fresh();
     drop(registry);
-    sql(&folder.file(), "UPDATE registry_meta SET schema = 2");
+    sql(&folder.file(), "UPDATE registry_meta SET schema = 3");
     let error = SqliteRegistry::open(&folder.file()).unwrap_err();
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
     sql(&folder.file(), "UPDATE registry_meta SET schema = 0");
     let error = SqliteRegistry::open(&folder.file()).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     sql(&folder.file(), "UPDATE registry_meta SET schema = 1; PRAGMA user_version = 900");
     let error = SqliteRegistry::open(&folder.file()).unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 900, .. }), "{error}");
+}
+
+#[test]
+fn a_registry_of_the_first_schema_gets_its_pins_table() {
+    let (folder, registry) = fresh();
+    drop(registry);
+    sql(&folder.file(), "DROP TABLE pins; UPDATE registry_meta SET schema = 1");
+    let registry = SqliteRegistry::open(&folder.file()).unwrap();
+    assert_eq!(registry.pins_after(0, 9).unwrap(), Batch::default());
+    let pin = Some(Pin { used_ms: 5, turns: 1, ..Pin::default() });
+    registry.keep_pins(&[Change { key: 1, at_ms: 5, pin: pin.clone() }]).unwrap();
+    drop(registry);
+    let registry = SqliteRegistry::open(&folder.file()).unwrap();
+    registry.keep_pins(&[Change { key: 1, at_ms: 4, pin: None }]).unwrap();
+    let kept = registry.pins_after(0, 9).unwrap();
+    assert_eq!(kept.changes, [Change { key: 1, at_ms: 5, pin }], "the older word is passed over");
+    sql(&folder.file(), "UPDATE pins SET detail = 'odd'");
+    let odd = registry.pins_after(0, 9).unwrap();
+    assert_eq!((odd.changes.len(), odd.rows), (0, 1));
+    assert_eq!(registry.forget_pins(5, 9).unwrap(), 0);
+    assert_eq!(registry.forget_pins(6, 9).unwrap(), 1);
 }
 
 #[test]

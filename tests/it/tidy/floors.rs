@@ -5,7 +5,7 @@ use super::tree::{Source, sources};
 use super::{Breach, judge};
 
 /// Every room with its floor. The last floor is the composition root, whose files know each other.
-const FLOORS: [(&str, usize); 28] = [
+const FLOORS: [(&str, usize); 30] = [
     ("base", 0),
     ("wire", 1),
     ("dialect", 2),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, usize); 28] = [
     ("learn", 3),
     ("exchange", 4),
     ("record", 4),
+    ("stats", 4),
     ("store", 4),
     ("telemetry", 4),
     ("engine", 5),
@@ -30,6 +31,7 @@ const FLOORS: [(&str, usize); 28] = [
     ("app", ROOF),
     ("cli", ROOF),
     ("demo", ROOF),
+    ("guard_cli", ROOF),
     ("lib", ROOF),
     ("main", ROOF),
     ("setup", ROOF),
@@ -37,12 +39,12 @@ const FLOORS: [(&str, usize); 28] = [
 ];
 const ROOF: usize = 8;
 /// Rooms of one floor are strangers, but for these.
-const ACQUAINTED: [(&str, &str); 3] =
-    [("dialect", "usage"), ("exchange", "record"), ("telemetry", "record")];
+const ACQUAINTED: [(&str, &str); 4] =
+    [("dialect", "usage"), ("exchange", "record"), ("stats", "record"), ("telemetry", "record")];
 /// Rooms whose result depends on their arguments only.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "base", "wire", "identity", "usage", "dialect", "routing", "upstream", "config", "exchange",
-    "record", "guard", "learn", "learned", "ledger", "mutate", "pinning",
+    "record", "guard", "learn", "learned", "ledger", "mutate", "pinning", "stats",
 ];
 /// Words that no pure room may say.
 const IMPURE_WORDS: [&str; 9] = [

@@ -1,0 +1,126 @@
+//! The cost of the output filter: whole texts, deltas of four characters, and texts made to be slow.
+//!
+//! `cargo bench --no-default-features --bench guard`. The goals: 4 KB and 100 KB in proportion, a delta within a
+//! microsecond, hostile text at most four times as slow as normal text.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use weir::guard::canary::{Canary, Token};
+use weir::guard::detect::policy::Policy;
+use weir::guard::filter::Filter;
+
+const PROSE: &str = "The gateway keeps 3 accounts per team, and \"agents\" may call `read_file` (see README.md, line 42). \
+    On 2026-11-21 at 10:20:50 request call_H5ACCA6f9U3JLaXDSBY3Vpkh cost 0.0123 USD; the password was not asked for.\n";
+
+/// A small generator: the same text in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+fn mix(parts: &[&str], bytes: usize) -> String {
+    let (mut dice, mut text) = (Dice(0x9E37_79B9_7F4A_7C15), String::new());
+    while text.len() < bytes {
+        text.push_str(parts[dice.roll(parts.len())]);
+    }
+    text
+}
+
+fn texts() -> Vec<(&'static str, String)> {
+    let letters: Vec<String> = (b'0'..=b'z')
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|b| char::from(b).to_string())
+        .collect();
+    let mut noise: Vec<&str> = letters.iter().map(String::as_str).collect();
+    noise.extend(["+", "/", "=", "\n"]);
+    let prefixes = [
+        "sk-",
+        "sk-ant-",
+        "ghp_",
+        "gsk_",
+        "xai-",
+        "AKIA",
+        "AIza",
+        "eyJ",
+        "SG.",
+        "xoxb-",
+        "glpat-",
+        "hf_",
+        "-----BEGIN ",
+        "password",
+        "=",
+        ": \"",
+        "a1B2",
+        "Z9",
+        "postgres://",
+        "DE89",
+        " ",
+    ];
+    vec![
+        ("normal", PROSE.repeat(102_400 / PROSE.len())),
+        ("fragments", mix(&["sk-", "-", "sk-ant-"], 102_400)),
+        ("prefixes", mix(&prefixes, 102_400)),
+        ("noise", mix(&noise, 102_400)),
+        ("digits", mix(&["1", "42", "4111", "-", " ", ".", "219-09-", "5"], 102_400)),
+    ]
+}
+
+fn filtered(policy: &Arc<Policy>, text: &str, size: usize, out: &mut Vec<u8>) {
+    out.clear();
+    let mut filter = Filter::new(Arc::clone(policy));
+    for piece in text.as_bytes().chunks(size) {
+        filter.feed(black_box(piece), out);
+    }
+    filter.finish(out);
+}
+
+fn whole(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("filter");
+    let (policy, mut out) = (Arc::new(Policy::default()), Vec::new());
+    for (name, text) in texts() {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("{name}_100k"), |bencher| {
+            bencher.iter(|| filtered(&policy, &text, text.len(), &mut out));
+        });
+    }
+    let small = PROSE.repeat(4_096 / PROSE.len());
+    group.throughput(Throughput::Bytes(small.len() as u64));
+    group.bench_function("normal_4k", |bencher| {
+        bencher.iter(|| filtered(&policy, &small, small.len(), &mut out));
+    });
+}
+
+fn deltas(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("deltas");
+    let (policy, mut out) = (Arc::new(Policy::default()), Vec::new());
+    for (name, text) in texts() {
+        group.throughput(Throughput::Elements(text.len() as u64 / 4));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| filtered(&policy, &text, 4, &mut out));
+        });
+    }
+}
+
+fn canary(criterion: &mut Criterion) {
+    let Some(token) = Token::derive(b"secret", ("tenant", "session"), 1) else { return };
+    let text = PROSE.repeat(102_400 / PROSE.len());
+    let mut group = criterion.benchmark_group("canary");
+    group.throughput(Throughput::Elements(text.len() as u64 / 4));
+    group.bench_function("deltas", |bencher| {
+        bencher.iter(|| {
+            let mut canary = Canary::new(&token);
+            text.as_bytes().chunks(4).any(|piece| canary.feed(black_box(piece)))
+        });
+    });
+}
+
+criterion_group!(benches, whole, deltas, canary);
+criterion_main!(benches);

@@ -1,0 +1,233 @@
+//! Looking at text of which the rest may be still to come. Every answer is either sure or `Wait`: a verifier
+//! that gets `Wait` is asked again when there is more, and then decides as if it had seen everything at once.
+
+/// The text does not reach far enough to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait;
+
+/// An answer, or that it cannot be given yet.
+pub type Sight<T> = Result<T, Wait>;
+
+/// A class of characters; all are ASCII.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Class {
+    /// `0-9`
+    Digit,
+    /// `0-9a-f`
+    LowerHex,
+    /// `0-9A-Fa-f`
+    Hex,
+    /// `A-Z0-9`
+    Upper,
+    /// `A-Za-z0-9`
+    Alnum,
+    /// `A-Za-z0-9_-`: base64 for URLs.
+    Word,
+    /// `A-Za-z0-9+/`: base64.
+    Base64,
+    /// `A-Za-z0-9.%_-/`: the path of a URL.
+    Path,
+    /// What a URL or a connection string may hold.
+    Url,
+    /// What a user name in a URL may hold.
+    User,
+    /// A password between quotes.
+    Quoted,
+    /// A password without quotes.
+    Bare,
+    /// The inside of a PEM block up to the next hyphen.
+    Pem,
+    /// The local part of an e-mail address.
+    Local,
+    /// Blank, tabulator, line ends.
+    Space,
+}
+
+const MEMBERS: [u16; 256] = members();
+
+const fn members() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = classes_of(byte);
+        byte += 1;
+    }
+    table
+}
+
+const fn classes_of(byte: u8) -> u16 {
+    let alnum = byte.is_ascii_alphanumeric();
+    let upper = byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    let graph = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'`' | b'\\');
+    let url = graph && !matches!(byte, b'<' | b'>');
+    let space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    bit(Class::Digit, byte.is_ascii_digit())
+        | bit(Class::LowerHex, byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
+        | bit(Class::Hex, byte.is_ascii_hexdigit())
+        | bit(Class::Upper, upper)
+        | bit(Class::Alnum, alnum)
+        | bit(Class::Word, alnum || matches!(byte, b'_' | b'-'))
+        | bit(Class::Base64, alnum || matches!(byte, b'+' | b'/'))
+        | bit(Class::Path, alnum || matches!(byte, b'.' | b'%' | b'_' | b'-' | b'/'))
+        | bit(Class::Url, url)
+        | bit(Class::User, alnum || matches!(byte, b'.' | b'%' | b'_' | b'-' | b'+' | b'~'))
+        | bit(Class::Quoted, graph)
+        | bit(Class::Bare, alnum || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-' | b'!' | b'#'))
+        | bit(Class::Pem, alnum || space || is_pem_mark(byte))
+        | bit(Class::Local, alnum || matches!(byte, b'.' | b'%' | b'_' | b'-' | b'+'))
+        | bit(Class::Space, space)
+}
+
+const fn is_pem_mark(byte: u8) -> bool {
+    matches!(byte, b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')')
+}
+
+const fn bit(class: Class, is_member: bool) -> u16 {
+    (is_member as u16) << class as u16
+}
+
+impl Class {
+    /// Whether a byte belongs to it.
+    pub const fn has(self, byte: u8) -> bool {
+        MEMBERS[byte as usize] & (1 << self as u16) != 0
+    }
+}
+
+/// How many runs are remembered: no verifier asks for more runs of one class one after another.
+const REMEMBERED: usize = 8;
+
+/// A part of a run that has been walked: everything from `from` to `to` is of the class.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    class: Class,
+    from: usize,
+    to: usize,
+}
+
+/// The runs walked lately. Candidates that lie in one run ask for its end again and again; without this
+/// they would walk it as often.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    known: [Option<Known>; REMEMBERED],
+    next: usize,
+}
+
+impl Runs {
+    fn find(&mut self, class: Class, from: usize) -> &mut Known {
+        let holds = |known: &Option<Known>| {
+            known
+                .is_some_and(|known| known.class == class && known.from <= from && from <= known.to)
+        };
+        let at = self.known.iter().position(holds).unwrap_or_else(|| {
+            let at = self.next;
+            self.next = (at + 1) % REMEMBERED;
+            self.known[at] = None;
+            at
+        });
+        self.known[at].get_or_insert(Known { class, from, to: from })
+    }
+}
+
+/// The text as far as it is known. Places count from the beginning of the whole text.
+pub struct Look<'a> {
+    /// What is kept of the text.
+    pub text: &'a [u8],
+    /// The place of its first byte.
+    pub base: usize,
+    /// Nothing follows.
+    pub is_last: bool,
+    /// The runs walked so far.
+    pub runs: &'a mut Runs,
+}
+
+impl Look<'_> {
+    /// Where the known text ends.
+    pub fn end(&self) -> usize {
+        self.base + self.text.len()
+    }
+
+    /// The byte at a place; `None` = the whole text ends there.
+    pub fn at(&self, place: usize) -> Sight<Option<u8>> {
+        match self.text.get(place - self.base) {
+            Some(byte) => Ok(Some(*byte)),
+            None if self.is_last => Ok(None),
+            None => Err(Wait),
+        }
+    }
+
+    /// Whether a byte of the class stands at a place.
+    pub fn is(&self, class: Class, place: usize) -> Sight<bool> {
+        Ok(self.at(place)?.is_some_and(|byte| class.has(byte)))
+    }
+
+    /// The byte `back` bytes before a place; `None` before the beginning.
+    pub fn before(&self, place: usize, back: usize) -> Option<u8> {
+        self.text.get((place - self.base).checked_sub(back)?).copied()
+    }
+
+    /// The known bytes of a span.
+    pub fn span(&self, from: usize, to: usize) -> &[u8] {
+        self.text.get(from - self.base..to - self.base).unwrap_or_default()
+    }
+
+    /// What is known from a place on, `most` bytes of it.
+    pub fn ahead(&self, from: usize, most: usize) -> &[u8] {
+        let rest = self.text.get(from - self.base..).unwrap_or_default();
+        rest.get(..most).unwrap_or(rest)
+    }
+
+    /// Whether these words stand at a place. A difference is seen as soon as there is one.
+    pub fn says(&self, place: usize, words: &str) -> Sight<bool> {
+        let seen = self.ahead(place, words.len());
+        if seen.len() == words.len() || !words.as_bytes().starts_with(seen) {
+            return Ok(seen == words.as_bytes());
+        }
+        if self.is_last { Ok(false) } else { Err(Wait) }
+    }
+
+    /// How many bytes of the class follow from a place on; no more than `most` are counted.
+    pub fn run(&mut self, class: Class, from: usize, most: usize) -> Sight<usize> {
+        let known = self.runs.find(class, from);
+        let (text, base) = (self.text, self.base);
+        let far = from + most;
+        while known.to < far {
+            match text.get(known.to - base) {
+                Some(byte) if class.has(*byte) => known.to += 1,
+                Some(_) => return Ok(known.to - from),
+                None if self.is_last => return Ok(known.to - from),
+                None => return Err(Wait),
+            }
+        }
+        Ok(most)
+    }
+
+    /// Whether a word could begin here, as far as the left is concerned. Escapes count as space: in
+    /// `\nsk-...` the `n` is no letter, and neither is `3D` in `%3Dsk-...`.
+    pub fn is_word_edge(&self, place: usize) -> bool {
+        let Some(byte) = self.before(place, 1) else { return true };
+        if !byte.is_ascii_alphanumeric() {
+            return true;
+        }
+        let before = self.before(place, 2);
+        matches!(byte, b'n' | b'r' | b't') && before == Some(b'\\')
+            || byte.is_ascii_hexdigit()
+                && before.is_some_and(|b| b.is_ascii_hexdigit())
+                && self.before(place, 3) == Some(b'%')
+    }
+
+    /// Whether a number of its own could begin here: not the inside of a name, of a decimal fraction or
+    /// of something with hyphens.
+    pub fn is_number_edge(&self, place: usize) -> bool {
+        if !self.is_word_edge(place) {
+            return false;
+        }
+        let before = self.before(place, 2);
+        match self.before(place, 1) {
+            Some(b'_' | b'$') => false,
+            Some(b'.') => !before.is_some_and(|b| b.is_ascii_digit()),
+            Some(b'-' | b'+' | b'/') => !before.is_some_and(|b| b.is_ascii_alphanumeric()),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is done about each kind of find, worked out once per configuration: which literals matter at all, and
+//! which of them hold text back.
+
+use super::automaton::{LITERALS, Literals};
+use super::{Action, Detector};
+
+/// A set of actions, one per detector, ready for scanning.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    actions: [Action; Detector::ALL.len()],
+    /// Detectors that hold text back, as bits.
+    acting: u16,
+    /// Detectors that only count, as bits.
+    watching: u16,
+    /// By literal: the detectors among its rules, as bits.
+    literals: Vec<u16>,
+}
+
+impl Default for Policy {
+    /// Secrets and numbers are redacted, prompt leaks observed; addresses and telephone numbers pass.
+    fn default() -> Self {
+        let mut actions = [Action::Redact; Detector::ALL.len()];
+        actions[Detector::Email as usize] = Action::Off;
+        actions[Detector::Phone as usize] = Action::Off;
+        actions[Detector::PromptLeak as usize] = Action::Observe;
+        Self::of(actions)
+    }
+}
+
+impl Policy {
+    /// The default but for these.
+    #[must_use]
+    pub fn with(&self, changes: &[(Detector, Action)]) -> Self {
+        let mut actions = self.actions;
+        for (detector, action) in changes {
+            actions[*detector as usize] = *action;
+        }
+        Self::of(actions)
+    }
+
+    /// The same action for every detector.
+    pub fn all(action: Action) -> Self {
+        Self::of([action; Detector::ALL.len()])
+    }
+
+    fn of(actions: [Action; Detector::ALL.len()]) -> Self {
+        let bits = |wanted: fn(Action) -> bool| {
+            let all = Detector::ALL.into_iter().filter(|d| wanted(actions[*d as usize]));
+            all.fold(0, |bits, detector| bits | detector.bit())
+        };
+        let literals = LITERALS.as_ref().map(detectors).unwrap_or_default();
+        Self {
+            actions,
+            acting: bits(Action::acts),
+            watching: bits(|action| action == Action::Observe),
+            literals,
+        }
+    }
+
+    /// What is done about the finds of a detector.
+    pub const fn action(&self, detector: Detector) -> Action {
+        self.actions[detector as usize]
+    }
+
+    /// Detectors that hold text back, as bits.
+    pub const fn acting(&self) -> u16 {
+        self.acting
+    }
+
+    /// Detectors that only count, as bits.
+    pub const fn watching(&self) -> u16 {
+        self.watching
+    }
+
+    /// The detectors of a literal, as bits.
+    pub fn of_literal(&self, literal: u16) -> u16 {
+        self.literals.get(usize::from(literal)).copied().unwrap_or_default()
+    }
+}
+
+fn detectors(literals: &Literals) -> Vec<u16> {
+    let of = |rules: &[u16]| {
+        let rules = rules.iter().filter_map(|rule| literals.rules.get(usize::from(*rule)));
+        rules.fold(0, |bits, rule| bits | rule.detector.bit())
+    };
+    literals.literals.iter().map(|literal| of(&literal.rules)).collect()
+}

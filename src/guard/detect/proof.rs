@@ -1,0 +1,155 @@
+//! Whether a body of the right form is a real secret: its check, or its variety. Examples in documents
+//! (`sk-xxxx`, `AKIA...EXAMPLE`, `your_api_key`) and prose in hyphens have the form too.
+
+use super::checksum::is_crc62;
+
+/// What a body must be, beyond its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: the form says enough.
+    None,
+    /// Its last six characters are the check of the others.
+    Crc62,
+    /// Varied enough for its length, and no example.
+    Varied,
+    /// The same, and a long part of it mixes letters and digits: for prefixes that prose may have.
+    Random,
+    /// It holds these words, and is varied.
+    Holds(&'static str),
+}
+
+impl Proof {
+    /// Whether a body passes.
+    pub fn is_passed(self, body: &[u8]) -> bool {
+        match self {
+            Self::None => true,
+            Self::Crc62 => is_crc62(body),
+            Self::Varied => is_varied(body),
+            Self::Random => is_varied(body) && has_mixed_part(body),
+            Self::Holds(words) => is_varied(body) && holds(body, words),
+        }
+    }
+}
+
+/// Words of examples, in lower case.
+const EXAMPLES: [&str; 12] = [
+    "example",
+    "xxxx",
+    "your",
+    "placeholder",
+    "changeme",
+    "redacted",
+    "dummy",
+    "insert",
+    "0123456789",
+    "1234567890",
+    "abcdefghij",
+    "sample",
+];
+
+/// One character repeated so often in a row is an example.
+const REPEATED: usize = 6;
+
+/// Enough different characters for its length, none of them over and over, and no word of an example.
+pub fn is_varied(body: &[u8]) -> bool {
+    let needed = (body.len() / 3).clamp(4, 9);
+    distinct(body) >= needed && !has_repetition(body) && !is_example(body)
+}
+
+/// How many different characters there are.
+pub fn distinct(body: &[u8]) -> usize {
+    let seen = body.iter().fold(0_u128, |seen, byte| seen | 1 << (byte & 127));
+    seen.count_ones() as usize
+}
+
+fn has_repetition(body: &[u8]) -> bool {
+    body.chunk_by(|a, b| a == b).any(|same| same.len() >= REPEATED)
+}
+
+/// The first characters of those words, as bits; letters in lower case.
+const FIRST: u128 = first_characters();
+
+const fn first_characters() -> u128 {
+    let (mut first, mut at) = (0, 0);
+    while at < EXAMPLES.len() {
+        first |= 1 << EXAMPLES[at].as_bytes()[0];
+        at += 1;
+    }
+    first
+}
+
+/// Whether a word of the usual examples is in it.
+///
+/// Hot path on hostile text, where one body has hundreds of beginnings: most places are passed over by their
+/// first character alone.
+pub fn is_example(body: &[u8]) -> bool {
+    body.iter().enumerate().any(|(at, byte)| {
+        FIRST & 1 << (byte.to_ascii_lowercase() & 127) != 0 && begins_example(&body[at..])
+    })
+}
+
+fn begins_example(rest: &[u8]) -> bool {
+    EXAMPLES.iter().any(|words| {
+        rest.get(..words.len()).is_some_and(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+    })
+}
+
+fn holds(body: &[u8], words: &str) -> bool {
+    memchr::memmem::find(body, words.as_bytes()).is_some()
+}
+
+/// Characters of a part between hyphens that must mix letters and digits.
+const MIXED_PART: usize = 12;
+/// Changes between letter and digit that such a part must have: names end in a number, noise does not.
+const MIXED_CHANGES: usize = 3;
+
+fn has_mixed_part(body: &[u8]) -> bool {
+    let parts = body.split(|byte| matches!(byte, b'-' | b'_'));
+    parts.filter(|part| part.len() >= MIXED_PART).any(|part| {
+        let changes =
+            part.windows(2).filter(|two| two[0].is_ascii_digit() != two[1].is_ascii_digit());
+        changes.count() >= MIXED_CHANGES
+    })
+}
+
+/// How many of lower case, upper case, digits and other marks occur. Hyphen, underscore and full stop join
+/// words and count for nothing.
+pub fn kinds(body: &[u8]) -> usize {
+    let kind = |byte: &u8| match byte {
+        b'a'..=b'z' => 1_u8,
+        b'A'..=b'Z' => 2,
+        b'0'..=b'9' => 4,
+        b'-' | b'_' | b'.' => 0,
+        _ => 8,
+    };
+    body.iter().fold(0, |kinds, byte| kinds | kind(byte)).count_ones() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_varied_and_examples_are_not() {
+        assert!(is_varied(b"9c6InG2svIdgYYHg7aBIcNzSOo9Q"));
+        assert!(is_varied(b"e7c1b89df0a24536"));
+        for example in
+            ["xxxxxxxxxxxxxxxxxxxxxxxx", "XXXXyyyy", "IOSFODNN7EXAMPLE", "your-api-key-goes-here"]
+        {
+            assert!(!is_varied(example.as_bytes()), "{example}");
+        }
+    }
+
+    #[test]
+    fn prose_in_hyphens_is_not_random() {
+        assert!(!Proof::Random.is_passed(b"assessment-for-the-third-quarter-report-2025"));
+        assert!(!Proof::Random.is_passed(b"internationalization2025"));
+        assert!(Proof::Random.is_passed(b"n66nVberACpdclsxHK1fT3x9"));
+    }
+
+    #[test]
+    fn kinds_are_counted() {
+        assert_eq!(kinds(b"abc-def_g.h"), 1);
+        assert_eq!(kinds(b"aB1#"), 4);
+    }
+}

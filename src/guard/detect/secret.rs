@@ -1,0 +1,252 @@
+//! Passwords: in URLs, and assigned to telling names; private keys in PEM.
+
+use super::key::trimmed;
+use super::look::{Class, Look, Sight, Wait};
+use super::proof::{distinct, is_example, is_varied, kinds};
+use crate::base::limit::GUARD_FIND_BYTES_MAX;
+
+/// Characters of the longest URL that is looked at.
+const URL_MAX: usize = 2_048;
+/// Characters of a user name in it.
+const USER_MAX: usize = 128;
+/// Characters of the shortest password that is taken for one.
+const PASSWORD_MIN: usize = 6;
+
+/// Where a URL with a password ends, whose scheme ends at `from`.
+pub fn url_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
+    let user = look.run(Class::User, from, USER_MAX)?;
+    if !look.says(from + user, ":")? {
+        return Ok(None);
+    }
+    let password = from + user + 1;
+    let length = look.run(Class::Url, password, URL_MAX)?;
+    let rest = look.span(password, password + length);
+    let Some(at) = rest.iter().position(|byte| *byte == b'@') else { return Ok(None) };
+    if !is_password(&rest[..at]) {
+        return Ok(None);
+    }
+    Ok(Some(trimmed(look, password + at, password + length)))
+}
+
+fn is_password(word: &[u8]) -> bool {
+    let is_reference = word.iter().any(|byte| matches!(byte, b'{' | b'}' | b'(' | b'[' | b'<'));
+    word.len() >= PASSWORD_MIN
+        && !is_reference
+        && word.first() != Some(&b'$')
+        && distinct(word) >= PASSWORD_MIN - 1
+        && kinds(word) >= 2
+        && !is_example(word)
+}
+
+/// Blanks on one side of a sign of assignment.
+const BLANKS_MAX: usize = 4;
+/// Characters of an assigned password.
+const VALUE_MAX: usize = 256;
+/// Characters of the shortest one between quotes.
+const QUOTED_MIN: usize = 8;
+/// Characters of the shortest one without quotes, where code looks much the same.
+const BARE_MIN: usize = 16;
+
+/// A name that may stand for itself: its assignment goes as a whole. Of a longer name only the end is known.
+pub fn may_be_whole(look: &Look<'_>, name: usize) -> bool {
+    look.is_word_edge(name) && !matches!(look.before(name, 1), Some(b'_' | b'-' | b'.'))
+}
+
+/// The same of a whole name that ends at `after`: one between quotes is part of an object that must stay one.
+fn is_whole(look: &Look<'_>, name: usize, after: usize) -> Sight<bool> {
+    Ok(may_be_whole(look, name) && quote_at(look, after)?.is_none())
+}
+
+/// A quote, maybe escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quote {
+    mark: u8,
+    is_escaped: bool,
+}
+
+impl Quote {
+    const fn len(self) -> usize {
+        1 + self.is_escaped as usize
+    }
+}
+
+fn quote_at(look: &Look<'_>, place: usize) -> Sight<Option<Quote>> {
+    let is_escaped = look.at(place)? == Some(b'\\');
+    let mark = look.at(place + usize::from(is_escaped))?;
+    Ok(mark
+        .filter(|mark| matches!(mark, b'"' | b'\'' | b'`'))
+        .map(|mark| Quote { mark, is_escaped }))
+}
+
+fn blanks(look: &Look<'_>, place: usize) -> Sight<usize> {
+    let mut count = 0;
+    while count < BLANKS_MAX && look.at(place + count)? == Some(b' ') {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Where the value begins that is assigned to a name which ends at `place`, its quote included.
+fn value_at(look: &Look<'_>, place: usize) -> Sight<Option<usize>> {
+    let mut place = place;
+    if let Some(quote) = quote_at(look, place)? {
+        place += quote.len();
+    }
+    place += blanks(look, place)?;
+    match look.at(place)? {
+        Some(b':') => {
+            place += 1 + usize::from(look.at(place + 1)? == Some(b'='));
+        }
+        Some(b'=') => {
+            place += 1 + usize::from(look.at(place + 1)? == Some(b'>'));
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(place + blanks(look, place)?))
+}
+
+/// From where on text must be held back for a name at `name` that ends at `after`.
+pub fn held_from(look: &Look<'_>, name: usize, after: usize) -> usize {
+    if is_whole(look, name, after).unwrap_or_else(|Wait| may_be_whole(look, name)) {
+        return name;
+    }
+    match value_at(look, after) {
+        Ok(Some(value)) => value,
+        Ok(None) | Err(Wait) => look.end(),
+    }
+}
+
+/// The span of an assignment to a name at `name` that ends at `after`.
+pub fn assigned(look: &mut Look<'_>, name: usize, after: usize) -> Sight<Option<(usize, usize)>> {
+    let Some(value) = value_at(look, after)? else { return Ok(None) };
+    let is_whole = is_whole(look, name, after)?;
+    let found = match quote_at(look, value)? {
+        Some(quote) => quoted(look, value + quote.len(), quote)?,
+        None => bare(look, value)?,
+    };
+    Ok(found.map(|(from, to)| match quote_at(look, value) {
+        Ok(Some(quote)) if is_whole => (name, to + quote.len()),
+        _ if is_whole => (name, to),
+        _ => (from, to),
+    }))
+}
+
+fn quoted(look: &mut Look<'_>, from: usize, quote: Quote) -> Sight<Option<(usize, usize)>> {
+    let length = look.run(Class::Quoted, from, VALUE_MAX + 1)?;
+    let to = from + length;
+    if !(QUOTED_MIN..=VALUE_MAX).contains(&length) || quote_at(look, to)? != Some(quote) {
+        return Ok(None);
+    }
+    let word = look.span(from, to);
+    let is_one = is_password(word) && kinds(word) >= 3 && !is_handle(word);
+    Ok(is_one.then_some((from, to)))
+}
+
+fn bare(look: &mut Look<'_>, from: usize) -> Sight<Option<(usize, usize)>> {
+    let length = look.run(Class::Bare, from, VALUE_MAX + 1)?;
+    let to = from + length;
+    if !(BARE_MIN..=VALUE_MAX).contains(&length) || is_code(look, to)? {
+        return Ok(None);
+    }
+    let word = look.span(from, to);
+    let is_one = is_varied(word) && kinds(word) >= 3 && has_noise(word) && !is_handle(word);
+    Ok(is_one.then_some((from, to)))
+}
+
+/// Whether what follows makes an expression of a word.
+fn is_code(look: &Look<'_>, place: usize) -> Sight<bool> {
+    match look.at(place)? {
+        Some(b'(' | b'[' | b'{' | b'<' | b'$' | b':') => Ok(true),
+        Some(b'.') => look.is(Class::Alnum, place + 1),
+        _ => Ok(false),
+    }
+}
+
+/// Names in code have their digits at the end; noise has them everywhere.
+fn has_noise(word: &[u8]) -> bool {
+    let changes = word.windows(2).filter(|two| two[0].is_ascii_digit() != two[1].is_ascii_digit());
+    changes.count() >= 3
+}
+
+/// Beginnings of what gateways and providers call things by: no secrets.
+const HANDLES: [&str; 14] = [
+    "call_",
+    "toolu_",
+    "chatcmpl-",
+    "msg_",
+    "resp_",
+    "gen-",
+    "req_",
+    "run_",
+    "thread_",
+    "asst_",
+    "file-",
+    "batch_",
+    "item-",
+    "sha256",
+];
+
+fn is_handle(word: &[u8]) -> bool {
+    HANDLES.iter().any(|handle| word.starts_with(handle.as_bytes()))
+}
+
+/// Characters of the name in a PEM line.
+const PEM_NAME_MAX: usize = 40;
+/// Characters of base64 that make a body of what has no end line.
+const PEM_BODY_MIN: usize = 40;
+
+/// Where a private key ends, whose `-----BEGIN ` ends at `from`. One that breaks off counts as well.
+pub fn pem_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
+    let Some(body) = pem_body(look, from)? else { return Ok(None) };
+    let mut place = body;
+    while place - from < GUARD_FIND_BYTES_MAX {
+        place += look.run(Class::Pem, place, GUARD_FIND_BYTES_MAX)?;
+        if look.says(place, "-----END ")? {
+            return pem_foot(look, body, place);
+        }
+        if look.at(place)? != Some(b'-') {
+            break;
+        }
+        place += 1;
+    }
+    broken_pem(look, body)
+}
+
+fn pem_body(look: &Look<'_>, from: usize) -> Sight<Option<usize>> {
+    let mut place = from;
+    while place - from < PEM_NAME_MAX {
+        match look.at(place)? {
+            Some(b'A'..=b'Z' | b'0'..=b'9' | b' ') => place += 1,
+            _ => break,
+        }
+    }
+    let name = look.span(from, place);
+    let is_private = name.ends_with(b"PRIVATE KEY") || name.ends_with(b"PRIVATE KEY BLOCK");
+    Ok((is_private && look.says(place, "-----")?).then_some(place + 5))
+}
+
+fn pem_foot(look: &mut Look<'_>, body: usize, foot: usize) -> Sight<Option<usize>> {
+    let mut place = foot + "-----END ".len();
+    while place - foot < PEM_NAME_MAX && look.at(place)?.is_some_and(|b| b != b'-' && b != b'\n') {
+        place += 1;
+    }
+    let end = if look.says(place, "-----")? { place + 5 } else { place };
+    Ok((foot - body >= PEM_BODY_MIN).then_some(end))
+}
+
+/// The lines of base64 of a key without an end.
+fn broken_pem(look: &mut Look<'_>, body: usize) -> Sight<Option<usize>> {
+    let (mut place, mut end) = (body, None);
+    while place - body < GUARD_FIND_BYTES_MAX {
+        while place - body < GUARD_FIND_BYTES_MAX && look.is(Class::Space, place)? {
+            place += 1;
+        }
+        let line = look.run(Class::Base64, place, GUARD_FIND_BYTES_MAX)?;
+        if line < PEM_BODY_MIN {
+            break;
+        }
+        place += line;
+        end = Some(place);
+    }
+    Ok(end)
+}

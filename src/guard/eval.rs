@@ -1,0 +1,188 @@
+//! How well the model judges texts that its weights were not learned from.
+//!
+//! Figures as whole numbers, for `weir guard eval` and for the note inside the file of weights. Reading files
+//! is the caller's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use crate::guard::linear::Model;
+use crate::guard::rules::Tier;
+use crate::guard::train::{self, Example, FOLDS, Plan, Sample};
+use crate::guard::verdict;
+
+/// What was found in one text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// What it weighs.
+    pub weight: i32,
+    /// Whether a rule of the first tier came true.
+    pub is_sure: bool,
+}
+
+/// An attack inside of a long text.
+#[derive(Clone, Debug)]
+pub struct Needle {
+    /// Which benign example it was put into.
+    pub base: usize,
+    /// The whole.
+    pub text: String,
+}
+
+/// Where suspicion and certainty begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// At most one benign text in 100 comes here.
+    pub suspect: i32,
+    /// At most one in 1,000.
+    pub certain: i32,
+}
+
+/// How examples are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// Near copies stay together.
+    Copies,
+    /// All of one source stay together: the harder question.
+    Sources,
+}
+
+/// Slices of attacks that the goals are about.
+const CORE: [&str; 6] = ["persona", "override", "extract", "cse_explicit", "indirect", "grammar"];
+
+/// What `model` finds in a text.
+pub fn judged(model: &Model, text: &str) -> Judged {
+    let mut out = Judged { weight: i32::MIN, is_sure: false };
+    for view in verdict::views(text) {
+        let reading = model.read(&view.folded.text);
+        out.weight = out.weight.max(reading.best);
+        out.is_sure |= reading.tier() == Some(Tier::A);
+    }
+    out
+}
+
+/// Judges each example, and each needle, by weights that were learned without its group.
+pub fn out_of_fold(
+    (examples, needles): (&[Example], &[Needle]),
+    apart: Apart,
+    plan: &Plan,
+    mut said: impl FnMut(&str),
+) -> (Vec<Judged>, Vec<Judged>) {
+    let folds = folds(examples, apart);
+    let samples: Vec<Vec<Sample>> = (0..FOLDS)
+        .map(|fold| {
+            let of_fold =
+                examples.iter().zip(&folds).filter(|(it, at)| **at == fold && it.is_for_training);
+            train::samples(&of_fold.map(|(example, _)| example).collect::<Vec<_>>())
+        })
+        .collect();
+    let mut out = vec![Judged::default(); examples.len()];
+    let mut found = vec![Judged::default(); needles.len()];
+    for fold in 0..FOLDS {
+        said(&format!("fold {} of {FOLDS}", fold + 1));
+        let others = samples.iter().enumerate().filter(|(at, _)| *at != fold);
+        let model = train::learn(
+            plan,
+            &others.flat_map(|(_, samples)| samples).collect::<Vec<_>>(),
+            |_, _| {},
+        );
+        for (at, example) in examples.iter().enumerate().filter(|(at, _)| folds[*at] == fold) {
+            out[at] = judged(&model, &example.text);
+        }
+        for (at, needle) in needles.iter().enumerate().filter(|(_, it)| folds[it.base] == fold) {
+            found[at] = judged(&model, &needle.text);
+        }
+    }
+    (out, found)
+}
+
+fn folds(examples: &[Example], apart: Apart) -> Vec<usize> {
+    let names: BTreeMap<(bool, &str), usize> = examples
+        .iter()
+        .map(|example| (example.is_attack, &*example.source))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .zip(0..)
+        .collect();
+    match apart {
+        Apart::Copies => {
+            train::groups(examples).into_iter().map(|group| spread(group as usize)).collect()
+        }
+        Apart::Sources => {
+            examples.iter().map(|it| names[&(it.is_attack, &*it.source)] % FOLDS).collect()
+        }
+    }
+}
+
+fn spread(group: usize) -> usize {
+    (group.wrapping_mul(0x9e37_79b9) >> 7) % FOLDS
+}
+
+/// Cuts by what benign texts weigh.
+pub fn cuts(examples: &[Example], judged: &[Judged]) -> Cuts {
+    let counted = examples.iter().zip(judged).filter(|(it, _)| it.is_for_cuts && !it.is_attack);
+    let benign: Vec<i32> = counted.map(|(_, judged)| judged.weight).collect();
+    Cuts { suspect: train::cut(&benign, 10), certain: train::cut(&benign, 1) }
+}
+
+/// How many of how many were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    all: usize,
+    suspect: usize,
+    certain: usize,
+    sure: usize,
+}
+
+impl Tally {
+    fn add(&mut self, judged: Judged, cuts: Cuts) {
+        self.all += 1;
+        self.suspect += usize::from(judged.is_sure || judged.weight >= cuts.suspect);
+        self.certain += usize::from(judged.is_sure || judged.weight >= cuts.certain);
+        self.sure += usize::from(judged.is_sure);
+    }
+}
+
+/// The table of figures: what was found of each slice at both cuts, and by rules of the first tier alone.
+pub fn report(examples: &[Example], judged: &[Judged], needles: &[Judged], cuts: Cuts) -> String {
+    let mut rows: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut add = |name: String, judged| rows.entry(name).or_default().add(judged, cuts);
+    for (example, judged) in examples.iter().zip(judged) {
+        if example.is_attack {
+            add(format!("attack {}", example.slice), *judged);
+            if CORE.contains(&&*example.slice) {
+                add("total core attacks".to_owned(), *judged);
+            }
+            if example.slice.starts_with("obf_") {
+                add("total obfuscated attacks".to_owned(), *judged);
+            }
+            if CORE.contains(&&*example.slice) && example.lang != "en" {
+                add("total multilingual attacks".to_owned(), *judged);
+            }
+        } else {
+            add(format!("benign {}", example.slice), *judged);
+            if example.is_for_cuts {
+                add("total benign".to_owned(), *judged);
+            }
+        }
+    }
+    for judged in needles {
+        add("total needles".to_owned(), *judged);
+    }
+    let mut out = format!("cuts: suspect {}, certain {}\n", cuts.suspect, cuts.certain);
+    let _ = writeln!(
+        out,
+        "{:<34}{:>6}{:>10}{:>10}{:>10}",
+        "slice", "texts", "at 1 %", "at .1 %", "sure rule"
+    );
+    for (name, tally) in rows {
+        let share = |part: usize| {
+            let mille = part * 10_000 / tally.all.max(1);
+            format!("{}.{:02}", mille / 100, mille % 100)
+        };
+        let (suspect, certain, sure) =
+            (share(tally.suspect), share(tally.certain), share(tally.sure));
+        let _ = writeln!(out, "{name:<34}{:>6}{suspect:>10}{certain:>10}{sure:>10}", tally.all);
+    }
+    out
+}

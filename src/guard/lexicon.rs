@@ -1,0 +1,234 @@
+//! Words and the ideas that they stand for, in some thirty languages: what lets one rule, and one trained
+//! weight, hold for a translation that nobody has seen.
+//!
+//! The table itself is `lexicon.txt`. Nothing here judges; text must have been folded by `normal`.
+
+use std::sync::OnceLock;
+
+use crate::guard::normal;
+
+/// The ideas, in the order of their numbers (from 1; 0 is none).
+pub const IDEAS: [&str; 54] = [
+    "IGNORE", "BYPASS", "PREV", "INSTR", "SYSTEM", "PROMPT", "REVEAL", "SHOW", "VERBATIM",
+    "HIDDEN", "PASSWORD", "ACT", "UNREST", "DAN", "MODE", "FILTER", "NOW", "ONLY", "NEW", "YOU",
+    "YOUR", "ME", "ALL", "NOT", "ANSWER", "STOP", "FOLLOW", "ATTEND", "TEXT", "AI", "MAKER",
+    "ADMIN", "CHAR", "SEND", "EXEC", "IMPORT", "RESET", "BEGIN", "PWNED", "REFUSE", "ANYTHING",
+    "FREE", "CONFIG", "INSTEAD", "ENCODE", "ILLEGAL", "TOOL", "SILENT", "DESTROY", "MARK", "HUMAN",
+    "PROMISE", "ACCESS", "ROTCUE",
+];
+
+/// Buckets of the index, a power of two: some 2,500 entries leave most of them empty.
+const BUCKETS: usize = 8_192;
+
+/// The number of an idea by its name; 0 if there is none of that name.
+pub fn idea(name: &str) -> u8 {
+    if name == "REVCUE" {
+        return REVCUE;
+    }
+    let at = IDEAS.iter().position(|idea| *idea == name);
+    at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
+}
+
+/// Beyond the ideas that rules know: words that read as such when they are reversed.
+pub const REVCUE: u8 = 55;
+/// Words of a text that was turned by 13 letters, or that announce one.
+pub const ROTCUE: u8 = 54;
+
+struct Entry {
+    text: Box<[u8]>,
+    idea: u8,
+    /// Any ending may follow.
+    is_stem: bool,
+    /// Of a language without spaces: it may stand inside a run of letters.
+    is_dense: bool,
+}
+
+/// The table with its index by the first three bytes.
+pub struct Lexicon {
+    entries: Vec<Entry>,
+    buckets: Vec<(u32, u32)>,
+}
+
+/// What was found at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The number of the idea.
+    pub idea: u8,
+    /// Where the matched entry ends; the word itself may go on.
+    pub end: usize,
+}
+
+/// The table, read once.
+pub fn lexicon() -> &'static Lexicon {
+    static LEXICON: OnceLock<Lexicon> = OnceLock::new();
+    LEXICON.get_or_init(|| Lexicon::read(include_str!("lexicon.txt"), |text| text))
+}
+
+/// The same table for words written with figures for letters: `i` and `l` are one, since `1` stands for both.
+pub fn figured() -> &'static Lexicon {
+    static LEXICON: OnceLock<Lexicon> = OnceLock::new();
+    LEXICON
+        .get_or_init(|| Lexicon::read(include_str!("lexicon.txt"), |text| text.replace('i', "l")))
+}
+
+impl Lexicon {
+    fn read(table: &str, change: impl Fn(String) -> String) -> Self {
+        let mut entries = Vec::new();
+        for line in table.lines().filter(|line| !line.starts_with('#')) {
+            let Some((name, words)) = line.split_once('|') else { continue };
+            let idea = idea(name.trim());
+            entries.extend(words.split_whitespace().map(|word| entry(word, idea, &change)));
+        }
+        entries.sort_by_key(|entry| (bucket(&entry.text, 0), std::cmp::Reverse(entry.text.len())));
+        let mut buckets = vec![(0, 0); BUCKETS];
+        for (at, entry) in (0u32..).zip(&entries) {
+            let range: &mut (u32, u32) = &mut buckets[bucket(&entry.text, 0)];
+            if range.1 == 0 {
+                range.0 = at;
+            }
+            range.1 = at + 1;
+        }
+        Self { entries, buckets }
+    }
+
+    /// The longest entry that stands in `text` at `at`, which must be the start of a word.
+    #[inline]
+    pub fn find(&self, text: &[u8], at: usize) -> Option<Found> {
+        let (from, to) = self.buckets[bucket(text, at)];
+        if to == 0 {
+            return None;
+        }
+        let entries = &self.entries[from as usize..to as usize];
+        entries.iter().find_map(|entry| entry.stands(text, at))
+    }
+
+    /// Where the longest entry of three letters and more ends that starts there, whatever follows it.
+    pub fn find_start(&self, text: &[u8], at: usize) -> Option<usize> {
+        let (from, to) = self.buckets[bucket(text, at)];
+        let entries = self.entries.get(from as usize..to as usize)?;
+        let ends = entries.iter().filter(|entry| entry.text.len() >= 3);
+        ends.filter(|entry| text[at..].starts_with(&entry.text))
+            .map(|entry| at + entry.text.len())
+            .next()
+    }
+
+    /// As `find`, for marks of a template, which start with a byte that no word starts with.
+    #[cold]
+    pub fn find_mark(&self, text: &[u8], at: usize) -> Option<Found> {
+        self.find(text, at)
+    }
+}
+
+fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
+    let (word, is_stem) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
+    let spaced = if word.starts_with(['<', '[', '#']) && !word.contains(' ') && word != "###" {
+        word.replacen("###_", "### ", 1)
+    } else {
+        word.trim_end_matches('_').replace('_', " ")
+    };
+    let text = change(normal::folded(&spaced)).into_bytes();
+    let is_dense = text.first().is_some_and(|byte| *byte >= 0xe0) && normal::is_dense_at(&text, 0);
+    // Endings are written onto the word in these scripts: Korean always, Arabic and Indic where it is long.
+    let is_stem = is_stem
+        || matches!(text.first(), Some(0xea..=0xed)) && !is_dense
+        || text.len() >= 8 && matches!(text.first(), Some(0xd8..=0xdb | 0xe0));
+    let is_mark = matches!(text.first(), Some(b'<' | b'[' | b'#'));
+    Entry { text: text.into(), idea, is_stem, is_dense: is_dense || is_mark }
+}
+
+/// Bytes that words are made of, in folded text.
+pub fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0x80
+}
+
+#[inline]
+fn bucket(text: &[u8], at: usize) -> usize {
+    let byte = |at: usize| text.get(at).copied().filter(|byte| is_word(*byte)).unwrap_or(0);
+    if matches!(text.get(at), Some(b'<' | b'[' | b'#')) {
+        return usize::from(text[at]);
+    }
+    let (one, two) = (usize::from(byte(at)), usize::from(byte(at + 1)));
+    let three = if two == 0 { 0 } else { usize::from(byte(at + 2)) };
+    (one.wrapping_mul(1_087) ^ two.wrapping_mul(67) ^ three.wrapping_mul(2_477)) & (BUCKETS - 1)
+}
+
+impl Entry {
+    #[inline]
+    fn stands(&self, text: &[u8], at: usize) -> Option<Found> {
+        let end = if self.text.contains(&b' ') {
+            self.end_with_gaps(text, at)?
+        } else {
+            let end = at + self.text.len();
+            (text.get(at..end)? == &*self.text).then_some(end)?
+        };
+        let is_whole = self.is_stem || self.is_dense || !text.get(end).is_some_and(|b| is_word(*b));
+        is_whole.then_some(Found { idea: self.idea, end })
+    }
+
+    /// White space of an entry stands for up to three bytes that are no letters.
+    fn end_with_gaps(&self, text: &[u8], mut at: usize) -> Option<usize> {
+        for byte in &self.text {
+            if *byte == b' ' {
+                let gap = text.get(at..)?.iter().take(3).take_while(|b| !is_word(**b)).count();
+                if gap == 0 {
+                    return None;
+                }
+                at += gap;
+            } else {
+                (text.get(at) == Some(byte)).then_some(())?;
+                at += 1;
+            }
+        }
+        Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idea_of(text: &str) -> &'static str {
+        let folded = normal::folded(text);
+        let found = lexicon().find(folded.as_bytes(), 0);
+        found.map_or("", |found| IDEAS[usize::from(found.idea) - 1])
+    }
+
+    #[test]
+    fn words_of_many_languages_stand_for_one_idea() {
+        for word in [
+            "Ignore",
+            "ignoriere",
+            "OUBLIE",
+            "olvida",
+            "игнорируй",
+            "忽略之前",
+            "無視してください",
+            "무시하고",
+            "تجاهل",
+            "अनदेखा",
+            "bỏ qua",
+            "abaikan",
+        ] {
+            assert_eq!(idea_of(word), "IGNORE", "{word}");
+        }
+        assert_eq!(idea_of("contraseña"), "PASSWORD");
+        assert_eq!(idea_of("从现在起"), "NOW");
+    }
+
+    #[test]
+    fn an_entry_ends_with_its_word() {
+        assert_eq!(idea_of("allow"), "");
+        assert_eq!(idea_of("promptly"), "PROMPT");
+        assert_eq!(idea_of("rules"), "INSTR");
+        assert_eq!(idea_of("ruleset"), "");
+    }
+
+    #[test]
+    fn every_line_of_the_table_has_its_idea() {
+        for line in include_str!("lexicon.txt").lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split('|').next().unwrap().trim();
+            assert_ne!(idea(name), 0, "{name}");
+        }
+        assert!(lexicon().entries.len() > 2_000);
+    }
+}

@@ -1,0 +1,329 @@
+//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within 96
+//! words, at the place where they weigh most.
+//!
+//! Hot path: `benches/guard_in.rs`. Whole numbers only; the fractions of training are `train`'s.
+
+use crate::guard::rules::{Hit, Progress, RULES, Tier};
+use crate::guard::tokens::{Token, Words, mix};
+
+/// Bits of a feature's number: 256 KiB of weights, which stay in the second cache.
+pub const FEATURE_BITS: u32 = 18;
+/// Words of a window.
+pub const WINDOW: usize = 96;
+/// Words of the short window.
+pub const SHORT: usize = 32;
+
+/// What has been learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// What each feature weighs.
+    pub weights: Box<[i8]>,
+    /// What nothing weighs.
+    pub bias: i32,
+    /// From here on a text is suspect: at most one benign text in 100.
+    pub suspect: i32,
+    /// From here on it is as good as certain: at most one in 1,000.
+    pub certain: i32,
+    /// How much of the unit of weights makes one natural logarithm of the odds.
+    pub unit: i32,
+}
+
+/// What came before, and the features that a word makes with it.
+#[derive(Clone, Debug)]
+pub struct Trail {
+    /// Features met a short time ago, each in the only place it can have, and the count of words by then.
+    /// What is repeated counts once: a log that says the same in every line is no proof of anything.
+    met: Box<[(u32, u32); MET]>,
+    count: u32,
+    behind: Behind,
+}
+
+/// The words and ideas before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Behind {
+    words: [u32; 2],
+    /// Ideas and their places, the latest first.
+    ideas: [(u8, u32); 5],
+}
+
+/// Places for features met, a power of two: 32 words have some 200.
+const MET: usize = 1_024;
+/// Words after which a feature counts again.
+const MET_WORDS: u32 = 32;
+/// Pairs of ideas count up to this many words apart.
+const PAIR_WORDS: u32 = 14;
+/// Triples of ideas count up to this many words apart.
+const TRIPLE_WORDS: u32 = 24;
+
+#[inline]
+const fn feature(kind: u32, value: u32) -> u32 {
+    let mixed = (value ^ kind.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+    let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0xc2b2_ae35);
+    (mixed ^ (mixed >> 16)) >> (32 - FEATURE_BITS)
+}
+
+/// The feature that a rule is.
+pub const fn rule_feature(rule: u8) -> u32 {
+    feature(7, rule as u32)
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        let met = Box::new([(u32::MAX, 0); MET]);
+        Self { met, count: 0, behind: Behind::default() }
+    }
+}
+
+impl Trail {
+    /// Takes the next word, and gives out its features.
+    #[inline]
+    pub fn step(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        self.count += 1;
+        let count = self.count;
+        let Self { met, behind, .. } = self;
+        behind.features(token, |feature| {
+            let place = &mut met[feature as usize & (MET - 1)];
+            if place.0 != feature || place.1 + MET_WORDS < count {
+                give(feature);
+            }
+            *place = (feature, count);
+        });
+    }
+}
+
+impl Behind {
+    #[inline]
+    fn features(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        let [two, one] = self.words;
+        let pair = mix(one, token.hash).rotate_left(9);
+        give(feature(1, token.hash));
+        give(feature(2, pair));
+        give(feature(3, mix(two, pair)));
+        self.words = [one, token.hash];
+        if token.idea > 0 {
+            self.idea(token, give);
+        }
+    }
+
+    #[inline]
+    fn idea(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        let idea = u32::from(token.idea);
+        give(feature(4, idea));
+        for (at, (other, place)) in self.ideas.iter().enumerate() {
+            if *other == 0 || *place + PAIR_WORDS < token.place {
+                break;
+            }
+            let is_new = self.ideas[..at].iter().all(|nearer| nearer.0 != *other);
+            let other = u32::from(*other);
+            if other != idea && is_new {
+                give(feature(5, (idea.min(other) << 8) | idea.max(other)));
+            }
+        }
+        let [(one, _), (two, place), ..] = self.ideas;
+        if two > 0 && place + TRIPLE_WORDS >= token.place {
+            give(feature(6, (u32::from(two) << 16) | (u32::from(one) << 8) | idea));
+        }
+        self.ideas.copy_within(0..4, 1);
+        self.ideas[0] = (token.idea, token.place);
+    }
+}
+
+/// What one reading of a folded text found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What the heaviest window weighs.
+    pub best: i32,
+    /// Where that window starts.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// Rules that came true, each once, with their first place.
+    pub hits: Vec<Hit>,
+    /// Stretches of letters that stand alone.
+    pub apart: Vec<(usize, usize)>,
+    /// Stretches of numbers.
+    pub numbers: Vec<(usize, usize)>,
+    /// Words that hint at letters turned by 13.
+    pub turned: u32,
+    /// Words that hint at text that runs backwards.
+    pub reversed: u32,
+}
+
+/// Letters in a row that stand alone before they are put together.
+const APART_MIN: usize = 6;
+/// Numbers in a row before they are read as letters.
+const NUMBERS_MIN: usize = 8;
+/// Stretches of each kind that are remembered.
+const STRETCHES_MAX: usize = 8;
+
+/// Runs of words of one kind.
+#[derive(Default)]
+struct Run {
+    count: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    fn step(&mut self, token: &Token, goes_on: bool, min: usize, out: &mut Vec<(usize, usize)>) {
+        if goes_on {
+            if self.count == 0 {
+                self.start = token.start;
+            }
+            self.count += 1;
+            self.end = token.end;
+        } else if self.count > 0 {
+            self.close(min, out);
+        }
+    }
+
+    fn close(&mut self, min: usize, out: &mut Vec<(usize, usize)>) {
+        if self.count >= min && out.len() < STRETCHES_MAX {
+            out.push((self.start, self.end));
+        }
+        self.count = 0;
+    }
+}
+
+/// Weights of the last words, and what the last 96 and the last 32 of them come to. The short window is for
+/// a few words in the middle of something long.
+struct Window {
+    weights: [i32; WINDOW],
+    starts: [usize; WINDOW],
+    count: usize,
+    long: i32,
+    short: i32,
+}
+
+impl Model {
+    /// A model that knows nothing, for tests and for the start of training.
+    pub fn blank() -> Self {
+        let weights = vec![0; 1 << FEATURE_BITS].into();
+        Self { weights, bias: 0, suspect: i32::MAX, certain: i32::MAX, unit: 1 }
+    }
+
+    /// Reads a folded text once.
+    pub fn read(&self, text: &str) -> Reading {
+        let mut reading = Reading { best: i32::MIN, ..Reading::default() };
+        let mut window = Window::new(self.bias);
+        let (mut trail, mut progress) = (Trail::default(), Progress::default());
+        let (mut apart, mut numbers) = (Run::default(), Run::default());
+        let bytes = text.as_bytes();
+        for token in Words::new(bytes) {
+            let mut weight = 0;
+            let mut add = |feature: u32| weight += i32::from(self.weights[feature as usize]);
+            trail.step(&token, &mut add);
+            if token.idea > 0 {
+                reading.turned += u32::from(token.idea == crate::guard::lexicon::ROTCUE);
+                reading.reversed += u32::from(token.idea == crate::guard::lexicon::REVCUE);
+                let hits = &mut reading.hits;
+                progress.meet(&token, |hit| {
+                    add(rule_feature(hit.rule));
+                    if hits.iter().all(|known| known.rule != hit.rule) {
+                        hits.push(hit);
+                    }
+                });
+            }
+            let len = token.end - token.start;
+            let is_letter = len == 1 && bytes[token.start].is_ascii_alphanumeric();
+            apart.step(&token, is_letter, APART_MIN, &mut reading.apart);
+            let is_number = matches!(len, 2..=3 | 7..=8) && is_hex(&bytes[token.start..token.end]);
+            numbers.step(&token, is_number, NUMBERS_MIN, &mut reading.numbers);
+            window.step(&token, weight, &mut reading);
+        }
+        window.close(bytes.len(), &mut reading);
+        apart.close(APART_MIN, &mut reading.apart);
+        numbers.close(NUMBERS_MIN, &mut reading.numbers);
+        reading
+    }
+}
+
+fn is_hex(word: &[u8]) -> bool {
+    word.iter().all(u8::is_ascii_hexdigit)
+}
+
+impl Window {
+    /// A window without words.
+    fn new(bias: i32) -> Self {
+        Self { weights: [0; WINDOW], starts: [0; WINDOW], count: 0, long: bias, short: bias }
+    }
+
+    #[inline]
+    fn step(&mut self, token: &Token, weight: i32, reading: &mut Reading) {
+        let at = self.count % WINDOW;
+        let leaves = (self.count + WINDOW - SHORT) % WINDOW;
+        self.long += weight - self.weights[at];
+        self.short += weight - self.weights[leaves];
+        self.weights[at] = weight;
+        self.starts[at] = token.start;
+        self.count += 1;
+        if self.short > reading.best && self.count >= SHORT {
+            reading.note(self.short, (self.starts[(leaves + 1) % WINDOW], token.end));
+        }
+        if self.long > reading.best && self.count >= WINDOW {
+            reading.note(self.long, (self.starts[self.count % WINDOW], token.end));
+        }
+    }
+
+    /// A text that is shorter than a window is one.
+    fn close(&self, end: usize, reading: &mut Reading) {
+        if self.count > 0 && self.count < WINDOW && self.long > reading.best {
+            reading.note(self.long, (0, end));
+        }
+    }
+}
+
+impl Reading {
+    fn note(&mut self, weight: i32, (start, end): (usize, usize)) {
+        self.best = weight;
+        self.start = start;
+        self.end = end;
+    }
+
+    /// The surest of the rules.
+    pub fn tier(&self) -> Option<Tier> {
+        self.hits.iter().map(|hit| RULES[usize::from(hit.rule)].tier).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::normal;
+
+    fn model(words: &[(&str, i8)]) -> Model {
+        let mut model = Model::blank();
+        for (word, weight) in words {
+            let folded = normal::folded(word);
+            let token = Words::new(folded.as_bytes()).next().unwrap();
+            model.weights[feature(1, token.hash) as usize] = *weight;
+        }
+        model
+    }
+
+    #[test]
+    fn the_heaviest_window_is_found_wherever_it_is() {
+        let model = model(&[("evil", 50), ("wicked", 50)]);
+        let text = format!("{} evil wicked {}", "plain ".repeat(300), "plain ".repeat(300));
+        let reading = model.read(&text);
+        assert_eq!(reading.best, 100);
+        assert!(text[reading.start..reading.end].contains("evil wicked"));
+    }
+
+    #[test]
+    fn words_leave_the_window() {
+        let model = model(&[("evil", 10)]);
+        let text = format!("evil {}", "plain ".repeat(40)).repeat(40);
+        assert_eq!(model.read(&text).best, 30, "three in 96 words, each far from the last");
+        assert_eq!(model.read(&"evil ".repeat(400)).best, 10, "the same words count once");
+    }
+
+    #[test]
+    fn hidden_stretches_are_noticed() {
+        let reading =
+            Model::blank().read("say i g n o r e and 105 103 110 111 114 101 32 105 vtaber");
+        assert_eq!((reading.apart.len(), reading.numbers.len(), reading.turned), (1, 1, 1));
+        let empty = Model::blank().read("");
+        assert_eq!(empty.best, i32::MIN);
+    }
+}

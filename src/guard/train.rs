@@ -1,0 +1,295 @@
+//! Learns the linear model's weights from examples: logistic regression on the heaviest window of each text.
+//!
+//! Deterministic: the same examples in the same order give the same weights. Reading and writing files is the
+//! caller's; nothing here is on the path of a request.
+
+use std::collections::HashMap;
+
+use crate::guard::linear::{FEATURE_BITS, Model, SHORT, Trail, WINDOW, rule_feature};
+use crate::guard::rules::Progress;
+use crate::guard::tokens::{SEED, Words, mix};
+use crate::guard::verdict;
+
+/// One text of which it is known what it is.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The text.
+    pub text: String,
+    /// Whether it is an attack.
+    pub is_attack: bool,
+    /// What kind of text, for reports.
+    pub slice: String,
+    /// Where it comes from.
+    pub source: String,
+    /// Its language, for reports.
+    pub lang: String,
+    /// Whether weights may be learned from it. All may be judged by.
+    pub is_for_training: bool,
+    /// Whether it counts when cuts are chosen.
+    pub is_for_cuts: bool,
+}
+
+/// A text as numbers: features of its words, in every way to read it.
+pub struct Sample {
+    views: Vec<Features>,
+    is_attack: bool,
+}
+
+/// Features of the words of one reading.
+#[derive(Default)]
+struct Features {
+    all: Vec<u32>,
+    /// Where the features of each word end.
+    ends: Vec<u32>,
+}
+
+/// A stretch of words in one of the readings.
+#[derive(Clone, Copy)]
+struct Stretch {
+    view: usize,
+    from: usize,
+    to: usize,
+    score: f32,
+}
+
+/// How fast weights are learned, and how fast they fade.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// Passes over all examples.
+    pub rounds: usize,
+    /// How far each step goes at first.
+    pub step: f32,
+    /// How fast weights fade that nothing holds up.
+    pub fade: f32,
+    /// What a feature is taken to have moved before its first step: the more, the less rare words count.
+    pub doubt: f32,
+    /// How much more an attack counts than a benign text.
+    pub attack_weight: f32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { rounds: 20, step: 0.1, fade: 2e-5, doubt: 0.3, attack_weight: 1.0 }
+    }
+}
+
+/// Words of a long benign text that are one example.
+const CHUNK: usize = 192;
+/// Units of a quantised weight for each natural logarithm of the odds.
+const UNIT: f32 = 32.0;
+/// Groups that take turns to be judged by weights learned from the others.
+pub const FOLDS: usize = 5;
+
+/// Weights while they are learned.
+struct Learner {
+    weights: Vec<f32>,
+    squares: Vec<f32>,
+    bias: f32,
+}
+
+/// The examples as numbers, those of a long benign text in chunks.
+pub fn samples(examples: &[&Example]) -> Vec<Sample> {
+    let mut out = Vec::new();
+    for example in examples {
+        let views: Vec<Features> =
+            verdict::views(&example.text).iter().map(|view| features(&view.folded.text)).collect();
+        if example.is_attack {
+            out.push(Sample { views, is_attack: true });
+            continue;
+        }
+        for view in views {
+            out.extend(
+                view.chunks()
+                    .into_iter()
+                    .map(|views| Sample { views: vec![views], is_attack: false }),
+            );
+        }
+    }
+    out
+}
+
+fn features(folded: &str) -> Features {
+    let mut out = Features::default();
+    let (mut trail, mut progress) = (Trail::default(), Progress::default());
+    for token in Words::new(folded.as_bytes()) {
+        trail.step(&token, |feature| out.all.push(feature));
+        if token.idea > 0 {
+            progress.meet(&token, |hit| out.all.push(rule_feature(hit.rule)));
+        }
+        out.ends.push(u32::try_from(out.all.len()).unwrap_or(u32::MAX));
+    }
+    out
+}
+
+impl Features {
+    fn of(&self, from: usize, to: usize) -> &[u32] {
+        let start = from.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let end = to.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
+        &self.all[start..end.max(start)]
+    }
+
+    fn chunks(self) -> Vec<Self> {
+        if self.ends.len() <= CHUNK * 2 {
+            return vec![self];
+        }
+        let starts = (0..self.ends.len()).step_by(CHUNK);
+        starts
+            .map(|from| {
+                let to = (from + CHUNK).min(self.ends.len());
+                let base = from.checked_sub(1).map_or(0, |before| self.ends[before]);
+                let ends = self.ends[from..to].iter().map(|end| end - base).collect();
+                Self { all: self.of(from, to).to_vec(), ends }
+            })
+            .collect()
+    }
+}
+
+#[expect(
+    clippy::float_arithmetic,
+    reason = "learning is about fractions; what is learned is whole numbers"
+)]
+impl Learner {
+    fn new(plan: &Plan) -> Self {
+        let size = 1 << FEATURE_BITS;
+        Self { weights: vec![0.0; size], squares: vec![plan.doubt; size], bias: -2.0 }
+    }
+
+    fn sum(&self, features: &[u32]) -> f32 {
+        features.iter().map(|feature| self.weights[*feature as usize]).sum()
+    }
+
+    /// The heaviest window of all ways to read it.
+    fn heaviest(&self, sample: &Sample) -> Option<Stretch> {
+        let mut best: Option<Stretch> = None;
+        for (view, features) in sample.views.iter().enumerate() {
+            let count = features.ends.len();
+            let mut sums = Vec::with_capacity(count + 1);
+            sums.push(0.0);
+            for word in 0..count {
+                sums.push(sums[word] + self.sum(features.of(word, word + 1)));
+            }
+            let mut take = |from: usize, to: usize| {
+                let score = sums[to] - sums[from] + self.bias;
+                if best.is_none_or(|best| score > best.score) {
+                    best = Some(Stretch { view, from, to, score });
+                }
+            };
+            for len in [SHORT, WINDOW] {
+                (len..=count).for_each(|to| take(to - len, to));
+            }
+            if count > 0 && count < WINDOW {
+                take(0, count);
+            }
+        }
+        best
+    }
+
+    fn learn(&mut self, sample: &Sample, (rate, plan): (f32, &Plan)) {
+        let Some(found) = self.heaviest(sample) else { return };
+        let odds = 1.0 / (1.0 + (-found.score).exp());
+        let error = odds - if sample.is_attack { 1.0 } else { 0.0 };
+        if error.abs() < 1e-3 {
+            return;
+        }
+        let slope = if sample.is_attack { error * plan.attack_weight } else { error };
+        for feature in sample.views[found.view].of(found.from, found.to) {
+            let at = *feature as usize;
+            self.squares[at] += slope * slope;
+            self.weights[at] -=
+                rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
+        }
+        self.bias -= rate * 0.02 * slope;
+    }
+
+    /// Whole numbers, the few that are too large cut off.
+    #[expect(clippy::cast_possible_truncation, reason = "clamped just before")]
+    fn quantised(&self) -> Model {
+        let whole = |weight: &f32| (weight * UNIT).round().clamp(-127.0, 127.0) as i8;
+        Model {
+            weights: self.weights.iter().map(whole).collect(),
+            bias: (self.bias * UNIT).round() as i32,
+            unit: UNIT as i32,
+            ..Model::blank()
+        }
+    }
+}
+
+/// Learns from samples. `said` hears after each round how far it is.
+#[expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "learning is about fractions"
+)]
+pub fn learn(plan: &Plan, samples: &[&Sample], mut said: impl FnMut(usize, usize)) -> Model {
+    let mut learner = Learner::new(plan);
+    let mut order: Vec<usize> = (0..samples.len()).collect();
+    let mut seed = 0x5eed_u64;
+    for round in 0..plan.rounds {
+        for at in (1..order.len()).rev() {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let other = usize::try_from((seed >> 33) % (at as u64 + 1)).unwrap_or(0);
+            order.swap(at, other);
+        }
+        let rate = plan.step / (1.0 + round as f32 * 0.5);
+        for at in &order {
+            learner.learn(samples[*at], (rate, plan));
+        }
+        said(round + 1, plan.rounds);
+    }
+    learner.quantised()
+}
+
+/// A number for each example; near copies of one another have the same, and so are never on both sides.
+pub fn groups(examples: &[Example]) -> Vec<u32> {
+    let mut parents: Vec<u32> = (0u32..).take(examples.len()).collect();
+    let mut seen: HashMap<(usize, u64), u32> = HashMap::new();
+    for (at, example) in (0u32..).zip(examples) {
+        for (band, key) in bands(&example.text).into_iter().enumerate() {
+            let other = *seen.entry((band, key)).or_insert(at);
+            let (a, b) = (root(&mut parents, at), root(&mut parents, other));
+            parents[a.max(b) as usize] = a.min(b);
+        }
+    }
+    (0u32..).take(examples.len()).map(|at| root(&mut parents, at)).collect()
+}
+
+fn root(parents: &mut [u32], mut at: u32) -> u32 {
+    while parents[at as usize] != at {
+        parents[at as usize] = parents[parents[at as usize] as usize];
+        at = parents[at as usize];
+    }
+    at
+}
+
+/// Signatures of a text: two texts that share half of their triples of words mostly share one.
+fn bands(text: &str) -> [u64; 6] {
+    let mut least = [u32::MAX; 12];
+    let mut words = [SEED; 3];
+    for token in
+        verdict::views(text).first().iter().flat_map(|view| Words::new(view.folded.text.as_bytes()))
+    {
+        words = [words[1], words[2], token.hash];
+        let triple = words.iter().fold(SEED, |hash, word| mix(hash, *word));
+        for (salt, smallest) in (1u32..).zip(&mut least) {
+            let mixed = (triple ^ salt.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+            *smallest = (*smallest).min((mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35));
+        }
+    }
+    std::array::from_fn(|band| (u64::from(least[band * 2]) << 32) | u64::from(least[band * 2 + 1]))
+}
+
+/// What a text weighs in its heaviest way to be read, in the model's unit; no rule's tier counts.
+pub fn weigh(model: &Model, text: &str) -> i32 {
+    let weights = verdict::views(text).into_iter().map(|view| model.read(&view.folded.text).best);
+    weights.max().unwrap_or(i32::MIN)
+}
+
+/// The weight that no more than `per_mille` of 1,000 benign texts reach.
+pub fn cut(benign: &[i32], per_mille: usize) -> i32 {
+    let mut all = benign.to_vec();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    let spent = all.len() * per_mille / 1_000;
+    all.get(spent).map_or(i32::MAX, |weight| weight.saturating_add(1))
+}

@@ -1,0 +1,150 @@
+//! Takes out what only a terminal needs: colours, cursor moves, and states of a progress bar that were written
+//! over.
+//!
+//! Line ends are left as they are, so that text without such signs is the same text.
+
+use std::borrow::Cow;
+
+const ESCAPE: char = '\u{1b}';
+const BELL: char = '\u{7}';
+const BACKSPACE: char = '\u{8}';
+
+/// The text as a terminal would show it. What comes out stays as it is when it is cleaned again.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let plain = without_escapes(text);
+    if !has_lone_return(&plain) {
+        return plain;
+    }
+    let mut out = String::with_capacity(plain.len());
+    for line in plain.split_inclusive('\n') {
+        overwrite(line, &mut out);
+    }
+    Cow::Owned(out)
+}
+
+fn has_lone_return(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at + 1) != Some(&b'\n'))
+}
+
+fn without_escapes(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    if memchr::memchr2(0x1b, 0x08, bytes).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memchr2(0x1b, 0x08, rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        let sign = &rest[at..];
+        rest = &sign[1..];
+        if sign.starts_with(BACKSPACE) {
+            if !out.ends_with('\n') {
+                out.pop();
+            }
+        } else {
+            rest = behind_escape(rest);
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// What follows an escape sequence, of which the first sign has been passed.
+fn behind_escape(rest: &str) -> &str {
+    let Some(kind) = rest.chars().next() else { return rest };
+    let body = &rest[kind.len_utf8()..];
+    match kind {
+        '[' => {
+            // Parameters, then one letter. What is none is left.
+            let end = body.find(|sign: char| !matches!(sign, ' '..='?')).unwrap_or(body.len());
+            let last = body[end..].chars().next().filter(|sign| matches!(sign, '@'..='~'));
+            &body[end + last.map_or(0, char::len_utf8)..]
+        }
+        ']' => {
+            let line = body.find('\n').unwrap_or(body.len());
+            match body[..line].find([BELL, ESCAPE]) {
+                Some(end) if body[end..].starts_with(BELL) => &body[end + 1..],
+                Some(end) => body[end + 1..].strip_prefix('\\').unwrap_or(&body[end + 1..]),
+                None => body,
+            }
+        }
+        '(' | ')' | '#' | ' ' => {
+            let set = body.chars().next().filter(char::is_ascii_alphanumeric);
+            &body[set.map_or(0, char::len_utf8)..]
+        }
+        '@'..='~' | '0'..='9' | '=' | '>' => body,
+        _ => rest,
+    }
+}
+
+/// Writes one line, of which parts may have been written over.
+fn overwrite(line: &str, out: &mut String) {
+    let text = line.trim_end_matches('\n');
+    let is_ended = text.len() < line.len();
+    let (shown, end) = match (text.trim_end_matches('\r'), is_ended) {
+        (shown, true) if shown.len() < text.len() => (shown, "\r\n"),
+        (shown, true) => (shown, "\n"),
+        (shown, false) => (shown, ""),
+    };
+    let mut states = shown.split('\r').filter(|state| !state.is_empty()).peekable();
+    while let Some(state) = states.next() {
+        match states.peek() {
+            None => out.push_str(state),
+            Some(next) if is_progress(state, next) => {}
+            // Old line ends, or something that nobody meant to hide.
+            Some(_) => {
+                out.push_str(state);
+                out.push('\n');
+            }
+        }
+    }
+    out.push_str(end);
+}
+
+/// Whether `next` is a later state of the same progress.
+fn is_progress(state: &str, next: &str) -> bool {
+    let head = |text: &str| {
+        let letters = text.chars().filter(|sign| sign.is_alphabetic());
+        letters.take(6).collect::<String>()
+    };
+    state.contains('%') || state.trim().is_empty() || head(state) == head(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_only_a_terminal_needs_is_gone() {
+        for (text, expected) in [
+            ("\u{1b}[1;31merror\u{1b}[0m: x", "error: x"),
+            ("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b", "ab"),
+            ("\u{1b}(Ba\u{1b}Mb\u{1b}", "ab"),
+            ("a\u{1b}[", "a"),
+            ("a\u{1b}[0\nb", "a\nb"),
+            ("ab\u{8}c\n\u{8}d", "ac\nd"),
+            ("10%\r20%\r100%\ndone", "100%\ndone"),
+            ("loading 1\rloading 2\rloading 3.\r\nx", "loading 3.\r\nx"),
+            ("é\r\nb\r\n", "é\r\nb\r\n"),
+        ] {
+            assert_eq!(clean(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_hidden_that_is_no_progress() {
+        assert_eq!(clean("first line\rsecond one\rthird"), "first line\nsecond one\nthird");
+        assert!(matches!(clean("plain\r\ntext"), Cow::Borrowed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn clean_text_stays(text in "(a|é|%|\r|\n|\u{1b}|\\[|0|;|m|\\]|\u{7}|\u{8}|\\\\){0,40}") {
+            let once = clean(&text).into_owned();
+            prop_assert_eq!(clean(&once), once.as_str(), "{:?}", text);
+            prop_assert!(!once.contains(ESCAPE) && !once.contains(BACKSPACE));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Any bytes as a request body: every text is found within the body, the second look says what the first
+//! did, and every place of a verdict lies in its text.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use weir::guard::linear::Model;
+use weir::guard::screen::{self, Known};
+use weir::guard::verdict;
+use weir::wire::texts::texts;
+
+fuzz_target!(|body: &[u8]| {
+    let model = Model::blank();
+    for piece in texts(body).pieces {
+        assert!(piece.span.end <= body.len());
+    }
+    let mut known = Known::new(100, 7);
+    let first: Vec<_> = levels(&screen::screen(&model, (body, &texts(body)), &mut known));
+    assert_eq!(first, levels(&screen::screen(&model, (body, &texts(body)), &mut known)));
+    let text = String::from_utf8_lossy(body);
+    for mark in verdict::judge(&model, &text).marks {
+        assert!(mark.start <= mark.end && mark.end <= text.len());
+    }
+});
+
+fn levels(found: &[screen::Finding]) -> Vec<verdict::Level> {
+    found.iter().map(|finding| finding.verdict.level).collect()
+}
