@@ -173,7 +173,10 @@ fn facts(kind: Kind, text: &str) -> Vec<String> {
             .collect(),
         Kind::Run => lines
             .filter(|line| {
-                test_lines::said(line).is_none() && build_lines::progress(line).is_none()
+                test_lines::said(line).is_none()
+                    && build_lines::progress(line).is_none()
+                    // Below a passing test it is no fact, below a failing one it is looked for too rarely.
+                    && !line.trim_start().starts_with("duration_ms")
             })
             .map(str::to_owned)
             .collect(),
@@ -250,7 +253,6 @@ fn told(kind: Kind, text: &str) -> HashSet<String> {
             Kind::Paths => {
                 out.insert(line.to_owned());
                 if let Some((folder, names)) = line.split_once(": ") {
-                    let folder = if folder == "." { "" } else { folder };
                     out.extend(names.split(' ').map(|name| format!("{folder}{name}")));
                 }
             }
@@ -315,6 +317,42 @@ fn judge(kind: Kind, outputs: &[String]) -> Tally {
     tally
 }
 
+/// Reads every file of the repositories as if a tool had printed it, and prints how many of them would be
+/// changed: none that is no diff, log or list of paths should be.
+fn sources(repos: &[&str]) {
+    let (mut files, mut changed) = (0, 0);
+    for repo in repos {
+        let names = run(
+            repo,
+            &[
+                "find",
+                ".",
+                "-type",
+                "f",
+                "-not",
+                "-path",
+                "*/.git/*",
+                "-not",
+                "-path",
+                "*/target/*",
+            ],
+        );
+        for name in names.lines() {
+            let Ok(text) = std::fs::read_to_string(format!("{repo}/{name}")) else { continue };
+            files += 1;
+            let Some(found) = compress::compress(&text, &Settings::default()) else { continue };
+            changed += 1;
+            println!(
+                "  {name} is taken for {:?}: {} -> {}",
+                found.kind,
+                text.len(),
+                found.text.len()
+            );
+        }
+    }
+    println!("files printed: {files}, of which {changed} would be changed");
+}
+
 /// Prints the table.
 fn report() {
     let repos = std::env::var("WEIR_REPOS").unwrap_or_else(|_| ".".to_owned());
@@ -332,6 +370,7 @@ fn report() {
         ("test runs", Kind::Run, runs),
         ("logs", Kind::Log, logs),
     ];
+    sources(&repos);
     println!(
         "kind       outputs untouched   bytes  saved  median  tokens saved  facts    recall  least"
     );

@@ -54,15 +54,15 @@ enum Command {
         #[command(subcommand)]
         command: ProfilesCommand,
     },
-    /// Learn from labelled queries, or from the request log, which model answers what well
-    Train(train_cli::Train),
-    /// Print what routing costs and keeps, beside single models, prompt length and an oracle
-    Eval(train_cli::Eval),
     /// The guard, tried on labelled texts
     Guard {
         #[command(subcommand)]
         command: guard_cli::GuardCommand,
     },
+    /// Learn from labelled queries, or from the request log, which model answers what well
+    Train(train_cli::Train),
+    /// Print what routing costs and keeps, beside single models, prompt length and an oracle
+    Eval(train_cli::Eval),
     /// Keys
     Key {
         #[command(subcommand)]
@@ -238,9 +238,9 @@ pub fn run() -> ExitCode {
             new_key.new_key_file.as_deref(),
             new_key.new_key_env.as_deref(),
         ),
+        Command::Guard { command } => guard_cli::run(command),
         Command::Train(told) => train_cli::train(&told),
         Command::Eval(told) => train_cli::eval(&told),
-        Command::Guard { command } => guard_cli::run(command),
         Command::Key { command: KeyCommand::New } => app::new_key(),
     };
     match done {

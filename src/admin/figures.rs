@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_core::Stream;
@@ -23,13 +24,15 @@ use crate::admin::ask::Params;
 use crate::admin::handlers::{self, Parts, Refusal};
 use crate::admin::routes::{Access, Call};
 use crate::base::fault::Code;
-use crate::base::limit::STATS_EVENT_MS;
+use crate::base::limit::{SCRAPE_FLUSH_MS, STATS_EVENT_MS};
 use crate::engine::recorder::Stage;
 use crate::engine::statistics::Seen;
 use crate::stats::range::Range;
 
+/// The media type of a stream.
+const EVENTS: &str = "text/event-stream";
 /// How long an answer waits for records that are still on their way.
-const FLUSH: Duration = Duration::from_millis(crate::base::limit::SCRAPE_FLUSH_MS);
+const FLUSH: Duration = Duration::from_millis(SCRAPE_FLUSH_MS);
 
 /// `GET /api/stats`, `GET /api/stats/live` and `POST /api/log/clear`. They wait for the recorder.
 ///
@@ -73,8 +76,14 @@ pub struct Reader {
 /// `GET /api/stats/stream`: server-sent events.
 ///
 /// # Errors
-/// There are too many streams.
+/// The reader does not say that it takes events, which have no end; there are too many streams.
 pub fn stream(parts: Arc<Parts>, reader: Reader) -> Result<Response, Refusal> {
+    let accepts = reader.headers.get_all(ACCEPT).iter();
+    if !accepts.filter_map(|value| value.to_str().ok()).any(|value| value.contains(EVENTS)) {
+        let message = "this is a stream without an end: ask with `accept: text/event-stream`";
+        let (status, code) = (406, "not_acceptable");
+        return Err(Refusal { status, code, message: message.into(), problems: Vec::new() });
+    }
     let Some(permit) = parts.recorder.statistics.stream() else {
         let message = "too many streams are open; close one, or ask /api/stats";
         return Err(Refusal::new(Code::Overloaded, message));
@@ -83,7 +92,7 @@ pub fn stream(parts: Arc<Parts>, reader: Reader) -> Result<Response, Refusal> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(feed(parts, reader, sender, permit));
     let headers = [
-        ("content-type", "text/event-stream"),
+        ("content-type", EVENTS),
         ("cache-control", "no-store"),
         ("x-accel-buffering", "no"),
         ("x-content-type-options", "nosniff"),

@@ -104,7 +104,9 @@ pub fn spend_one(
     if !sight.shows(name) {
         return Err(Refusal::new(Code::AgentForbidden, "this key may read its own spend only"));
     }
-    Ok(shown::json(&standing(keeper, &key_of(snapshot, name)?)?))
+    let standing = standing(keeper, &key_of(snapshot, name)?)?;
+    let now_ms = keeper.unix_ms();
+    Ok(shown::foreseen(&standing, &keeper.paces.forecast(&standing, now_ms), now_ms))
 }
 
 /// What `POST /api/budget/{agent}` changes.
@@ -321,6 +323,7 @@ pub fn show(parts: &Parts) {
             limit: standing.limit.map(|limit| limit.0),
             spent: standing.spent.0,
             held: standing.held.0,
+            forecast: parts.keeper.paces.forecast(&standing, parts.keeper.unix_ms()),
         })
         .collect();
     parts.metrics.money.show(&shown, i64::from(parts.keeper.level() as u8));

@@ -17,7 +17,7 @@ pub fn document() -> Value {
         "openapi": "3.1.0",
         "info": {"title": "Weir control API", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": schemas(), "securitySchemes": {
+        "components": {"schemas": all_schemas(), "securitySchemes": {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         }},
@@ -90,11 +90,22 @@ fn compressor() -> Value {
     object(&[("ok", json!({"const": true})), ("compressor", switch)], &[])
 }
 
+/// Every schema, by its name.
+fn all_schemas() -> Map<String, Value> {
+    let parts =
+        [schemas(), registry_schemas(), guard_schemas(), routing_schemas(), stats_schemas()];
+    let members = parts.into_iter().filter_map(|part| match part {
+        Value::Object(members) => Some(members),
+        _ => None,
+    });
+    members.flatten().collect()
+}
+
 fn schemas() -> Value {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "array", "items": {"type": "string"}});
     let number = || json!({"type": "integer"});
-    let mut schemas = json!({
+    json!({
         "Ok": object(&[("status", text())], &[]),
         "Document": {"type": "object"},
         "Health": object(
@@ -154,12 +165,7 @@ fn schemas() -> Value {
             &[],
         ),
         "Error": object(&[("error", error_schema())], &[]),
-    });
-    if let Some(all) = schemas.as_object_mut() {
-        let more = [registry_schemas(), guard_schemas(), routing_schemas(), stats_schemas()];
-        all.extend(more.into_iter().filter_map(|it| it.as_object().cloned()).flatten());
-    }
-    schemas
+    })
 }
 
 /// Of texts that are screened for other services.
@@ -190,74 +196,38 @@ fn guard_schemas() -> Value {
     })
 }
 
-/// Of the sums of the last requests (S2-21, S2-22).
+/// The members of the sums (S2-21), by the kind of their values.
+const STATS_MEMBERS: [(&str, &str); 6] = [
+    (
+        "integer",
+        "total_requests success_count escalation_count error_count cached_tokens prompt_tokens \
+         completion_tokens saved_tokens",
+    ),
+    (
+        "number",
+        "rpm success_rate escalation_rate error_rate cache_hit_rate cost_usd baseline_usd saved_usd \
+         pin_saved_usd",
+    ),
+    (
+        "object",
+        "model_tiers model_tokens model_distribution task_distribution latency_buckets latency_stats \
+         escalation_reasons model_costs error_types strategies pin_states agents providers series",
+    ),
+    ("array", "escalation_flows escalation_hops guard_verdicts latency_histogram recent_requests"),
+    ("string", "router range"),
+    ("nullable", "since now baseline_model"),
+];
+
+/// Of the sums of the last requests.
 fn stats_schemas() -> Value {
-    let members = |names: &[&str], schema: &Value| -> Vec<(String, Value)> {
-        names.iter().map(|name| ((*name).to_owned(), schema.clone())).collect()
+    let schema = |kind: &str| match kind {
+        "nullable" => json!({"type": ["string", "null"]}),
+        kind => json!({"type": kind}),
     };
-    let all = [
-        members(
-            &[
-                "total_requests",
-                "success_count",
-                "escalation_count",
-                "error_count",
-                "cached_tokens",
-                "prompt_tokens",
-                "completion_tokens",
-                "saved_tokens",
-            ],
-            &json!({"type": "integer"}),
-        ),
-        members(
-            &[
-                "rpm",
-                "success_rate",
-                "escalation_rate",
-                "error_rate",
-                "cache_hit_rate",
-                "cost_usd",
-                "baseline_usd",
-                "saved_usd",
-                "pin_saved_usd",
-            ],
-            &json!({"type": "number"}),
-        ),
-        members(
-            &[
-                "model_tiers",
-                "model_tokens",
-                "model_distribution",
-                "task_distribution",
-                "latency_buckets",
-                "latency_stats",
-                "escalation_reasons",
-                "model_costs",
-                "error_types",
-                "strategies",
-                "pin_states",
-                "agents",
-                "providers",
-                "series",
-            ],
-            &json!({"type": "object"}),
-        ),
-        members(
-            &[
-                "escalation_flows",
-                "escalation_hops",
-                "guard_verdicts",
-                "latency_histogram",
-                "recent_requests",
-            ],
-            &json!({"type": "array"}),
-        ),
-        members(&["router", "range"], &json!({"type": "string"})),
-        members(&["since", "now", "baseline_model"], &json!({"type": ["string", "null"]})),
-    ]
-    .concat();
-    let all: Vec<(&str, Value)> =
-        all.iter().map(|(name, schema)| (&**name, schema.clone())).collect();
+    let all: Vec<(&str, Value)> = STATS_MEMBERS
+        .iter()
+        .flat_map(|(kind, names)| names.split(' ').map(move |name| (name, schema(kind))))
+        .collect();
     let number = || json!({"type": "integer"});
     json!({
         "Stats": object(&all, &[]),
@@ -298,12 +268,29 @@ fn routing_schemas() -> Value {
             ("decision_tree", flag()),
             ("learned", flag()),
             ("compressor", json!({"enum": ["on", "off"]})),
+            ("active_pins", json!({"type": "integer"})),
+            ("pinning", pinning()),
             ("models", json!({"type": "array", "items": model})),
         ], &[]),
         "SwitchedStrategy": object(&[("router", text()), ("ok", flag())], &[]),
         "SeedError": object(&[("error", text())], &[]),
         "Done": object(&[("ok", flag())], &[("message", text())]),
     })
+}
+
+/// How long sessions stay with a model.
+fn pinning() -> Value {
+    let number = || json!({"type": "integer"});
+    let flag = || json!({"type": "boolean"});
+    let known = [
+        ("enabled", flag()),
+        ("hard_window_s", number()),
+        ("soft_window_s", number()),
+        ("soft_bonus_weight_ppm", number()),
+        ("cache_aware", flag()),
+        ("keep", json!({"enum": ["memory", "store"]})),
+    ];
+    object(&known, &[])
 }
 
 /// Of accounts, switches and the audit.
@@ -401,7 +388,20 @@ fn account(more: &[(&str, Value)]) -> Value {
         ("hard_cap", yes_or_no()),
         ("frozen", yes_or_no()),
     ];
-    object(&[more, &own].concat(), &[])
+    object(&[more, &own].concat(), &[("forecast", forecast())])
+}
+
+/// Where an account is heading; only where one is asked for alone.
+fn forecast() -> Value {
+    let or_null = |kind: &str| json!({"type": [kind, "null"]});
+    let at = json!({"type": ["string", "null"], "format": "date-time"});
+    let known = [
+        ("hourly_usd", usd()),
+        ("projected_usd", usd()),
+        ("exhausted_in_s", or_null("integer")),
+        ("exhausted_at", at),
+    ];
+    object(&known, &[])
 }
 
 fn error_schema() -> Value {

@@ -265,6 +265,7 @@ const STATS_STREAM: &[Reply] = &[
         meaning: "Server-sent events: at most one a second, each with new rows and the sums.",
         schema: None,
     },
+    reply(406, "The request does not accept text/event-stream.", "Error"),
     reply(503, "Too many streams are open.", "Error"),
 ];
 const LOG_CLEARED: &[Reply] = &[

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admin::handlers::{Parts, Refusal, reload};
+use crate::admin::handlers::{Parts, Refusal, active_pins, reload};
 use crate::base::fault::Code;
 use crate::base::money::{PicoUsd, PicoUsdPerToken};
 use crate::config::catalog::Model;
@@ -36,8 +36,23 @@ pub fn status(parts: &Parts) -> String {
         .flag("decision_tree", routing.tree.is_some())
         .flag("learned", routing.learned.is_some())
         .text("compressor", compressor(&current))
+        .raw("active_pins", &active_pins(parts).to_string())
+        .raw("pinning", &pinning(&current).to_string())
         .raw("models", &format!("[{}]", models.join(",")))
         .end()
+}
+
+/// How long sessions stay with a model.
+fn pinning(current: &Current) -> Value {
+    let pinning = &current.snapshot.pinning;
+    json!({
+        "enabled": pinning.enabled,
+        "hard_window_s": pinning.windows.hard_ms / 1_000,
+        "soft_window_s": pinning.windows.soft_ms / 1_000,
+        "soft_bonus_weight_ppm": pinning.bonus_ppm,
+        "cache_aware": pinning.cache_aware,
+        "keep": pinning.keep.name(),
+    })
 }
 
 fn compressor(current: &Current) -> &'static str {

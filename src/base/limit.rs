@@ -467,6 +467,9 @@ pub const SESSIONS_LEARNT_MAX: u32 = 20_000;
 /// sessions apart stands at their beginning, and 16 KiB are hashed in 9 us.
 pub const SESSION_TEXT_BYTES_MAX: usize = 16 * 1024;
 
+/// Texts of a system prompt, and of a first message, that a session's id is made of: clients send one to three.
+pub const SESSION_TEXTS_MAX: usize = 8;
+
 /// Pins that wait to be written to the store. At 10,000 requests per second these are 3 seconds.
 pub const PIN_QUEUE_MAX: usize = 32 * 1024;
 
@@ -493,46 +496,6 @@ pub const WORDS_COUNTED_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes of the header that explains a choice of model.
 pub const EXPLAIN_BYTES_MAX: usize = 1_024;
-
-/// Tokens of each end of a text that its embedding is made of. Measured: more of them route no better.
-pub const EMBEDDED_TOKENS_MAX: usize = 256;
-
-/// Bytes of each end of a text that are read to find those tokens. English has some 1,100, source code 900; a
-/// text of a megabyte costs what one of eight KiB does.
-pub const EMBEDDED_BYTES_MAX: usize = 4 * 1024;
-
-/// Models among which one request is routed by what was learnt: their qualities lie on the stack.
-pub const ROUTED_MODELS_MAX: usize = 64;
-
-/// Tasks that a learnt router tells apart. More are no better on any data measured, and each costs 170 products.
-pub const LEARNED_TASKS_MAX: usize = 32;
-
-/// Models in one training: 64 have been routed among at most, of several suites at a time.
-pub const LEARNED_MODELS_MAX: usize = 256;
-
-/// Numbers that describe a prompt: its vector of 128, its shape and its surroundings.
-pub const LEARNED_INPUTS_MAX: usize = 256;
-
-/// Rank of the correction to the table of qualities. Beyond 8 cross-validation saw no gain.
-pub const LEARNED_RANK_MAX: usize = 16;
-
-/// Bytes of a learnt router's file: the goal is 5 MB.
-pub const ROUTER_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Bytes of the description in a learnt router's file.
-pub const ROUTER_ABOUT_BYTES_MAX: usize = 256 * 1024;
-
-/// Queries of one training: they, and their vectors, are in memory at once, at some 4 KiB each.
-pub const LEARN_QUERIES_MAX: usize = 200_000;
-
-/// Requests of a log that feedback is learnt from: at some 100 bytes each, 200 MB.
-pub const LEARN_LOG_LINES_MAX: usize = 2_000_000;
-
-/// Bytes of one file of training data or log, decompressed: both are read whole.
-pub const LEARN_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-
-/// Tools of a request that are counted for a learnt router, which takes more for as many.
-pub const LEARNED_TOOLS_COUNTED_MAX: u32 = 16;
 
 /// Bytes of one tool result that is shortened: 30 times what harnesses let through. Longer ones go out as they
 /// are; reading one of this size takes some 20 ms.
@@ -581,3 +544,43 @@ pub const STATS_EVENT_MS: u64 = 1_000;
 /// Events for which a stream may have nothing new before it says so; well before `ADMIN_SILENCE_MS_MAX`, which
 /// would cut it off.
 pub const STATS_QUIET_EVENTS_MAX: u32 = 5;
+
+/// Tokens of each end of a text that its embedding is made of. Measured: more of them route no better.
+pub const EMBEDDED_TOKENS_MAX: usize = 256;
+
+/// Bytes of each end of a text that are read to find those tokens. English has some 1,100, source code 900; a
+/// text of a megabyte costs what one of eight KiB does.
+pub const EMBEDDED_BYTES_MAX: usize = 4 * 1024;
+
+/// Models among which one request is routed by what was learnt: their qualities lie on the stack.
+pub const ROUTED_MODELS_MAX: usize = 64;
+
+/// Tasks that a learnt router tells apart. More are no better on any data measured, and each costs 170 products.
+pub const LEARNED_TASKS_MAX: usize = 32;
+
+/// Models in one training: 64 have been routed among at most, of several suites at a time.
+pub const LEARNED_MODELS_MAX: usize = 256;
+
+/// Numbers that describe a prompt: its vector of 128, its shape and its surroundings.
+pub const LEARNED_INPUTS_MAX: usize = 256;
+
+/// Rank of the correction to the table of qualities. Beyond 8 cross-validation saw no gain.
+pub const LEARNED_RANK_MAX: usize = 16;
+
+/// Bytes of a learnt router's file: the goal is 5 MB.
+pub const ROUTER_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of the description in a learnt router's file.
+pub const ROUTER_ABOUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Queries of one training: they, and their vectors, are in memory at once, at some 4 KiB each.
+pub const LEARN_QUERIES_MAX: usize = 200_000;
+
+/// Requests of a log that feedback is learnt from: at some 100 bytes each, 200 MB.
+pub const LEARN_LOG_LINES_MAX: usize = 2_000_000;
+
+/// Bytes of one file of training data or log, decompressed: both are read whole.
+pub const LEARN_FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Tools of a request that are counted for a learnt router, which takes more for as many.
+pub const LEARNED_TOOLS_COUNTED_MAX: u32 = 16;

@@ -133,6 +133,8 @@ pub struct AgentBudget {
     /// Its enabled models by what is left, in listed order; at least one tier, but a tier's list may be
     /// empty if all its models are disabled. `None` = money does not choose.
     pub tiers: Option<Arc<[Tier]>>,
+    /// The tiers go by what of its budget can be depended on to the end of the period, not by all that is left.
+    pub tiers_by_forecast: bool,
     /// What each of its sessions may spend; the account's parent is the agent's.
     pub session: Option<Terms>,
     /// When it counts as running away.

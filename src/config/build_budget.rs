@@ -95,6 +95,7 @@ impl Tree<'_> {
         let agent = |(agent, tiers): (&RawAgent, &Option<Vec<TierLink>>)| AgentBudget {
             account: AccountKey::agent(&agent.id.value.text),
             tiers: tiers.as_ref().map(|tiers| self.tiers(tiers)),
+            tiers_by_forecast: agent.tiers_by_forecast,
             session: agent.session_budget.clone(),
             runaway: agent.runaway.as_ref().map(|runaway| runaway.runaway),
         };
@@ -103,6 +104,7 @@ impl Tree<'_> {
         let default = self.raw.agents.is_empty().then(|| AgentBudget {
             account: AccountKey::agent(DEFAULT_AGENT),
             tiers: None,
+            tiers_by_forecast: false,
             session: None,
             runaway: None,
         });

@@ -247,6 +247,7 @@ pub const AGENT: Table = Table {
         "budget",
         "session_budget",
         "tiers",
+        "tiers_by_forecast",
         "breaker",
     ],
     later: &[],

@@ -33,6 +33,8 @@ pub struct RawAgent {
     pub session_budget: Option<Terms>,
     /// Its models by what is left.
     pub tiers: Option<Vec<RawTier>>,
+    /// Whether they go by the forecast.
+    pub tiers_by_forecast: bool,
     /// When it counts as running away.
     pub runaway: Option<RawRunaway>,
 }
@@ -58,6 +60,7 @@ pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
         has_budget: section.is_given("budget"),
         session_budget: raw_budget::session_budget(&section),
         tiers: raw_budget::tiers(&section, problems),
+        tiers_by_forecast: section.flag_or("tiers_by_forecast", false),
         runaway: raw_budget::runaway(&section),
         id,
     }

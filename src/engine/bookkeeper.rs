@@ -18,6 +18,7 @@ use crate::base::limit::{LEDGER_HOLD_MS_MAX, LEDGER_QUEUE_MAX};
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{Budgets, Opening};
 use crate::engine::clock::{Clock, SystemClock};
+use crate::engine::paces::Paces;
 use crate::engine::runaways::Runaways;
 use crate::engine::scribe::{self, Desk, OnDesk};
 use crate::engine::watch::Alert;
@@ -45,6 +46,8 @@ const MERGED_LOOK: usize = 8;
 pub struct Bookkeeper {
     /// Which agents look as if they had lost their way.
     pub runaways: Runaways,
+    /// How fast agents spend.
+    pub paces: Paces,
     pub(super) desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -128,7 +131,12 @@ impl Bookkeeper {
     /// The same with another clock.
     pub fn timed(book: Book, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         let desk = Arc::new(Desk::new(book, metrics, clock));
-        Self { runaways: Runaways::default(), desk, thread: Mutex::default() }
+        Self {
+            runaways: Runaways::default(),
+            paces: Paces::default(),
+            desk,
+            thread: Mutex::default(),
+        }
     }
 
     /// Milliseconds since the Unix epoch, by the clock that periods follow.

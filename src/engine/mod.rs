@@ -13,6 +13,7 @@ pub mod limbo;
 pub mod live;
 pub mod lookup;
 pub mod outbox;
+pub mod paces;
 pub mod pin_keeper;
 pub mod pins;
 pub mod recorder;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::base::limit::{STATS_ROWS_SHOWN, STATS_STREAMS_MAX};
+use crate::base::limit::{STATS_QUIET_EVENTS_MAX, STATS_ROWS_SHOWN, STATS_STREAMS_MAX};
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::live::Live;
 use crate::record::Record;
@@ -132,7 +132,7 @@ impl Statistics {
         // Rows that went, too: somebody cleared them.
         let is_new = last != seen.seq || !seen.told || seen.empty != empty;
         // Rates and ranges move even when nothing happens.
-        if !is_new && seen.quiet < crate::base::limit::STATS_QUIET_EVENTS_MAX {
+        if !is_new && seen.quiet < STATS_QUIET_EVENTS_MAX {
             seen.quiet += 1;
             return None;
         }
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(second["stats"]["total_requests"], 60);
         assert!(second["stats"].get("recent_requests").is_none());
         let quiet = std::iter::repeat_with(&mut news).take_while(Option::is_none).count();
-        assert_eq!(quiet, crate::base::limit::STATS_QUIET_EVENTS_MAX as usize);
+        assert_eq!(quiet, STATS_QUIET_EVENTS_MAX as usize);
         statistics.clear();
         assert_eq!(read(news())["stats"]["total_requests"], 0);
     }

@@ -103,8 +103,108 @@ fn saved(usage: &Usage, price: &Price, tokens: u64) -> NanoUsd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::RequestId;
     use crate::base::money::PicoUsdPerToken;
+    use crate::config;
+    use crate::exchange::asked::{self, Wish};
+    use crate::exchange::purse::Purse;
+    use crate::exchange::route::{self, Scene};
+    use crate::exchange::{Exchange, Now};
+    use crate::identity::principal::Presented;
+    use crate::ledger::account::AccountId;
+    use crate::ledger::entry::HoldId;
+    use crate::ledger::hold::{Grant, HoldOrder};
+    use crate::ledger::level::Level;
+    use crate::routing::round_robin::Rotation;
+    use crate::upstream::breaker::Cooldowns;
     use crate::usage::price::Rates;
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use serde_json::Value;
+    use std::sync::{Arc, OnceLock};
+
+    const CONFIG: &str = "
+providers:
+  chat: {dialect: openai, base_url: 'http://127.0.0.1:9/v1', api_key: k0123456789abcdef}
+  claude: {dialect: anthropic, base_url: 'http://127.0.0.1:9', api_key: k0123456789abcdef}
+models:
+  - {id: prompted, provider: chat, thinking: true, thinking_param: prompt, price: {input: 1, output: 2}}
+  - {id: claude, provider: claude, thinking: true, price: {input: 1, output: 2}}
+";
+
+    /// What is held for a request, and what is sent within `output_cap`.
+    fn asked_for(body: &str, think: bool, output_cap: u64) -> (HoldOrder, Value) {
+        let snapshot = config::load(CONFIG, "test", &|_| None).unwrap();
+        let endpoints = snapshot.endpoints(&mut Cooldowns::default());
+        let current = Arc::new(Current { snapshot, endpoints, controls: Arc::default() });
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
+        let is_claude = envelope.as_ref().unwrap().model(&body) == Some("claude");
+        let asked = Asked {
+            surface: if is_claude { Surface::Messages } else { Surface::Chat },
+            principal: current.snapshot.gate.identify(&Presented::default()).unwrap(),
+            target: "/v1/x".to_owned(),
+            wish: Wish::of(envelope.as_deref(), &body),
+            envelope,
+            body,
+            route: None,
+            session: None,
+            explain: false,
+            wide_context: false,
+            texts: OnceLock::new(),
+        };
+        let rotation = Rotation::default();
+        let scene =
+            Scene { current: &current, rotation: &rotation, now_ms: 0, purse: None, session: None };
+        let mut plan = route::plan(&scene, &asked).unwrap();
+        plan.think = think;
+        let purse = Purse {
+            agent: AccountId(1),
+            leaf: AccountId(1),
+            limited: true,
+            strict: true,
+            room: None,
+            dependable: None,
+            last_tier: None,
+            level: Level::Normal,
+            is_running_away: false,
+        };
+        let mut exchange =
+            Exchange::new(RequestId::from_bits(7), Arc::clone(&current), asked, plan)
+                .paid_by(Some(purse));
+        let order = exchange.next_candidate(Now::default()).unwrap().unwrap().hold.unwrap();
+        let (hold, amount) = (HoldId(1), NanoUsd(1));
+        let grant = Grant { hold, amount, output_cap, remaining: None };
+        let attempt = exchange.attempt(Some(grant)).unwrap();
+        (order, serde_json::from_slice(&attempt.segments.concat()).unwrap())
+    }
+
+    #[test]
+    fn the_worst_case_covers_what_is_put_before_the_users_words() {
+        let body =
+            r#"{"model":"prompted","max_tokens":9,"messages":[{"role":"user","content":"a"}]}"#;
+        let (plain, sent) = asked_for(body, false, 9);
+        assert_eq!(sent["messages"][0]["content"], "a");
+        let (order, sent) = asked_for(body, true, 9);
+        assert_eq!(sent["messages"][0]["content"], "/think a");
+        // Written to the cache at 1.25 USD per million.
+        assert_eq!(order.fixed.0 - plain.fixed.0, 7 * 1_250_000);
+    }
+
+    #[test]
+    fn the_budget_of_messages_lies_within_the_cap_that_was_granted() {
+        let body =
+            r#"{"model":"claude","max_tokens":8000,"messages":[{"role":"user","content":"a"}]}"#;
+        let (_, sent) = asked_for(body, true, 3_000);
+        assert_eq!(
+            (&sent["max_tokens"], &sent["thinking"]["budget_tokens"]),
+            (&3_000.into(), &1_500.into())
+        );
+        let (_, sent) = asked_for(body, true, 2_000);
+        assert_eq!((&sent["max_tokens"], &sent["thinking"]), (&2_000.into(), &Value::Null));
+        let (_, sent) = asked_for(body, false, 3_000);
+        assert_eq!(sent["thinking"], Value::Null);
+    }
 
     #[test]
     fn what_was_saved_costs_what_the_input_cost_on_average() {

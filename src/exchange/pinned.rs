@@ -99,6 +99,8 @@ pub struct Bench<'a> {
     pub rests: &'a dyn Fn(usize) -> bool,
     /// Whether the request holds images.
     pub images: bool,
+    /// Whether it offers tools.
+    pub tools: bool,
 }
 
 impl Bench<'_> {
@@ -116,10 +118,10 @@ impl Bench<'_> {
     }
 
     fn decide(&self, pin: &Pin, leash: &Leash, order: &[usize]) -> (State, Option<usize>) {
-        let place = self.pool.iter().copied();
-        let here = place
-            .into_iter()
-            .find(|&index| self.model(index).is_some_and(|it| *it.id == *pin.model));
+        // Without tools it cannot answer, which counts as if it were gone.
+        let is_pinned = |model: &Model| *model.id == *pin.model && (model.tools || !self.tools);
+        let mut places = self.pool.iter().copied();
+        let here = places.find(|&index| self.model(index).is_some_and(is_pinned));
         let tokens = pin.tokens_of(self.asked.wish.body_bytes);
         let fit =
             here.and_then(|index| Some((index, self.model(index)?))).map(|(index, model)| Fit {

@@ -52,6 +52,8 @@ pub struct Purse {
     pub strict: bool,
     /// What was left when the request came in.
     pub room: Option<Room>,
+    /// What of the agent's budget can be depended on by the forecast, where its tiers go by that.
+    pub dependable: Option<NanoUsd>,
     /// The tier that the agent's last request was given.
     pub last_tier: Option<usize>,
     /// How much the whole fleet has spent.

@@ -285,6 +285,7 @@ impl Chooser<'_> {
             pool,
             rests: &|index| rests(index) && self.spares(index).all(rests),
             images: ladder.features.has_images,
+            tools: ladder.features.has_tools,
         };
         let session = bench.hold(leash.clone(), &mut chosen.order);
         chosen.choice.record.pin_state = session.state.name();
@@ -325,7 +326,8 @@ impl Chooser<'_> {
         let tiers = Arc::clone(snapshot.budgets.agent(agent.index)?.tiers.as_ref()?);
         let purse = self.scene.purse?;
         let Some(room) = &purse.room else { return Some((tiers, 0)) };
-        let left = Left { remaining: room.remaining.0, limit: room.limit.0 };
+        let remaining = purse.dependable.map_or(room.remaining, |part| part.min(room.remaining));
+        let left = Left { remaining: remaining.0, limit: room.limit.0 };
         let hysteresis = snapshot.budgets.policy.hysteresis_ppm;
         let at = tier::choose(&tiers, left, purse.last_tier, hysteresis);
         let at = (at + usize::from(purse.is_running_away)).min(tiers.len().saturating_sub(1));

@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::base::limit::SESSION_TEXT_BYTES_MAX;
+use crate::base::limit::{SESSION_TEXT_BYTES_MAX, SESSION_TEXTS_MAX};
 use crate::exchange::asked::Asked;
 use crate::pinning::pin::SessionKey;
 use crate::wire::json;
@@ -46,7 +46,7 @@ pub fn key(asked: &Asked) -> Option<SessionKey> {
     let system = asked.texts().pieces.iter().filter(|piece| piece.source == Source::System);
     // A developer's message in the middle of the conversation is not what it began with.
     let system = system.filter(|piece| piece.turn.is_none_or(|turn| turn <= first.turn));
-    system.for_each(|piece| hash.add_text(piece.span.of(&asked.body)));
+    system.take(SESSION_TEXTS_MAX).for_each(|piece| hash.add_text(piece.span.of(&asked.body)));
     hash.add(b"user");
     first.texts.iter().for_each(|span| hash.add_text(span.of(&asked.body)));
     Some(hash.end())
@@ -117,7 +117,7 @@ fn first_words(asked: &Asked) -> Option<First> {
         return Some(First { turn: 0, texts: vec![text.span] });
     };
     let own = pieces.iter().filter(by_user).filter(|piece| piece.turn == Some(turn));
-    let texts: Vec<Span> = own.map(|piece| piece.span).collect();
+    let texts: Vec<Span> = own.map(|piece| piece.span).take(SESSION_TEXTS_MAX).collect();
     Some(First { turn, texts: if texts.is_empty() { vec![message] } else { texts } })
 }
 

@@ -12,6 +12,7 @@ pub mod chain;
 pub(crate) mod dice;
 pub mod directive;
 pub mod entry;
+pub mod forecast;
 pub mod hold;
 pub mod level;
 pub mod period;

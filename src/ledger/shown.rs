@@ -3,6 +3,7 @@
 //! The same words go to whoever asks and to the console. Who may see which account is decided elsewhere.
 
 use crate::ledger::account::{AccountKey, Node};
+use crate::ledger::forecast::Forecast;
 use crate::ledger::standing::Standing;
 use crate::wire::object::Object;
 
@@ -14,8 +15,25 @@ pub fn name(key: &AccountKey) -> &str {
     }
 }
 
+/// One account with where it is heading from `now_ms` on, as a JSON object.
+pub fn foreseen(standing: &Standing, forecast: &Forecast, now_ms: i64) -> String {
+    let seconds = forecast.exhausted_in_ms.map(|ms| (ms / 1_000).to_string());
+    let end = forecast.exhausted_in_ms.and_then(|ms| now_ms.checked_add_unsigned(ms));
+    let ahead = Object::default()
+        .usd("hourly_usd", Some(forecast.hourly))
+        .usd("projected_usd", forecast.projected)
+        .raw("exhausted_in_s", seconds.as_deref().unwrap_or("null"))
+        .time("exhausted_at", end)
+        .end();
+    object(standing).raw("forecast", &ahead).end()
+}
+
 /// One account, as a JSON object.
 pub fn json(standing: &Standing) -> String {
+    object(standing).end()
+}
+
+fn object(standing: &Standing) -> Object {
     let end = Some(standing.end_ms).filter(|end| *end != i64::MAX);
     // What has no end has no beginning either.
     let start = end.map(|_| standing.start_ms);
@@ -35,5 +53,4 @@ pub fn json(standing: &Standing) -> String {
         .time("period_ends", end)
         .flag("hard_cap", standing.hard)
         .flag("frozen", standing.frozen)
-        .end()
 }

@@ -24,7 +24,9 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 fn has_lone_return(text: &str) -> bool {
     let bytes = text.as_bytes();
-    memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at + 1) != Some(&b'\n'))
+    // Without any other line break they may be the line breaks.
+    memchr::memchr(b'\n', bytes).is_some()
+        && memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at + 1) != Some(&b'\n'))
 }
 
 fn without_escapes(text: &str) -> Cow<'_, str> {
@@ -102,13 +104,11 @@ fn overwrite(line: &str, out: &mut String) {
     out.push_str(end);
 }
 
-/// Whether `next` is a later state of the same progress.
+/// Whether `next` is a later state of the same progress: they differ in numbers and bars only.
 fn is_progress(state: &str, next: &str) -> bool {
-    let head = |text: &str| {
-        let letters = text.chars().filter(|sign| sign.is_alphabetic());
-        letters.take(6).collect::<String>()
-    };
-    state.contains('%') || state.trim().is_empty() || head(state) == head(next)
+    let letters = |text: &str| text.chars().filter(|sign| sign.is_alphabetic()).collect::<String>();
+    let shares = state.contains('%') && next.contains('%');
+    shares || state.trim().is_empty() || letters(state) == letters(next)
 }
 
 #[cfg(test)]
@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn nothing_is_hidden_that_is_no_progress() {
-        assert_eq!(clean("first line\rsecond one\rthird"), "first line\nsecond one\nthird");
+        assert_eq!(clean("first line\rsecond one\rthird\n"), "first line\nsecond one\nthird\n");
+        assert!(matches!(clean("data: 1\rdata: 2\r"), Cow::Borrowed(_)));
         assert!(matches!(clean("plain\r\ntext"), Cow::Borrowed(_)));
     }
 

@@ -39,3 +39,6 @@ pub mod tool_results;
 pub mod tree;
 pub mod truncate;
 pub mod wrapper;
+
+#[cfg(test)]
+mod goal_tests;

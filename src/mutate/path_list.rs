@@ -1,6 +1,4 @@
-//! Lists of paths (`find`, `git ls-files`, `rg -l`): folded by folder. Every path stays.
-
-use std::collections::HashMap;
+//! Lists of paths (`find`, `git ls-files`, `rg -l`): folded by folder. Every path stays, and so does their order.
 
 use crate::mutate::lines::{self, push_name};
 
@@ -30,49 +28,40 @@ fn is_path(line: &str) -> bool {
         && !line.ends_with(':')
 }
 
-/// The paths by folder, in the order in which the folders come first. Lines that are none stay at the end of
-/// what came before them.
+/// The paths, those of one folder that follow each other in one line: their order can mean something.
 pub fn shorten(text: &str) -> String {
-    let mut folders: Vec<(&str, Vec<&str>)> = Vec::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    let mut others: Vec<&str> = Vec::new();
-    for line in lines::split(text) {
-        let line = line.trim_end_matches('\r');
-        if !is_path(line) {
-            others.push(line);
-            continue;
-        }
-        // The sign of a folder belongs to its name.
-        let end = line.len() - usize::from(line.ends_with('/'));
-        let (folder, name) = line.split_at(line[..end].rfind('/').map_or(0, |at| at + 1));
-        let place = *known.entry(folder).or_insert_with(|| {
-            folders.push((folder, Vec::new()));
-            folders.len() - 1
-        });
-        folders[place].1.push(name);
-    }
     let mut out = String::with_capacity(text.len());
-    for (folder, names) in &folders {
-        write_folder(&mut out, folder, names);
-    }
-    for line in others.iter().filter(|line| !line.is_empty()) {
-        lines::push(&mut out, line);
+    let all = lines::split(text);
+    for run in all.chunk_by(|one, next| folder(one).is_some() && folder(one) == folder(next)) {
+        match run.first().and_then(|line| folder(line)) {
+            Some(folder) => write_folder(&mut out, folder, run),
+            None => lines::push_all(&mut out, run),
+        }
     }
     lines::finish(out, text)
 }
 
-fn write_folder(out: &mut String, folder: &str, names: &[&str]) {
-    if let [name] = names {
-        // A path by itself is shorter as it is.
-        out.push_str(folder);
-        out.push_str(name);
-    } else {
-        out.push_str(if folder.is_empty() { "." } else { folder });
-        out.push(':');
-        for name in names {
-            out.push(' ');
-            push_name(out, name);
-        }
+/// The folder of a path; `None` if the line is none. The last sign of a folder's own path belongs to its name.
+fn folder(line: &str) -> Option<&str> {
+    if !is_path(line) {
+        return None;
+    }
+    let line = line.trim_end_matches('\r');
+    let end = line.len() - usize::from(line.ends_with('/'));
+    Some(&line[..line[..end].rfind('/').map_or(0, |at| at + 1)])
+}
+
+fn write_folder(out: &mut String, folder: &str, paths: &[&str]) {
+    if folder.is_empty() || paths.len() == 1 {
+        // Shorter as they are.
+        lines::push_all(out, paths);
+        return;
+    }
+    out.push_str(folder);
+    out.push(':');
+    for path in paths {
+        out.push(' ');
+        push_name(out, path[folder.len()..].trim_end_matches('\r'));
     }
     out.push('\n');
 }
@@ -83,8 +72,8 @@ mod tests {
 
     #[test]
     fn paths_are_folded_by_folder() {
-        let text = "a/b/c.rs\na/x\na/b/d.rs\ntop\n./e/\n./f\nother\n";
-        assert_eq!(shorten(text), "a/b/: c.rs d.rs\na/x\n.: top other\n./: e/ f\n");
+        let text = "a/b/c.rs\na/b/d.rs\na/x\na/b/e.rs\ntop\n./e/\n./f\nother\n";
+        assert_eq!(shorten(text), "a/b/: c.rs d.rs\na/x\na/b/e.rs\ntop\n./: e/ f\nother\n");
         let many: String = (0..20).map(|at| format!("src/{at}.rs\n")).collect::<Vec<_>>().concat();
         assert!(fits(&lines::split(&many)));
         assert!(!fits(&["https://a/b"; 20]) && !fits(&["a/b"; 5]) && !fits(&["see a/b"; 20]));

@@ -15,6 +15,8 @@ const SHARE: usize = 10;
 enum Class {
     Kept,
     Passed,
+    /// What is told of a test that passed: the block below a line of `TAP`.
+    Detail,
     Begins,
     Progress(&'static str),
 }
@@ -39,6 +41,7 @@ pub fn fits(lines: &[&str]) -> bool {
 pub fn shorten(text: &str) -> String {
     let all = lines::split(text);
     let mut classes: Vec<Class> = all.iter().map(|line| class(line)).collect();
+    mark_details(&all, &mut classes);
     keep_open_beginnings(&mut classes);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -50,11 +53,27 @@ pub fn shorten(text: &str) -> String {
     lines::finish(out, text)
 }
 
+/// Lines between `---` and `...` below a test that passed.
+fn mark_details(lines: &[&str], classes: &mut [Class]) {
+    let mut is_open = false;
+    for at in 1..lines.len() {
+        let line = lines[at].trim();
+        let is_other = line.starts_with("ok ") || line.starts_with("not ok ");
+        is_open &= !is_other;
+        is_open |= line == "---" && classes[at - 1] == Class::Passed;
+        if is_open {
+            classes[at] = Class::Detail;
+        }
+        is_open &= line != "...";
+    }
+}
+
 /// A test that begins and is not over at once has something to say, which is read with its name.
 fn keep_open_beginnings(classes: &mut [Class]) {
     let mut next = Class::Kept;
     for class in classes.iter_mut().rev() {
-        if *class == Class::Begins && !matches!(next, Class::Passed | Class::Begins) {
+        if *class == Class::Begins && !matches!(next, Class::Passed | Class::Detail | Class::Begins)
+        {
             *class = Class::Kept;
         }
         next = *class;
@@ -80,7 +99,7 @@ fn write_section(out: &mut String, lines: &[&str], classes: &[Class]) {
     let (mut told_tests, mut told_progress) = (!folds_tests, !folds_progress);
     for (line, class) in lines.iter().zip(classes) {
         match class {
-            Class::Passed | Class::Begins if folds_tests => {
+            Class::Passed | Class::Detail | Class::Begins if folds_tests => {
                 if !told_tests {
                     push(out, &format!("... {passed} tests passed"));
                 }
@@ -160,6 +179,17 @@ mod tests {
         let pass = "=== RUN   TestA\n--- PASS: TestA (0.00s)\n".repeat(5);
         let fail = "=== RUN   TestB\n    a_test.go:5: no\n--- FAIL: TestB (0.00s)\nFAIL\n";
         assert_eq!(shorten(&format!("{pass}{fail}")), format!("... 5 tests passed\n{fail}"));
+    }
+
+    #[test]
+    fn what_tap_says_below_a_passing_test_goes_with_it() {
+        let block = "  ---\n  duration_ms: 1\n  ...\n";
+        let pass = format!("# Subtest: a\nok 1 - a\n{block}").repeat(5);
+        let fail = format!("# Subtest: b\nnot ok 6 - b\n{block}# pass 5\n");
+        assert_eq!(shorten(&format!("{pass}{fail}")), format!("... 5 tests passed\n{fail}"));
+        // A block that never ends takes nothing else along.
+        let open = format!("{pass}ok 6 - c\n  ---\nnot ok 7 - d\n");
+        assert!(shorten(&open).ends_with("not ok 7 - d\n"));
     }
 
     #[test]

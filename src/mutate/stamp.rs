@@ -6,28 +6,52 @@ const LEVELS: [&str; 9] =
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// Signs in a time, beside digits.
-const TIME_SIGNS: [u8; 10] = *b":-/.,TZ+ ]";
+const TIME_SIGNS: [u8; 8] = *b":-/.,TZ+";
+/// Words of a time: a blank for a day of one digit, the date, the time of day.
+const WORDS_MAX: usize = 3;
 /// Words of lines that say that something is wrong.
 const SEVERE: [&str; 7] = ["error", "warn", "fatal", "panic", "exception", "fail", "critical"];
 
-/// Where the time at the start of a line ends; `None` if none is there.
+/// Where the time at the start of a line ends; `None` if none is there. Numbers that follow are not part of it.
 pub fn end_of_time(line: &str) -> Option<usize> {
     let open = usize::from(line.starts_with('['));
-    let bytes = &line.as_bytes()[open..];
-    let start = month_end(&line[open..]).unwrap_or(0);
-    let signs = |byte: &u8| byte.is_ascii_digit() || TIME_SIGNS.contains(byte);
-    let end = start + bytes[start..].iter().take_while(|byte| signs(byte)).count();
-    let text = &bytes[..end];
-    let has_clock = text
-        .windows(5)
-        .any(|it| it[2] == b':' && [0, 1, 3, 4].iter().all(|&at| it[at].is_ascii_digit()));
-    let seconds = end >= 12 && text[..10].iter().all(u8::is_ascii_digit) && text[10] == b'.';
-    if !has_clock && !seconds {
-        return None;
+    let mut at = open + month_end(&line[open..]).unwrap_or(0);
+    // A date, a day of the month with one blank more, and the time of day at last.
+    for _ in 0..WORDS_MAX {
+        let word = time_word(&line[at..]);
+        if has_clock(word) || at == open && is_seconds(word) {
+            return Some(at + kept(word));
+        }
+        at += word.len() + 1;
+        if line.as_bytes().get(at - 1) != Some(&b' ') {
+            return None;
+        }
     }
-    // A sign or blank that belongs to what follows is given back.
-    let kept = text.iter().rposition(u8::is_ascii_alphanumeric).map_or(0, |last| last + 1);
-    Some(open + kept)
+    None
+}
+
+/// What of the line's start can be a part of a time.
+fn time_word(text: &str) -> &str {
+    let signs = |byte: &u8| byte.is_ascii_digit() || TIME_SIGNS.contains(byte);
+    &text[..text.bytes().take_while(signs).count()]
+}
+
+/// `12:41`
+fn has_clock(word: &str) -> bool {
+    word.as_bytes()
+        .windows(5)
+        .any(|it| it[2] == b':' && [0, 1, 3, 4].iter().all(|&at| it[at].is_ascii_digit()))
+}
+
+/// `1700000000.123`
+fn is_seconds(word: &str) -> bool {
+    let word = word.as_bytes();
+    word.len() >= 12 && word[..10].iter().all(u8::is_ascii_digit) && word[10] == b'.'
+}
+
+/// How much of a word is time: a sign that belongs to what follows is given back.
+fn kept(word: &str) -> usize {
+    word.bytes().rposition(|byte| byte.is_ascii_alphanumeric()).map_or(0, |last| last + 1)
 }
 
 /// Where `Nov ` ends.
@@ -64,18 +88,29 @@ pub fn is_severe(line: &str) -> bool {
     starts.into_iter().any(|from| SEVERE.iter().any(|word| at(from, word)))
 }
 
-/// The line with every word that holds a digit as `#`: what lines of one statement have in common.
+/// The line with every word that holds a digit as `#`: what lines of one statement have in common. Statuses of
+/// failed requests stay.
 pub fn template(line: &str, out: &mut String) {
+    let has_status = line.contains("HTTP") || line.contains("status");
     let mut rest = line;
     while !rest.is_empty() {
         let is_word = |sign: char| sign.is_alphanumeric() || matches!(sign, '-' | '_' | '.' | ':');
         let end = rest.find(|sign| !is_word(sign)).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
-        out.push_str(if word.bytes().any(|byte| byte.is_ascii_digit()) { "#" } else { word });
+        let is_value = word.bytes().any(|byte| byte.is_ascii_digit());
+        let is_kept = has_status && is_failure(word);
+        out.push_str(if is_value && !is_kept { "#" } else { word });
         let sign = behind.chars().next();
         out.extend(sign);
         rest = &behind[sign.map_or(0, char::len_utf8)..];
     }
+}
+
+/// `404`
+fn is_failure(word: &str) -> bool {
+    word.len() == 3
+        && word.starts_with(['4', '5'])
+        && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -90,6 +125,9 @@ mod tests {
             ("Nov 21 12:41:40 host d[1]: x", "Nov 21 12:41:40"),
             ("12:41:40 x", "12:41:40"),
             ("1700000000.123 x", "1700000000.123"),
+            ("Nov  1 12:41:40 x", "Nov  1 12:41:40"),
+            ("2026/11/21 12:41:40 404 x", "2026/11/21 12:41:40"),
+            ("12:41:40 - x", "12:41:40"),
         ] {
             assert_eq!(end_of_time(line).map(|end| &line[..end]), Some(time));
         }
@@ -122,5 +160,6 @@ mod tests {
         assert_eq!(of("req ab12-c took 5ms, x=é"), "req # took #, x=é");
         assert_eq!(of("a b"), "a b");
         assert_ne!(of("user=anna"), of("user=bert"));
+        assert_ne!(of("\"GET /a HTTP/1.1\" 500 1"), of("\"GET /a HTTP/1.1\" 200 1"));
     }
 }

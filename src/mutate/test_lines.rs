@@ -20,7 +20,7 @@ pub fn said(line: &str) -> Option<Said> {
 
 /// `=== RUN TestA`, `[ RUN      ] A.b`, `Start 1: a`
 fn begins(text: &str) -> bool {
-    ["=== RUN ", "=== PAUSE ", "=== CONT ", "=== NAME ", "[ RUN      ] "]
+    ["# Subtest: ", "=== RUN ", "=== PAUSE ", "=== CONT ", "=== NAME ", "[ RUN      ] "]
         .iter()
         .any(|word| text.starts_with(word))
         || text.strip_prefix("Start ").is_some_and(|rest| {

@@ -240,7 +240,7 @@ mod tests {
         let missed = trail.after(&report(11_000, 0), &gpt, 2_000);
         assert_eq!(missed.warm_ppm(&gpt, 3_000, false), 890_625, "it was to be read, and was not");
         let hit = missed.after(&report(12_000, 11_000), &gpt, 3_000);
-        assert_eq!(hit.warm_ppm(&gpt, 4_000, false), 894_336);
+        assert_eq!(hit.warm_ppm(&gpt, 4_000, false), 897_461);
         let late = hit.after(&report(13_000, 0), &gpt, 3_000_000);
         assert_eq!(late.hits_ppm, hit.hits_ppm, "a miss after its time says nothing");
     }

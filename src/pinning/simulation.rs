@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::base::money::{NanoUsd, PicoUsdPerToken};
-use crate::pinning::cache::{self, CacheReport, Rule};
+use crate::pinning::cache::{self, CacheReport, Rule, WHOLE_PPM};
 use crate::pinning::habits::Habits as Learnt;
 use crate::pinning::pin::{Answer, Pin};
 use crate::pinning::prospect::{Known, Next};
@@ -28,6 +28,9 @@ const MODELS: [(&str, [i64; 4]); 10] = [
 
 const WINDOWS: Windows = Windows { hard_ms: 0, soft_ms: 1_800_000 };
 const MARGIN: Margin = Margin { of_cost_ppm: 400_000, worth: NanoUsd::ZERO };
+
+/// A turn in which no cache loses anything.
+const CALM: u64 = 350;
 
 struct Dice(u64);
 
@@ -88,7 +91,7 @@ impl Habits {
     }
 
     fn session(&self, dice: &mut Dice) -> Vec<Turn> {
-        let (mut at_ms, mut prompt) = (1_000_000_000, dice.between(2_000, 40_000));
+        let (mut at_ms, mut prompt) = (1_000_000_000, dice.between(5_000, 40_000));
         let mut wants = self.pick(dice);
         let count = dice.between(self.turns.0, self.turns.1);
         let mut turns = Vec::new();
@@ -152,12 +155,19 @@ fn replay(turns: &[Turn], mut choose: impl FnMut(usize, &Turn) -> usize) -> i128
 }
 
 /// What the policy has learnt of a tenant.
-struct Known2 {
+struct Experience {
     habits: Learnt,
     usual_ppm: [u32; MODELS.len()],
 }
 
-impl Known2 {
+impl Default for Experience {
+    fn default() -> Self {
+        let usual_ppm = std::array::from_fn(|model| known(model).rule.usual_ppm);
+        Self { habits: Learnt::default(), usual_ppm }
+    }
+}
+
+impl Experience {
     fn known(&self, model: usize) -> Known<'static> {
         let plain = known(model);
         Known { rule: plain.rule.hitting(Some(self.usual_ppm[model])), ..plain }
@@ -171,7 +181,7 @@ fn left(turns: &[Turn], at: usize) -> u64 {
     runs.count() as u64 * 1_000
 }
 
-fn aware(turns: &[Turn], is_told: bool, (margin, learnt): (&Margin, &mut Known2)) -> i128 {
+fn aware(turns: &[Turn], is_told: bool, (margin, learnt): (&Margin, &mut Experience)) -> i128 {
     let (mut caches, mut pin, mut total) = (Caches::default(), None::<Pin>, 0);
     let index = |id: &str| MODELS.iter().position(|(name, _)| *name == id);
     for (at, turn) in turns.iter().enumerate() {
@@ -227,7 +237,8 @@ fn aware(turns: &[Turn], is_told: bool, (margin, learnt): (&Margin, &mut Known2)
 fn plain(turns: &[Turn]) -> (i128, i128) {
     let (mut at, mut last_ms) = (0, None::<u64>);
     let pinned = replay(turns, |_, turn| {
-        let is_fresh = last_ms.is_none_or(|last| turn.at_ms - last > WINDOWS.soft_ms);
+        let gone_ms = (known(at).rule.gone_s * 1_000).min(WINDOWS.soft_ms);
+        let is_fresh = last_ms.is_none_or(|last| turn.at_ms - last > gone_ms);
         last_ms = Some(turn.at_ms);
         if is_fresh {
             at = turn.wants
@@ -237,77 +248,70 @@ fn plain(turns: &[Turn]) -> (i128, i128) {
     (pinned, replay(turns, |_, turn| turn.wants))
 }
 
-#[test]
-fn experiment() {
-    let (mut worse_told, mut worse_learnt, mut sessions) = ([0, 0], [0, 0], 0);
-    let mut bad_traces = 0;
-    let (mut sum_p, mut sum_n, mut sum_t, mut sum_l) = (0, 0, 0, 0);
-    let mut worst = Vec::new();
-    let mut worst_told = Vec::new();
-    for seed in 0..300 {
-        let mut dice = Dice(seed * 1_000_003);
-        let habits = Habits::of(&mut dice);
-        let mut learnt_all = Known2 {
-            habits: Learnt::default(),
-            usual_ppm: std::array::from_fn(|model| known(model).rule.usual_ppm),
-        };
-        for _ in 0..200 {
-            let session = habits.session(&mut dice);
-            aware(&session, false, (&MARGIN, &mut learnt_all));
-        }
-        let (mut p, mut n, mut l) = (0, 0, 0);
-        for number in 0..100 {
-            let session = habits.session(&mut dice);
-            let (pinned, never) = plain(&session);
-            let told =
-                aware(&session, true, (&Margin { of_cost_ppm: 0, ..MARGIN }, &mut learnt_all));
-            let learnt = aware(&session, false, (&MARGIN, &mut learnt_all));
-            sessions += 1;
-            let least = pinned.min(never);
-            if told > least {
-                worse_told[usize::from(never < pinned)] += 1;
-                worst_told.push(((told * 1000 / least - 1000) as i64, seed, number));
-            }
-            if learnt > least {
-                worse_learnt[usize::from(never < pinned)] += 1;
-                worst.push((learnt * 1000 / least - 1000) as i64);
-            }
-            p += pinned;
-            n += never;
-            l += learnt;
-            sum_t += told;
-        }
-        if l > p.min(n) {
-            bad_traces += 1;
-            println!(
-                "trace {seed}: {} models {:?} turns {:?} keeps {} pauses {}",
-                l * 1000 / p.min(n),
-                habits.models.iter().map(|&m| MODELS[m].0).collect::<Vec<_>>(),
-                habits.turns,
-                habits.keeps_percent,
-                habits.pauses_percent
-            );
-        }
-        sum_p += p;
-        sum_n += n;
-        sum_l += l;
+/// What one workload costs in pico-dollars: always pinned, never pinned, and by the policy.
+fn workload(seed: u64) -> [i128; 3] {
+    let mut dice = Dice(seed * 1_000_003);
+    let habits = Habits::of(&mut dice);
+    let mut learnt = Experience::default();
+    for _ in 0..100 {
+        let session = habits.session(&mut dice);
+        aware(&session, false, (&MARGIN, &mut learnt));
     }
-    worst.sort();
-    worst_told.sort();
-    println!(
-        "{sessions} sessions, worse told {worse_told:?} learnt {worse_learnt:?}, bad traces {bad_traces}"
-    );
-    println!("pin {sum_p} never {sum_n} told {sum_t} learnt {sum_l}");
-    println!(
-        "worst learnt {:?} {:?} {:?}",
-        worst.get(worst.len() / 2),
-        worst.get(worst.len() * 9 / 10),
-        worst.last()
-    );
-    println!(
-        "worst told {:?} {:?} {:?}",
-        worst_told.get(worst_told.len() / 2),
-        worst_told.get(worst_told.len() * 9 / 10),
-        worst_told.last()
-    );
+    let mut sums = [0; 3];
+    for _ in 0..100 {
+        let session = habits.session(&mut dice);
+        let (pinned, never) = plain(&session);
+        let by_policy = aware(&session, false, (&MARGIN, &mut learnt));
+        for (sum, cost) in sums.iter_mut().zip([pinned, never, by_policy]) {
+            *sum += cost;
+        }
+    }
+    sums
+}
+
+/// With lengths that are only learnt, a session may end right after a switch that would have paid: no policy that
+/// does not know the end can be the cheapest in each single session. Over the sessions of a workload it is: in all
+/// but a few, whose models cost nearly the same, and there it loses less than one percent. In all it saves a fifth.
+#[test]
+fn workloads_cost_at_most_what_either_plain_policy_costs() {
+    let all: Vec<[i128; 3]> = (0..40).map(workload).collect();
+    let over = |[pinned, never, by_policy]: &&[i128; 3]| by_policy > pinned.min(never);
+    let dearer: Vec<_> = all.iter().filter(over).collect();
+    assert!(dearer.len() <= all.len() / 20, "{dearer:?}");
+    for [pinned, never, by_policy] in &all {
+        let least = pinned.min(never);
+        assert!(by_policy * 100 <= least * 101, "{by_policy} instead of {least}");
+    }
+    let sum = |which: usize| all.iter().map(|sums| sums[which]).sum::<i128>();
+    assert!(sum(2) * 100 <= sum(0).min(sum(1)) * 85, "{} {} {}", sum(0), sum(1), sum(2));
+}
+
+/// With known lengths, steady turns and caches that keep their promises, no session costs more than by staying or
+/// by always switching.
+#[test]
+fn sessions_of_known_length_cost_at_most_what_either_plain_policy_costs() {
+    let margin = Margin::default();
+    for seed in 0..100 {
+        let mut dice = Dice(seed * 1_000_003);
+        let habits = Habits { pauses_percent: 0, ..Habits::of(&mut dice) };
+        for number in 0..20 {
+            let session = steady(habits.session(&mut dice));
+            let (pinned, never) = plain(&session);
+            let mut sure =
+                Experience { usual_ppm: [WHOLE_PPM; MODELS.len()], ..Experience::default() };
+            let by_policy = aware(&session, true, (&margin, &mut sure));
+            let least = pinned.min(never);
+            assert!(by_policy <= least, "{seed}, {number}: {by_policy} instead of {least}");
+        }
+    }
+}
+
+/// The same session with turns that are all alike, and without accidents.
+fn steady(mut session: Vec<Turn>) -> Vec<Turn> {
+    let mut prompt = session.first().map_or(0, |turn| turn.prompt);
+    for turn in &mut session {
+        (turn.prompt, turn.output, turn.fate) = (prompt, 600, CALM);
+        prompt += 2_000;
+    }
+    session
 }

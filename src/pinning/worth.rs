@@ -124,7 +124,13 @@ impl Side {
     }
 }
 
-/// Weighs leaving `here` for `there`: the next turn and those after it, everything expected.
+/// What the cache is expected to save in the next turn, in pico-dollars times millionths.
+fn saving(side: &Side, outlook: &Outlook) -> i128 {
+    Side { warm_ppm: 0, ..*side }.next(outlook) - side.next(outlook)
+}
+
+/// Weighs leaving `here` for `there`: the next turn and those after it, everything expected. A model without a
+/// warm cache is left as the strategy wants it: there is nothing to lose.
 pub fn weigh(here: &Side, there: &Side, (outlook, margin): (&Outlook, &Margin)) -> Weighed {
     let (next_here, next_there) = (here.next(outlook), there.next(outlook));
     let worth = i128::from(margin.worth.0) * 1_000 * i128::from(WHOLE_PPM);
@@ -132,7 +138,11 @@ pub fn weigh(here: &Side, there: &Side, (outlook, margin): (&Outlook, &Margin)) 
     let gain = next_here + here.later(outlook) - next_there - there.later(outlook) + worth;
     let switch = (next_there - next_here).max(0);
     let asked = switch / i128::from(WHOLE_PPM) * i128::from(margin.of_cost_ppm);
-    Weighed { leaves: gain > asked, next_here: nano(next_here), next_there: nano(next_there) }
+    Weighed {
+        leaves: gain > asked || saving(here, outlook) <= 0,
+        next_here: nano(next_here),
+        next_there: nano(next_there),
+    }
 }
 
 /// The seed's rule (S2-12): a part of what the cache is expected to save here counts for staying; lifetimes of
@@ -143,8 +153,7 @@ pub fn weigh_by_credit(
     (outlook, weight_ppm): (&Outlook, u32),
 ) -> Weighed {
     let cold = |side: &Side| Side { warm_ppm: 0, ..*side }.next(outlook);
-    let saved = cold(here) - here.next(outlook);
-    let credit = saved / i128::from(WHOLE_PPM) * i128::from(weight_ppm);
+    let credit = saving(here, outlook) / i128::from(WHOLE_PPM) * i128::from(weight_ppm);
     let (next_here, next_there) = (here.next(outlook), there.next(outlook));
     Weighed {
         leaves: cold(here) - credit > cold(there) || credit <= 0,
@@ -241,11 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn short_prompts_have_no_cache_to_lose() {
+    fn who_has_no_cache_to_lose_goes_where_the_strategy_says() {
         let here = side("claude-haiku-4-5", (1_000, 5_000, 10), 3_000);
-        let there = side("gpt-5-mini", (900, 5_000, 10), 0);
-        let short = Outlook { prompt_tokens: 3_500, output_tokens: 10, ..Outlook::default() };
-        assert!(weigh(&here, &there, (&short, &Margin::default())).leaves);
+        let there = side("claude-opus-4-8", (5_000, 25_000, 10), 0);
+        let leaves = |here: &Side, prompt_tokens| {
+            let next = Outlook { prompt_tokens, output_tokens: 10, ..Outlook::default() };
+            weigh(here, &there, (&next, &Margin::default())).leaves
+        };
+        assert!(leaves(&here, 3_500), "too short to be cached");
+        assert!(!leaves(&here, 4_500));
+        assert!(leaves(&Side { warm_ppm: 0, ..here }, 4_500), "cold");
+        let plain = Tariff { read: here.tariff.write, ..here.tariff };
+        assert!(leaves(&Side { tariff: plain, ..here }, 4_500), "reads cost what writes cost");
     }
 
     #[test]
@@ -269,7 +285,7 @@ mod tests {
             here.warm_ppm = warm;
             let all = Outlook { prompt_tokens: prompt, output_tokens: 1, growth_tokens: 9, later_milli: later };
             let same = weigh(&here, &here, (&all, &Margin::default()));
-            prop_assert!(!same.leaves && same.next_here == same.next_there);
+            prop_assert!(same.next_here == same.next_there);
         }
     }
 }

@@ -76,9 +76,20 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
         strict: view.strict,
         room: view.room,
         last_tier: ctx.shared.tiers.last(account),
+        dependable: dependable(ctx, budget, account),
         level: keeper.level(),
         is_running_away: alarm.is_some_and(|alarm| alarm.action == RunawayAction::Downgrade),
     }))
+}
+
+/// What of the agent's own budget can be depended on, where its tiers go by that.
+fn dependable(ctx: &Ctx, budget: &AgentBudget, account: AccountId) -> Option<NanoUsd> {
+    let keeper = &ctx.shared.keeper;
+    let at_ms = unix_ms(ctx);
+    let standing = keeper.look(|book, _| {
+        budget.tiers_by_forecast.then(|| book.standing(account, at_ms)).flatten()
+    })?;
+    keeper.paces.dependable(&standing, at_ms)
 }
 
 /// Whether the agent looks like one that has lost its way.
@@ -106,6 +117,7 @@ fn runaway(
 pub fn note_spent(ctx: &Ctx, agent: AccountId, cost: NanoUsd) {
     if cost > NanoUsd::ZERO {
         ctx.shared.keeper.runaways.spent(agent, cost, ctx.now().ms());
+        ctx.shared.keeper.paces.spent(agent, cost, ctx.now().unix_ms);
     }
 }
 

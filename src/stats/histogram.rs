@@ -123,6 +123,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn of(times: &[u64]) -> Histogram {
+        let mut counted = Histogram::default();
+        for us in times {
+            counted.add(*us);
+        }
+        counted
+    }
+
     #[test]
     fn the_seeds_buckets_are_exact() {
         let mut times = Histogram::default();
@@ -155,10 +163,9 @@ mod tests {
             mut times in prop::collection::vec(128_u64..2_000_000_000, 1..300),
             permille in 1_u64..1000,
         ) {
-            let mut counted = Histogram::default();
-            times.iter().for_each(|us| counted.add(*us));
+            let counted = of(&times);
             times.sort_unstable();
-            let rank = (times.len() as u64 * permille).div_ceil(1_000) as usize;
+            let rank = usize::try_from((times.len() as u64 * permille).div_ceil(1_000)).unwrap();
             let exact = times[rank.max(1) - 1];
             prop_assert!(counted.permille_us(permille).abs_diff(exact) <= exact / 8 + 1);
         }
@@ -168,11 +175,6 @@ mod tests {
             left in prop::collection::vec(any::<u64>(), 0..50),
             right in prop::collection::vec(any::<u64>(), 0..50),
         ) {
-            let of = |times: &[u64]| {
-                let mut counted = Histogram::default();
-                times.iter().for_each(|us| counted.add(*us));
-                counted
-            };
             let mut sum = of(&left);
             sum.merge(&of(&right));
             prop_assert_eq!(sum, of(&[left, right].concat()));

@@ -53,7 +53,10 @@ impl Report<'_> {
         let number = |number: u64| number.to_string();
         let (all, errors) = (tally.requests, tally.requests - tally.ok);
         let models = tally.models.top(STATS_LABELS_SHOWN);
-        let tiers = models.iter().filter_map(|(id, _)| {
+        let tried = tally.escalation.top(STATS_LABELS_SHOWN);
+        let tried =
+            tried.iter().map(|(id, _)| id).filter(|id| !models.iter().any(|(one, _)| one == *id));
+        let tiers = models.iter().map(|(id, _)| id).chain(tried).filter_map(|id| {
             let tier = tier_of(self.catalog, id)?;
             Some((&**id, format!("\"{}\"", tier.name())))
         });

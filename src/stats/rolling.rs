@@ -30,7 +30,8 @@ pub struct Stats {
     minutes: VecDeque<(u64, Box<Tally>)>,
     /// The busy hours.
     hours: VecDeque<Point>,
-    total: Tally,
+    /// Everything before the last of the minutes.
+    before: Tally,
     /// When the first request ended.
     since_ms: Option<u64>,
 }
@@ -56,7 +57,6 @@ impl Stats {
         self.since_ms.get_or_insert(now_ms);
         self.minute(now_ms / MINUTE_MS).add(&row);
         self.hour(&row);
-        self.total.add(&row);
         if self.rows.len() >= STATS_ROWS_MAX {
             self.rows.pop_front();
         }
@@ -66,6 +66,9 @@ impl Stats {
     fn minute(&mut self, number: u64) -> &mut Tally {
         // A clock that was set back goes on in the last minute that there is.
         if self.minutes.back().is_none_or(|(last, _)| *last < number) {
+            if let Some((_, closed)) = self.minutes.back() {
+                self.before.merge(closed);
+            }
             let too_old = |first: &(u64, _)| first.0 + STATS_MINUTES_MAX < number;
             while self.minutes.front().is_some_and(too_old) {
                 self.minutes.pop_front();
@@ -113,7 +116,13 @@ impl Stats {
     pub fn sum(&self, range: Range, now_ms: u64) -> Summed {
         let age_ms = self.since_ms.map_or(0, |since| now_ms.saturating_sub(since));
         match range {
-            Range::All => Summed { tally: self.total.clone(), span_ms: age_ms },
+            Range::All => {
+                let mut tally = self.before.clone();
+                if let Some((_, open)) = self.minutes.back() {
+                    tally.merge(open);
+                }
+                Summed { tally, span_ms: age_ms }
+            }
             Range::Minutes(minutes) => {
                 let mut tally = Tally::default();
                 for (_, minute) in self.of_last(minutes, now_ms) {
@@ -183,8 +192,9 @@ impl Stats {
     pub fn live_json(&self) -> String {
         let recent = self.last_rows(STATS_ROWS_SHOWN);
         let ok = recent.filter(|row| row.is_ok).count();
+        let open = self.minutes.back().map_or(0, |(_, minute)| minute.requests);
         Object::default()
-            .raw("total", &self.total.requests.to_string())
+            .raw("total", &(self.before.requests + open).to_string())
             .raw("recent_ok", &ok.to_string())
             .raw("recent_total", &self.rows.len().min(STATS_ROWS_SHOWN).to_string())
             .text("router", self.router())
@@ -250,11 +260,11 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_loses_nothing() {
         let mut stats = Stats::default();
-        for at in [START, START + 5 * HOUR_MS, START, START + 1] {
+        for at in [START - 99 * HOUR_MS, START, START + 5 * HOUR_MS, START, START + 1] {
             stats.observe(&sample::record(), None, at);
         }
-        assert_eq!(sums(&stats, "1h", START), 4);
-        assert_eq!(sums(&stats, "all", START), 4);
+        assert_eq!((sums(&stats, "1h", START), stats.minutes.len()), (4, 2));
+        assert_eq!(sums(&stats, "all", START), 5);
         stats.curve(Range::All, 0);
         stats.curve(Range::Minutes(60), 0);
     }

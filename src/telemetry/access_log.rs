@@ -159,6 +159,20 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     out.push(b'\n');
 }
 
+/// The session by the client's word, else as pins know it; and how its pin took part.
+fn session(line: &mut Object<'_>, record: &Record) {
+    let choice = record.choice.as_deref();
+    match (&record.session, choice.map(|choice| choice.session_key).filter(|key| *key != 0)) {
+        (None, Some(key)) => line.text("session_id", Some(&format!("{key:016x}"))),
+        (named, _) => line.text("session_id", named.as_deref()),
+    }
+    let state = choice.map(|choice| choice.pin_state).filter(|state| !state.is_empty());
+    line.word("pin_state", Some(state.unwrap_or(NO_PIN)));
+    if let Some(choice) = choice.filter(|choice| choice.pin_saved.0 > 0) {
+        line.display("pin_saved_usd", choice.pin_saved);
+    }
+}
+
 /// How a strategy chose (S2-18); nothing but the word that none did, where the client had named a model.
 fn choice(line: &mut Object<'_>, record: &Record) {
     line.word("mutator", Some(record.mutators).filter(|name| !name.is_empty()));
@@ -175,20 +189,6 @@ fn choice(line: &mut Object<'_>, record: &Record) {
         line.flag("has_tools", choice.has_tools);
         line.flag("has_images", choice.has_images);
         line.word("language", Some(choice.language));
-    }
-}
-
-/// The session by the client's word, else as pins know it; and how its pin took part.
-fn session(line: &mut Object<'_>, record: &Record) {
-    let choice = record.choice.as_deref();
-    match (&record.session, choice.map(|choice| choice.session_key).filter(|key| *key != 0)) {
-        (None, Some(key)) => line.text("session_id", Some(&format!("{key:016x}"))),
-        (named, _) => line.text("session_id", named.as_deref()),
-    }
-    let state = choice.map(|choice| choice.pin_state).filter(|state| !state.is_empty());
-    line.word("pin_state", Some(state.unwrap_or(NO_PIN)));
-    if let Some(choice) = choice.filter(|choice| choice.pin_saved.0 > 0) {
-        line.display("pin_saved_usd", choice.pin_saved);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+use crate::ledger::forecast::Forecast;
 use crate::telemetry::series::{gauge, gauges, histogram, one, vec};
 
 /// Times of one transaction of the ledger.
@@ -19,6 +20,8 @@ pub struct Money {
     remaining: IntGaugeVec,
     held: IntGaugeVec,
     spent: IntGaugeVec,
+    projected: IntGaugeVec,
+    exhaustion: IntGaugeVec,
     level: IntGauge,
     refusals: IntCounterVec,
     alerts: IntCounterVec,
@@ -52,6 +55,8 @@ pub struct Shown {
     pub spent: i64,
     /// What is held.
     pub held: i64,
+    /// Where it is heading.
+    pub forecast: Forecast,
 }
 
 impl Money {
@@ -68,6 +73,18 @@ impl Money {
             )?,
             held: gauges(to, "weir_budget_held_nanodollars", "Held for open requests", agent)?,
             spent: gauges(to, "weir_budget_spent_nanodollars", "Spent in the period", agent)?,
+            projected: gauges(
+                to,
+                "weir_budget_projected_nanodollars",
+                "Foreseen to be spent by the end of the period",
+                agent,
+            )?,
+            exhaustion: gauges(
+                to,
+                "weir_budget_exhaustion_seconds",
+                "Foreseen until the limit is reached; not there if it is not within the period",
+                agent,
+            )?,
             level: gauge(to, "weir_fleet_level", "0 normal to 4 emergency")?,
             refusals: vec(to, "weir_budget_refusals_total", "Requests refused with 402", agent)?,
             alerts: vec(
@@ -112,13 +129,21 @@ impl Money {
     pub fn show(&self, budgets: &[Shown], level: i64) {
         self.level.set(level);
         // Agents that are gone from the configuration are gone from the page too.
-        for gauges in [&self.limit, &self.remaining, &self.held, &self.spent] {
+        let Self { limit, remaining, held, spent, projected, exhaustion, .. } = self;
+        for gauges in [limit, remaining, held, spent, projected, exhaustion] {
             gauges.reset();
         }
         for budget in budgets {
             let agent = [budget.agent.as_str()];
             self.spent.with_label_values(&agent).set(budget.spent);
             self.held.with_label_values(&agent).set(budget.held);
+            if let Some(projected) = budget.forecast.projected {
+                self.projected.with_label_values(&agent).set(projected.0);
+            }
+            if let Some(ms) = budget.forecast.exhausted_in_ms {
+                let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+                self.exhaustion.with_label_values(&agent).set(seconds);
+            }
             if let Some(limit) = budget.limit {
                 let remaining = limit.saturating_sub(budget.spent).saturating_sub(budget.held);
                 self.limit.with_label_values(&agent).set(limit);
@@ -176,12 +201,19 @@ impl Money {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::money::NanoUsd;
 
     #[test]
     fn balances_are_those_of_the_last_look() {
         let registry = Registry::new();
         let money = Money::register(&registry).unwrap();
-        let shown = |agent: &str, limit| Shown { agent: agent.into(), limit, spent: 30, held: 5 };
+        let forecast = Forecast {
+            hourly: NanoUsd(1),
+            projected: Some(NanoUsd(77)),
+            exhausted_in_ms: Some(61_999),
+        };
+        let shown =
+            |agent: &str, limit| Shown { agent: agent.into(), limit, spent: 30, held: 5, forecast };
         money.show(&[shown("a", Some(100)), shown("b", None)], 2);
         money.show(&[shown("a", Some(30))], 1);
         let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
@@ -189,6 +221,8 @@ mod tests {
             "weir_budget_remaining_nanodollars{agent=\"a\"} -5",
             "weir_budget_held_nanodollars{agent=\"a\"} 5",
             "weir_fleet_level 1",
+            "weir_budget_projected_nanodollars{agent=\"a\"} 77",
+            "weir_budget_exhaustion_seconds{agent=\"a\"} 61",
         ] {
             assert!(page.contains(line), "{line}\n{page}");
         }

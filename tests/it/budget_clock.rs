@@ -63,7 +63,7 @@ fn ahead_of(unix_ms: i64) -> String {
 }
 
 /// Puts the gateway's clock to that instant.
-fn set(gateway: &Gateway, unix_ms: i64) {
+pub fn set(gateway: &Gateway, unix_ms: i64) {
     // Moved into place, so that the gateway never reads half a number.
     let new = gateway.folder.join("ahead_ms.new");
     fs::write(&new, ahead_of(unix_ms)).unwrap();
@@ -94,10 +94,15 @@ async fn start(unix_ms: i64) -> (Gateway, Upstream) {
         agent("weekly"),
         agent("monthly"),
     );
+    (steered(Setup::new(yaml), unix_ms).start().await, up)
+}
+
+/// The same gateway with a clock that `set` turns, at that instant at first.
+pub fn steered(setup: Setup, unix_ms: i64) -> Setup {
     let line = r#"exec "$0" --exact budget_clock::steered_gateway --ignored --nocapture"#;
     let this = std::env::current_exe().unwrap();
-    let setup = Setup::new(yaml).program("sh", &["-c", line, this.to_str().unwrap()]);
-    (setup.env(AHEAD, ahead_of(unix_ms)).start().await, up)
+    let setup = setup.program("sh", &["-c", line, this.to_str().unwrap()]);
+    setup.env(AHEAD, ahead_of(unix_ms))
 }
 
 fn chat(agent: &str, model: &str) -> Ask {

@@ -14,8 +14,8 @@ async fn gateway() -> (loadtest::upstream::server::Upstream, Gateway) {
     let up = mock("up").await;
     let yaml = format!(
         "providers:\n{}models:\n\
-         \x20 - {{id: plain, provider: up, upstream_id: mock-cached=1, tier: fast, price: {{input: 1, output: 2}}}}\n\
-         \x20 - {{id: switch, provider: up, upstream_id: mock-429, tier: oracle, price: {{input: 3, output: 9}}}}\n\
+         \x20 - {{id: plain, provider: up, upstream_id: mock-cached=1, tier: fast, output_tokens_max: 4096, price: {{input: 1, output: 2}}}}\n\
+         \x20 - {{id: switch, provider: up, upstream_id: mock-429, tier: oracle, output_tokens_max: 4096, price: {{input: 3, output: 9}}}}\n\
          routing: {{cooldown_ms: 0, fallbacks: {{switch: [plain]}}}}\n\
          agents: {{default: {{}}, builder: {{budget: {{limit_usd: 5, period: daily}}}}}}\n",
         openai("up", up.addr, "")
@@ -45,6 +45,8 @@ async fn the_numbers_are_for_admin_keys_and_show_the_request_before() {
         assert_eq!(gateway.ask_admin(Ask::new("GET", path)).await.status, 401, "{path}");
         assert_eq!(gateway.ask_admin(Ask::new("GET", path).bearer(AGENT_KEY)).await.status, 403);
     }
+    let unaware = Ask::new("GET", "/api/stats/stream").bearer(ADMIN_KEY);
+    assert_eq!(gateway.ask_admin(unaware).await.status, 406, "it would wait for an end in vain");
     assert_eq!(stats(&gateway, "/api/stats").await["total_requests"], 0);
     for model in ["plain", "switch", "unknown-model"] {
         gateway.ask(Ask::chat(model, false)).await;
@@ -58,6 +60,12 @@ async fn the_numbers_are_for_admin_keys_and_show_the_request_before() {
     assert_eq!(stats(&gateway, "/api/stats?range=nonsense").await["total_requests"], 3);
     let live = stats(&gateway, "/api/stats/live").await;
     assert_eq!((&live["total"], &live["recent_ok"]), (&3.into(), &2.into()));
+    let described = gateway.ask_admin(Ask::new("GET", "/openapi.json")).await.json();
+    let described = &described["components"]["schemas"]["Stats"]["properties"];
+    for (name, value) in got.as_object().unwrap() {
+        assert!(described[name].is_object(), "{name}: {value} is not described");
+    }
+    assert_eq!(described.as_object().unwrap().len(), got.as_object().unwrap().len());
     // Lists of models and health are no requests for a model.
     gateway.ask(Ask::new("GET", "/v1/models").bearer(AGENT_KEY)).await;
     assert_eq!(stats(&gateway, "/api/stats?range=all").await["total_requests"], 3);
@@ -88,6 +96,7 @@ async fn the_log_can_be_emptied_at_both_paths() {
 async fn stream(gateway: &Gateway) -> (Answer, Line) {
     let mut line = Line::open(gateway.admin).await.unwrap();
     let asked = Ask::new("GET", "/api/stats/stream?range=all").bearer(ADMIN_KEY);
+    let asked = asked.header("accept", "text/event-stream");
     let head = line.begin(&asked).await.unwrap();
     (head, line)
 }

@@ -34,6 +34,7 @@ mod ledger;
 mod models;
 mod mutators;
 mod operation;
+mod pins;
 mod process;
 mod profiles;
 mod provider;

@@ -237,7 +237,7 @@ async function read(own, alive) {
   own.signal.addEventListener("abort", () => attempt.abort(), { once: true });
   let watchdog = setTimeout(() => attempt.abort(), SILENCE_MS);
   try {
-    const answer = await ask(`api/stats/stream?range=${state.range}`, { signal: attempt.signal });
+    const answer = await ask(`api/stats/stream?range=${state.range}`, { signal: attempt.signal, headers: { accept: "text/event-stream" } });
     if (!answer.ok) throw new Error(await message(answer));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -330,13 +330,13 @@ const CARDS = [
   ["errors", "Errors", (s) => [s.total_requests ? percent(s.error_rate) : "\u2013", errorWords(s), s.error_rate > 0.1 ? "bad" : ""]],
   ["cache", "Cache hit", (s) => [s.prompt_tokens ? percent(s.cache_hit_rate) : "\u2013", pinWords(s)]],
   ["spend", "Spend", (s) => [usd(s.cost_usd), `${count(s.prompt_tokens + s.completion_tokens)} tokens`]],
-  ["saved", "Saved", (s) => [usd(s.saved_usd), s.baseline_model ? `against always ${s.baseline_model}` : "no price is known", s.saved_usd > 0 ? "good" : ""]],
+  ["saved", "Saved", (s) => [usd(s.saved_usd), s.baseline_model ? `vs. always ${s.baseline_model}` : "no price is known", s.saved_usd > 0 ? "good" : ""]],
 ];
 
 function errorWords(stats) {
   const [first] = entries(stats.error_types);
   if (!first) return "none";
-  return `mostly ${first[0].replaceAll("_", " ")}`;
+  return `${first[0].replaceAll("_", " ")}${entries(stats.error_types).length > 1 ? " and others" : ""}`;
 }
 
 function activePins() {
@@ -548,7 +548,7 @@ function makeChart(name, box, columns) {
     series: [{ label: "Time", value: (_, value) => value === null ? "" : clock(value, 1) }, ...CHARTS[name].series()],
     axes: [
       { ...axis, grid: { show: false }, space: 64, size: 30, values: (_, ticks, __, ___, step) => ticks.map((tick) => clock(tick, step)) },
-      { ...axis, size: 52, space: 34, values: (_, ticks) => ticks.map((tick) => Number.isInteger(tick) || name === "spend" ? CHARTS[name].axis(tick) : "") },
+      { ...axis, size: (_, values) => Math.max(34, ...(values || []).map((value) => value.length * 6.3 + 14)), space: 34, values: (_, ticks) => ticks.map((tick) => Number.isInteger(tick) || name === "spend" ? CHARTS[name].axis(tick) : "") },
     ],
   };
   return new uPlot(options, columns, box);
@@ -726,7 +726,7 @@ function renderProviders() {
       const share = traffic[name];
       put(node.children[1], name);
       put(node.children[2], share ? `${count(share.requests)} attempts \u00b7 ${time(share.avg_ms)}` : "no traffic");
-      const failed = share && share.errors ? `${count(share.errors)} attempts failed (${percent(share.errors / share.requests)})` : "";
+      const failed = share && share.errors ? `${count(share.errors)} of ${count(share.requests)} failed (${percent(share.errors / share.requests)})` : "";
       const words = check && !check.ok ? check.error || "not usable now" : check ? failed || "ok" : failed || "no longer configured";
       put(node.children[3], words);
       node.dataset.tone = check && !check.ok ? "bad" : "";

@@ -12,6 +12,7 @@ use crate::config::import::reader::Reader;
 use crate::config::problem::At;
 use crate::config::section::{Section, shown};
 use crate::config::yaml::{Node, Text};
+use crate::routing::tier;
 
 /// Where clients look for it (C-01).
 const HOST: &str = "127.0.0.1";
@@ -42,14 +43,12 @@ const OF_ROUTERS: [&str; 7] = [
     "perf_router_min_similarity",
     "trouter",
 ];
-const OF_PINS: [&str; 5] = [
-    "session_pin",
-    "session_pin_enabled",
-    "session_pin_hard_window_s",
-    "session_pin_soft_window_s",
-    "session_pin_soft_bonus_weight",
-];
-const OF_MUTATORS: [&str; 3] = ["tool_result_compressor", "mutator", "mutators"];
+const HARD_WINDOW: &str = "session_pin_hard_window_s";
+const SOFT_WINDOW: &str = "session_pin_soft_window_s";
+const BONUS_WEIGHT: &str = "session_pin_soft_bonus_weight";
+const OF_PINS: [&str; 3] = [HARD_WINDOW, SOFT_WINDOW, BONUS_WEIGHT];
+const COMPRESSOR: &str = "tool_result_compressor";
+const OF_MUTATORS: [&str; 2] = ["mutator", "mutators"];
 
 /// What is read of one model.
 const OF_MODEL: [&str; 13] = [
@@ -98,17 +97,16 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
         .routing
         .push("strategy: passthrough   # the first of the models, then the next".to_owned());
     draft.routing.push(format!("attempts_max: {}", attempts(&top, reader)));
-    draft.rest = log(&top, &mut draft);
+    draft.rest = log(&top, &mut draft) + &pins(&top, reader) + &compressor(&top, reader);
     draft
 }
 
 /// What this version does not have.
 fn leave_later(top: &Section<'_>, reader: &Reader<'_>) {
-    let known = [&READ[..], &OF_ROUTERS, &OF_PINS, &OF_MUTATORS].concat();
+    let known = [&READ[..], &OF_ROUTERS, &OF_PINS, &OF_MUTATORS, &[COMPRESSOR]].concat();
     reader.leave_strangers(top, &known);
     reader.leave(top, &OF_ROUTERS, "belongs to a router that this version does not have yet");
-    reader.leave(top, &OF_PINS, "sessions are not pinned to models by this version yet");
-    reader.leave(top, &OF_MUTATORS, "requests are not rewritten by this version yet");
+    reader.leave(top, &OF_MUTATORS, "models are told to think where a strategy asks for it");
 }
 
 fn listen(top: &Section<'_>, reader: &Reader<'_>) -> String {
@@ -143,7 +141,7 @@ fn pooled(section: &Section<'_>, reader: &Reader<'_>, draft: &mut Draft) -> Opti
         }
     }
     if section.flag_or("thinking_default", false) {
-        let why = "`/think` is not written into requests by this version";
+        let why = "models are told to think where a strategy asks for it, not in each request";
         reader.losses.add(&section.place_of("thinking_default"), why);
     }
     Some(Pooled { model, tier })
@@ -281,6 +279,40 @@ fn attempts(top: &Section<'_>, reader: &Reader<'_>) -> u64 {
     };
     let given = nested.and_then(|nested| of(&nested)).or_else(|| of(top));
     given.unwrap_or(ESCALATIONS) + 1
+}
+
+/// Its compressor, without what that loses.
+fn compressor(top: &Section<'_>, reader: &Reader<'_>) -> String {
+    if !top.flag_or(COMPRESSOR, false) {
+        return String::new();
+    }
+    let why = "comes along without its limits, by which facts are lost; `lossy: true` sets them";
+    reader.losses.add(&top.place_of(COMPRESSOR), why);
+    "\nmutators:\n  tool_results: {enabled: true}\n".to_owned()
+}
+
+/// The windows of session pins (S2-13), where the file names any.
+fn pins(top: &Section<'_>, reader: &Reader<'_>) -> String {
+    let hard = reader.count(top, HARD_WINDOW, bound::HARD_WINDOW_S.max);
+    let soft = reader.count(top, SOFT_WINDOW, bound::SOFT_WINDOW_S.max);
+    // There a soft window that ends before the hard one is none.
+    let ends = soft.unwrap_or(bound::SOFT_WINDOW_S.default);
+    let soft = hard.map(|hard| ends.max(hard)).or(soft);
+    let weight = top.text(BONUS_WEIGHT).filter(|at| {
+        let is_share = tier::parse_share(&at.value.text).is_ok();
+        if !is_share {
+            reader.refuse(at, "is not a share (0 to 1)");
+        }
+        is_share
+    });
+    let line = |key: &str, value: Option<String>| value.map(|value| format!("  {key}: {value}\n"));
+    let lines = [
+        line("hard_window_s", hard.map(|it| it.to_string())),
+        line("soft_window_s", soft.map(|it| it.to_string())),
+        line("soft_bonus_weight", weight.map(|at| at.value.text.trim().to_owned())),
+    ];
+    let lines: String = lines.into_iter().flatten().collect();
+    if lines.is_empty() { lines } else { format!("\npinning:\n{lines}") }
 }
 
 /// A line for each request, in the file where it was, though with our fields (S2-18).

@@ -253,7 +253,7 @@ fn shape(conn: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
     let mut tables = conn.prepare(
         "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name NOT IN
              ('registry_meta', 'profiles', 'models', 'agent_state', 'audit_switches',
-              'audit_requests')
+              'audit_requests', 'pins')
          ORDER BY name",
     )?;
     tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()

@@ -5,7 +5,7 @@ use super::tree::{Source, sources};
 use super::{Breach, judge};
 
 /// Every room with its floor. The last floor is the composition root, whose files know each other.
-const FLOORS: [(&str, usize); 30] = [
+const FLOORS: &[(&str, usize)] = &[
     ("base", 0),
     ("wire", 1),
     ("dialect", 2),
@@ -42,7 +42,7 @@ const ROOF: usize = 8;
 const ACQUAINTED: [(&str, &str); 4] =
     [("dialect", "usage"), ("exchange", "record"), ("stats", "record"), ("telemetry", "record")];
 /// Rooms whose result depends on their arguments only.
-const PURE: [&str; 17] = [
+const PURE: &[&str] = &[
     "base", "wire", "identity", "usage", "dialect", "routing", "upstream", "config", "exchange",
     "record", "guard", "learn", "learned", "ledger", "mutate", "pinning", "stats",
 ];

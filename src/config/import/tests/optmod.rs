@@ -28,6 +28,9 @@ fn a_pool_comes_along() {
         "{yaml}"
     );
     assert!(yaml.contains("access: \"./routing.log.jsonl\""));
+    assert!(
+        snapshot.mutators.tool_results.enabled && !snapshot.mutators.tool_results.settings.lossy
+    );
     let names: Vec<&str> = imported.variables.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["OPENROUTER_API_KEY", "DEEPSEEK_API_KEY"]);
     assert_eq!(snapshot.providers.len(), 2, "one for each name, address and key");
@@ -35,13 +38,21 @@ fn a_pool_comes_along() {
         "router",
         "primary_model",
         "perf_router_cost_weight",
-        "session_pin_hard_window_s",
         "tool_result_compressor",
         "models[4].timeout_s",
         "models[4].cost_per_1k",
     ] {
         assert!(tells(&imported, path), "{path}: {:?}", imported.losses);
     }
+}
+
+#[test]
+fn the_windows_of_pins_come_along() {
+    let (_, snapshot) = imported(&CONFIG.replace("window_s: 1800", "window_s: 100"));
+    let windows = snapshot.pinning.windows;
+    assert_eq!((windows.hard_ms, windows.soft_ms), (300_000, 300_000), "it cannot end before");
+    let odd = CONFIG.replace("bonus_weight: 0.5", "bonus_weight: 7");
+    assert!(fault(&odd).contains("session_pin_soft_bonus_weight"));
 }
 
 #[test]
