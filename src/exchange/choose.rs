@@ -50,16 +50,17 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// The tiers to ask in after a failure of a model of tier `at`. The first two rules see what was tried.
-    pub fn after(&self, at: Tier, failure: Failure) -> [Aim; 3] {
-        let oracle_rate_limited = at == Tier::Oracle && failure == Failure::RateLimit;
-        let tried = Tried { all: false, oracle_rate_limited };
+    /// The tiers to ask in after a failure of a model of tier `at`, and whether the next model should think. The
+    /// second of the nine rules sees what was tried.
+    pub fn after(&self, at: Tier, failure: Failure) -> ([Aim; 3], bool) {
         let mut aims = decision::after(aim_of(at), failure);
-        if oracle_rate_limited {
-            let wanted = rules::decide(&self.features, tried).aim;
-            aims.sort_by_key(|aim| *aim != wanted);
+        if at != Tier::Oracle || failure != Failure::RateLimit {
+            return (aims, false);
         }
-        aims
+        let tried = Tried { all: false, oracle_rate_limited: true };
+        let wanted = rules::decide(&self.features, tried);
+        aims.sort_by_key(|aim| *aim != wanted.aim);
+        (aims, wanted.thinks)
     }
 }
 

@@ -44,7 +44,7 @@ impl Exchange {
             // Those before it were passed over for their price; that is no failure.
             return true;
         }
-        if self.escalations >= ladder.max_escalations {
+        if self.escalations() >= ladder.max_escalations {
             return false;
         }
         // Our key was refused: a model that is no stronger may stand in, but nobody is paid more for that.
@@ -63,9 +63,12 @@ impl Exchange {
     /// together.
     pub(super) fn climb(&mut self) {
         let (Some(ladder), Some(last)) = (self.ladder(), self.attempts.last()) else { return };
-        let failure = failure_of(last);
-        let Some(at) = self.current_model().map(|model| model.tier) else { return };
-        let aims = ladder.after(at, failure);
+        // A candidate that never saw the request is asked once more, in its own place.
+        let has_failed = self.current.as_ref().is_some_and(|current| current.recorded);
+        let at = self.current_model().filter(|_| has_failed).map(|model| model.tier);
+        let Some(at) = at else { return };
+        let (aims, thinks) = ladder.after(at, failure_of(last));
+        self.plan.think |= thinks;
         let rest = self.plan.candidates.split_off(self.tried.min(self.plan.candidates.len()));
         let mut groups: Vec<(usize, Vec<Candidate>)> = Vec::new();
         for candidate in rest {
@@ -85,15 +88,18 @@ impl Exchange {
         self.plan.candidates.extend(groups.into_iter().flat_map(|(_, group)| group));
     }
 
-    /// Counts the attempt that begins as an escalation, if it is one.
-    pub(super) fn count_escalation(&mut self) {
-        let is_key = self
-            .current
-            .as_ref()
-            .is_some_and(|current| matches!(current.candidate, Candidate::Spare(_)));
-        if self.asked_count > 0 && !is_key {
-            self.escalations += 1;
+    /// How often a failure has led to another model so far; another key is none.
+    pub(super) fn escalations(&self) -> u32 {
+        let is_running = self.current.as_ref().is_some_and(|current| !current.recorded);
+        let running = self.current_model().filter(|_| is_running).map(|model| &model.id);
+        let mut ids = self.attempts.iter().map(|attempt| &attempt.model).chain(running);
+        let Some(mut last) = ids.next() else { return 0 };
+        let mut count = 0;
+        for id in ids {
+            count += u32::from(id != last);
+            last = id;
         }
+        count
     }
 
     /// The refusal when every model that a strategy would have asked has failed; `None` where the last failure is

@@ -117,8 +117,6 @@ pub struct Exchange {
     tried: usize,
     /// How many of them were asked.
     asked_count: usize,
-    /// How often a failure led to another model.
-    escalations: u32,
     current: Option<Running>,
     attempts: Vec<AttemptRecord>,
     trigger_status: Option<u16>,
@@ -182,7 +180,6 @@ impl Exchange {
             plan,
             tried: 0,
             asked_count: 0,
-            escalations: 0,
             current: None,
             attempts: Vec::with_capacity(1),
             trigger_status: None,
@@ -321,7 +318,6 @@ impl Exchange {
             current.asks_usage = attempt.asks_usage;
             current.thinks = attempt.thinks;
         }
-        self.count_escalation();
         self.asked_count += 1;
         Ok(attempt)
     }

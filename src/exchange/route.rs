@@ -247,7 +247,8 @@ impl Chooser<'_> {
         // Which of them follow a failure is found out when it is known, so none is left out here.
         let count = choice.ladder.map_or(self.attempts_max(), |_| order.len());
         let plan = self.ordered(order, count, strategy.name());
-        Ok(Plan { tier: tier.map(|(_, at)| at), choice: Some(Box::new(choice)), ..plan })
+        let (tier, think) = (tier.map(|(_, at)| at), choice.thinks);
+        Ok(Plan { tier, think, choice: Some(Box::new(choice)), ..plan })
     }
 
     /// What the strategy makes of those models.

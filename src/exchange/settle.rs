@@ -219,12 +219,12 @@ pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
 /// of the last attempt.
 pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settlement {
     exchange.close_attempt(record.end, now);
+    record.choice = exchange.choice_record();
     let kind = exchange.relay.as_ref().map(Relay::kind);
     let shown = exchange.answer_is_shown();
     let bill = exchange.final_bill();
     record.attempts = std::mem::take(&mut exchange.attempts);
     record.decision = exchange.plan.decision;
-    record.choice = exchange.choice_record();
     record.streaming = exchange.asked.wish.stream;
     let answered = record.attempts.last().is_some_and(|last| last.outcome == Outcome::Answered);
     if answered {
@@ -379,7 +379,7 @@ impl Exchange {
     /// How the strategy chose, with what became of it.
     fn choice_record(&mut self) -> Option<Box<ChoiceRecord>> {
         let choice = self.plan.choice.take()?;
-        Some(Box::new(ChoiceRecord { escalations: self.escalations, ..choice.record }))
+        Some(Box::new(ChoiceRecord { escalations: self.escalations(), ..choice.record }))
     }
 
     /// Notes how the last attempt ended, if that is not known yet.

@@ -267,7 +267,7 @@ mod tests {
             "ts": "2023-11-14T22:13:20.007Z", "request_id": "0000000000000000000000000000001f",
             "agent": "agent-1", "session_id": "s-1", "pin_state": "fresh", "surface": "chat", "dialect": "openai",
             "requested_model": "auto", "final_model": "claude", "provider": "openrouter",
-            "decision": "round_robin", "router": null, "status": 200, "ok": true, "error_type": null, "fault": null,
+            "decision": "round_robin", "router": null, "mutator": null, "saved_tokens": 0, "status": 200, "ok": true, "error_type": null, "fault": null,
             "end": "complete", "streaming": true, "models_tried": ["gpt", "claude"],
             "escalation_count": 1, "switched": true, "notice": true, "usage_source": "exact",
             "prompt_tokens": 127, "completion_tokens": 50, "cached_tokens": 20, "input_tokens": 100,
