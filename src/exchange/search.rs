@@ -43,7 +43,7 @@ impl Exchange {
                 let passed = outflow.feed(bytes, end);
                 match passed.stop {
                     None => Step::Open { bytes: passed.bytes, content_length },
-                    Some(stop) => self.stopped(passed, stop, (shown, now)),
+                    Some(why) => self.stopped(&passed, why, (shown, now)),
                 }
             }
             Step::Pass(bytes) => {
@@ -51,7 +51,7 @@ impl Exchange {
                 let passed = outflow.feed(bytes, end);
                 match passed.stop {
                     None => Step::Pass(passed.bytes),
-                    Some(stop) => self.stopped(passed, stop, (shown, now)),
+                    Some(why) => self.stopped(&passed, why, (shown, now)),
                 }
             }
             step => step,
@@ -64,12 +64,12 @@ impl Exchange {
         let passed = outflow.feed(bytes, true);
         match passed.stop {
             None => passed.bytes,
-            Some(stop) => joined(&passed.bytes, &outflow.closing(stop)),
+            Some(why) => joined(&passed.bytes, &outflow.closing(why)),
         }
     }
 
     /// A stream that must not go on.
-    fn stopped(&mut self, passed: Passed, stop: Stop, (shown, now): (bool, Now)) -> Step {
+    fn stopped(&mut self, passed: &Passed, stop: Stop, (shown, now): (bool, Now)) -> Step {
         if !shown {
             return self.kept_back(stop, now);
         }
@@ -96,8 +96,8 @@ impl Exchange {
         }
         match self.tally.failed(terms.guards.on_failure) {
             None => step,
-            Some(stop) if shown => Step::Cut(self.error(stop)),
-            Some(stop) => self.kept_back(stop, now),
+            Some(why) if shown => Step::Cut(self.error(why)),
+            Some(why) => self.kept_back(why, now),
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Ask, Line, Piece};
+use crate::clients;
 use crate::gateway::{Gateway, Setup, wait_until};
 use crate::provider::{anthropic, openai, read_request, scripted};
 
@@ -465,4 +466,22 @@ async fn an_agent_has_words_of_its_own() {
         let answer = gateway.ask(chat("oai", false, &user).header("x-agent-id", agent)).await;
         assert_eq!((answer.status, answer.has("x-gateway-guard")), (status, told), "{agent}");
     }
+}
+
+/// Real SDKs at two gateways: the first redacts, the second blocks in the middle of the text.
+async fn with_sdk(script: &clients::Script<'_>) {
+    let up = Echo::start(tells_a_secret).await;
+    let redacts = guarded(up.address, "{output: {secrets: redact}}").await;
+    let blocks = guarded(up.address, "{output: {secrets: block}}").await;
+    clients::play(script, &[redacts, blocks]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_sdks_read_what_the_guard_leaves() {
+    with_sdk(&clients::python("guard_checks.py", "")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_sdks_read_what_the_guard_leaves() {
+    with_sdk(&clients::node(&["guard_checks.mjs", "openai"])).await;
 }
