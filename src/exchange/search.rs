@@ -6,13 +6,20 @@ use bytes::Bytes;
 use crate::base::fault::Fault;
 use crate::config::guards::OnFailure;
 use crate::dialect::error_body;
-use crate::exchange::outflow::{Outflow, Passed, Stop, document};
+use crate::exchange::outflow::{Outflow, Passed, Stop, Terms, document};
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::settle::Bill;
 use crate::exchange::{Exchange, Now};
 use crate::record::{GuardRecord, Outcome};
 
 impl Exchange {
+    /// The same exchange, whose answer is searched.
+    #[must_use]
+    pub fn guarded_by(mut self, terms: Option<Terms>) -> Self {
+        self.guard = terms.filter(|_| Terms::covers(self.asked.surface));
+        self
+    }
+
     /// Begins the search of an answer.
     pub(super) fn start_search(&mut self, kind: Kind) {
         let terms = self.guard.as_ref().filter(|_| kind == Kind::Stream);

@@ -149,7 +149,8 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
             );
             say(
                 json!({"type": "response.completed", "response": {"id": "r", "object": "response", "status": "completed", "model": "x",
-                "output": [{"type": "message", "id": "i", "content": [{"type": "output_text", "text": text}]}],
+                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
+                    "content": [{"type": "output_text", "text": text, "annotations": []}]}],
                 "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}}}),
             );
         }
