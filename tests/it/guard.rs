@@ -139,6 +139,12 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
             say(
                 json!({"type": "response.created", "response": {"id": "r", "object": "response", "created_at": 1, "model": "x", "output": []}}),
             );
+            let item = json!({"type": "message", "id": "i", "role": "assistant", "status": "in_progress", "content": []});
+            say(json!({"type": "response.output_item.added", "output_index": 0, "item": item}));
+            let part = json!({"type": "output_text", "text": "", "annotations": []});
+            say(
+                json!({"type": "response.content_part.added", "item_id": "i", "output_index": 0, "content_index": 0, "part": part}),
+            );
             for piece in pieces {
                 say(
                     json!({"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0, "delta": piece}),
