@@ -131,7 +131,7 @@ pub struct Script<'a> {
     packages: &'a str,
 }
 
-fn python<'a>(script: &'a str, packages: &'a str) -> Script<'a> {
+pub fn python<'a>(script: &'a str, packages: &'a str) -> Script<'a> {
     Script { words: vec![".venv/bin/python", "-B", script], packages }
 }
 
@@ -157,7 +157,8 @@ async fn run_across(script: &Script<'_>) {
     play(script, &[gateway]).await;
 }
 
-async fn play(script: &Script<'_>, gateways: &[Gateway]) {
+/// Runs one script; fails with what it said.
+pub async fn play(script: &Script<'_>, gateways: &[Gateway]) {
     play_with(script, gateways, &[]).await;
 }
 

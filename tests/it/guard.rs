@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Ask, Line, Piece};
+use crate::clients;
 use crate::gateway::{Gateway, Setup, wait_until};
 use crate::provider::{anthropic, openai, read_request, scripted};
 
@@ -138,6 +139,12 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
             say(
                 json!({"type": "response.created", "response": {"id": "r", "object": "response", "created_at": 1, "model": "x", "output": []}}),
             );
+            let item = json!({"type": "message", "id": "i", "role": "assistant", "status": "in_progress", "content": []});
+            say(json!({"type": "response.output_item.added", "output_index": 0, "item": item}));
+            let part = json!({"type": "output_text", "text": "", "annotations": []});
+            say(
+                json!({"type": "response.content_part.added", "item_id": "i", "output_index": 0, "content_index": 0, "part": part}),
+            );
             for piece in pieces {
                 say(
                     json!({"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0, "delta": piece}),
@@ -148,7 +155,8 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
             );
             say(
                 json!({"type": "response.completed", "response": {"id": "r", "object": "response", "status": "completed", "model": "x",
-                "output": [{"type": "message", "id": "i", "content": [{"type": "output_text", "text": text}]}],
+                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
+                    "content": [{"type": "output_text", "text": text, "annotations": []}]}],
                 "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}}}),
             );
         }
@@ -465,4 +473,22 @@ async fn an_agent_has_words_of_its_own() {
         let answer = gateway.ask(chat("oai", false, &user).header("x-agent-id", agent)).await;
         assert_eq!((answer.status, answer.has("x-gateway-guard")), (status, told), "{agent}");
     }
+}
+
+/// Real SDKs at two gateways: the first redacts, the second blocks in the middle of the text.
+async fn with_sdk(script: &clients::Script<'_>) {
+    let up = Echo::start(tells_a_secret).await;
+    let redacts = guarded(up.address, "{output: {secrets: redact}}").await;
+    let blocks = guarded(up.address, "{output: {secrets: block}}").await;
+    clients::play(script, &[redacts, blocks]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_sdks_read_what_the_guard_leaves() {
+    with_sdk(&clients::python("guard_checks.py", "")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_sdks_read_what_the_guard_leaves() {
+    with_sdk(&clients::node(&["guard_checks.mjs", "openai"])).await;
 }
