@@ -187,7 +187,7 @@ async fn a_cost_limit_really_occurs() {
     assert_eq!(error(&answer), (402, "COST_LIMIT_EXCEEDED".to_owned()), "{}", answer.text());
     assert_eq!(answer.header("x-should-retry"), "false");
     let said = answer.json();
-    assert_eq!((&said["level"], &said["threshold"]), (&json!("HARD"), &json!(0.000001)));
+    assert_eq!((&said["level"], &said["threshold"]), (&json!("HARD"), &json!(0.000_001)));
     assert_eq!(said["total"], 0);
     assert!(up.requests().is_empty());
     let frozen = admin(&gateway, Ask::post("/api/freeze/default", "{}")).await;

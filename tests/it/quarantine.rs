@@ -28,7 +28,7 @@ fn attack() -> Ask {
 
 fn key_id(key: &str) -> String {
     let hash = Sha256::digest(key.as_bytes());
-    hash[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash[..6].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 async fn attacked(gateway: &Gateway, times: usize) {
