@@ -4,8 +4,9 @@ use std::sync::OnceLock;
 
 use super::dataset::{Outcome, Query, Suite};
 use super::feedback::{self, FeedbackError};
+use super::fit::Examples;
 use super::operate;
-use super::select;
+use super::select::{self, Learnt, Plan};
 use super::solve::Grid;
 use super::train::{self, Trained, Wish, ranks};
 use crate::learned::file::INPUTS;
@@ -123,15 +124,22 @@ fn data_without_groups_costs_or_some_answers_is_learnt_from() {
         query.outcomes[at % 3].quality = query.outcomes[at % 3].quality.filter(|_| at % 7 == 0);
         query.outcomes.iter_mut().for_each(|outcome| outcome.cost = None);
     }
-    let trained = train::train(&[suite], &inputs, WISH, &mut || {});
-    assert!(trained.weights.tasks.len() > 1, "clusters take the place of groups");
-    assert!(Heads::new(trained.weights).is_ok());
+    let examples = Examples::new(&[suite], inputs, 3);
+    assert!(examples.taxonomy.tasks.len() > 1, "clusters take the place of groups");
+    let rows: Vec<usize> = (0..examples.len()).collect();
+    let plan = Plan { strength: 40.0, ridge: 1_600.0, weight: 1.0 };
+    let learnt = Learnt::new(&examples, &rows, plan);
+    let expected = learnt.expect(1, &learnt.basis.odds(1));
+    assert!(
+        expected[2] > expected[0] && expected.iter().all(|one| one.is_finite()),
+        "{expected:?}"
+    );
 }
 
 #[test]
 fn a_promise_is_kept_by_the_highest_dial_that_may() {
     let (suite, inputs) = made(SKILLED, 120);
-    let examples = super::fit::Examples::new(&[suite], inputs, 3);
+    let examples = Examples::new(&[suite], inputs, 3);
     let rows: Vec<usize> = (0..examples.len()).collect();
     let decision = select::select(&examples, &rows, &mut || {});
     let trials = select::trials(&examples, &rows, &decision.expected);
