@@ -188,7 +188,7 @@ fn a_log_moves_the_table_when_that_is_better() {
     let row: Vec<f32> = inputs.row(1).iter().map(|value| *value as f32).collect();
     let columns = ["small", "ours"].map(|name| heads.resolve(name, Tier::Fast));
     let judged = heads.judge(&row, &columns);
-    assert!(judged.quality()[0] > 0.4 && judged.quality()[1] < 0.3, "{:?}", judged.quality());
+    assert!(judged.quality()[0] > judged.quality()[1] + 0.1, "{:?}", judged.quality());
 }
 
 #[test]
