@@ -282,11 +282,12 @@ fn read_suite(path: &Path) -> Result<Suite, String> {
     }
     let suite = lines.finish().map_err(named)?;
     if suite.without_text > 0 {
-        tracing::warn!(
-            "{}: {} queries without a text are left out",
-            path.display(),
-            suite.without_text
-        );
+        let count = suite.without_text;
+        say(&format!(
+            "{}: {count} queries without a text are left out
+",
+            path.display()
+        ))?;
     }
     Ok(suite)
 }

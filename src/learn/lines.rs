@@ -306,3 +306,91 @@ fn length(value: Option<&Value>, field: &str) -> Result<Option<u32>, Wrong> {
         tokens => Ok(tokens.map(|tokens| tokens.round() as u32)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        r#"{"_meta": true, "models": ["a", "b"], "source": "made", "licence": "MIT"}"#;
+
+    fn read(lines: &[&str]) -> Result<Suite, LineError> {
+        let mut reader = Lines::new("made");
+        lines.iter().try_for_each(|line| reader.push(line))?;
+        reader.finish()
+    }
+
+    fn refused(lines: &[&str]) -> String {
+        read(lines).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn both_forms_give_the_same_suite() {
+        let wide = read(&[
+            HEAD,
+            r#"{"group": "sums", "text": "1+1?", "q": [1, 0.5], "c": [10.5, 2], "n": [7, 8], "tools": "{} {}"}"#,
+        ])
+        .unwrap();
+        let long = read(&[
+            r#"{"query": "1+1?", "task": "sums", "model": "a", "score": 1, "cost": 10.5, "tokens": 7, "tools": 2}"#,
+            r#"{"query": "1+1?", "task": "sums", "model": "b", "score": 0.5, "cost": 2, "tokens": 8}"#,
+        ])
+        .unwrap();
+        assert_eq!(wide.models, long.models);
+        assert_eq!(wide.queries[0].outcomes, long.queries[0].outcomes);
+        assert_eq!(wide.queries[0].outcomes[0].cost, Some(10_500));
+        assert_eq!((wide.queries[0].tools, long.queries[0].tools), (2, 2));
+        assert_eq!(wide.licence.as_deref(), Some("MIT"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_line_and_field() {
+        let wide = |rest: &str| refused(&[HEAD, &format!(r#"{{"text": "x", {rest}}}"#)]);
+        assert_eq!(wide(r#""q": [1]"#), "line 2: q: 1 values for 2 models");
+        assert_eq!(wide(r#""q": [1, 1.5]"#), "line 2: q[1]: 1.5 is not between 0 and 1");
+        assert!(wide(r#""q": [1, NaN]"#).starts_with("line 2: the line: not JSON"));
+        assert_eq!(wide(r#""q": [1, "NaN"]"#), "line 2: q[1]: \"NaN\" is not a finite number");
+        assert!(wide(r#""q": [1, 1e999]"#).starts_with("line 2: the line: not JSON"));
+        assert_eq!(
+            wide(r#""q": [1, 0], "c": [1, -3]"#),
+            "line 2: c[1]: -3 micro-dollars cannot be"
+        );
+        assert_eq!(wide(r#""q": [null, null]"#), "line 2: q: no model has a score");
+        assert_eq!(refused(&["[]"]), "line 1: the line: not an object");
+        assert_eq!(
+            refused(&[r#"{"text": "x", "q": [1]}"#]),
+            "line 1: q: no line before it has named the models"
+        );
+        let long = |rest: &str| refused(&[HEAD, &format!(r#"{{"query": "x", {rest}}}"#)]);
+        let unknown = "line 2: model: c is not one of the models of the first line";
+        assert_eq!(long(r#""model": "c", "score": 1"#), unknown);
+        assert_eq!(long(r#""model": "a""#), "line 2: score: missing");
+        assert_eq!(long(r#""score": 1"#), "line 2: model: missing, or not a name");
+        let twice = [
+            HEAD,
+            r#"{"query": "x", "model": "a", "score": 1}"#,
+            r#"{"query": "x", "model": "a", "score": 0}"#,
+        ];
+        assert_eq!(refused(&twice), "line 3: model: a has a score for this query already");
+        assert_eq!(refused(&[HEAD]), "line 1: the file: no query with a text");
+        let one = [r#"{"query": "x", "model": "a", "score": 1}"#];
+        assert_eq!(
+            refused(&one),
+            "line 1: the file: less than two models: there is nothing to choose"
+        );
+    }
+
+    #[test]
+    fn queries_without_a_text_are_left_out_and_counted() {
+        let suite = read(&[
+            HEAD,
+            r#"{"text": "  ", "q": [1, 0]}"#,
+            r#"{"text": [{"type": "image_url", "image_url": {"url": "data:"}}], "q": [1, 0]}"#,
+            r#"{"text": [{"type": "text", "text": "what is this"}, {"type": "image_url"}], "q": [1, 0]}"#,
+            "",
+        ])
+        .unwrap();
+        assert_eq!((suite.queries.len(), suite.without_text), (1, 2));
+        assert_eq!(suite.queries[0].text, "what is this");
+    }
+}

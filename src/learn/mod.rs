@@ -28,3 +28,6 @@ pub mod solve;
 pub mod table;
 pub mod taxonomy;
 pub mod train;
+
+#[cfg(test)]
+mod train_tests;

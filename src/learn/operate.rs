@@ -6,8 +6,11 @@ use crate::learned::choose::{Preference, weigh};
 
 /// Shares of the best single model's quality that can be asked for.
 pub const TARGETS: [f64; 3] = [0.90, 0.95, 0.98];
-/// One-sided 80 % of a normal distribution: one suite in five may miss its promise, by less than its noise.
-const BOUND: f64 = 0.8416;
+/// One-sided 90 % of a normal distribution.
+const BOUND: f64 = 1.2816;
+/// Quality by which the lower confidence bound may miss the target: half of the two points within which a promise
+/// counts as kept.
+const TOLERANCE: f64 = 0.01;
 /// Quality that a single suite among several may miss its target by, in its mean.
 const SHORT_MAX: f64 = 0.01;
 
@@ -53,7 +56,7 @@ pub fn settle(trials: &[Trial], target: f64) -> f32 {
         }
         let mean = sum / f64::max(count, 1.0);
         let spread = (squares / f64::max(count, 1.0) - mean * mean).max(0.0);
-        mean - BOUND * (spread / f64::max(count, 1.0)).sqrt() >= 0.0
+        mean - BOUND * (spread / f64::max(count, 1.0)).sqrt() >= -TOLERANCE
     };
     ALPHAS.iter().copied().rev().find(|alpha| holds(*alpha)).unwrap_or(0.0)
 }

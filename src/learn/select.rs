@@ -35,6 +35,9 @@ pub const INNER_FOLDS: usize = 5;
 /// Points of gap that each step away from the constant mix must win. Less is chance.
 const MARGIN: f64 = 0.002;
 
+/// Points of gap by which a constant mix must beat all tables to be taken.
+const LOSS: f64 = 0.005;
+
 /// What was learnt on some rows by one plan.
 #[derive(Clone, Debug)]
 pub struct Learnt {
@@ -174,10 +177,16 @@ pub fn select(examples: &Examples, rows: &[usize], step: &mut dyn FnMut()) -> De
     }
     let mut field = Field { examples, rows, inner, expected };
     let blind = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
-    // From the constant mix outwards: each step must win more than chance does.
-    let mut best = (blind, field.try_plan(blind));
-    for strength in STRENGTHS.iter().rev() {
+    // From weak tables to strong ones: each step must win more than chance does. A weak table that does not help does
+    // no harm either, so that only a clear loss makes a constant mix of it.
+    let weak = Plan { strength: STRENGTHS[STRENGTHS.len() - 1], ..blind };
+    let mut best = (weak, field.try_plan(weak));
+    for strength in STRENGTHS.iter().rev().skip(1) {
         best = field.better(best, Plan { strength: *strength, ..blind });
+    }
+    let constant = field.try_plan(blind);
+    if constant > best.1 + LOSS {
+        best = (blind, constant);
     }
     step();
     let table = best.0.strength;
@@ -208,7 +217,7 @@ impl Field<'_> {
     fn better(&mut self, best: (Plan, f64), plan: Plan) -> (Plan, f64) {
         let score = self.try_plan(plan);
         // A correction has many more ways to be right by chance than a table has.
-        let margin = if plan.weight > 0.0 && best.0.weight == 0.0 { 2.0 * MARGIN } else { MARGIN };
+        let margin = if plan.weight > 0.0 && best.0.weight == 0.0 { 6.0 * MARGIN } else { MARGIN };
         if score > best.1 + margin { (plan, score) } else { best }
     }
 

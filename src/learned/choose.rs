@@ -142,3 +142,69 @@ fn best(quality: &[f32]) -> Option<usize> {
     }
     Some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wish(alpha: f32) -> Preference {
+        Preference { alpha, ..Preference::default() }
+    }
+
+    fn index(choice: Option<Choice>) -> Option<usize> {
+        choice.map(|choice| choice.index)
+    }
+
+    #[test]
+    fn the_dial_goes_from_quality_to_cost() {
+        let (quality, costs) = ([0.5, 0.7, 0.9], [1, 10, 100]);
+        assert_eq!(index(weigh(&quality, &costs, &wish(0.0))), Some(2));
+        assert_eq!(index(weigh(&quality, &costs, &wish(0.5))), Some(1));
+        assert_eq!(index(weigh(&quality, &costs, &wish(10.0))), Some(0));
+    }
+
+    #[test]
+    fn quality_is_not_given_away_beyond_the_threshold() {
+        let (quality, costs) = ([0.5, 0.7, 0.9], [1, 10, 100]);
+        let guarded = Preference { degradation: 0.25, ..wish(10.0) };
+        let choice = weigh(&quality, &costs, &guarded);
+        assert_eq!(choice, Some(Choice { index: 1, reason: Reason::Guarded }));
+        let of_baseline = Preference { baseline: Some(1), ..guarded };
+        assert_eq!(index(weigh(&quality, &costs, &of_baseline)), Some(0));
+        let strict = Preference { degradation: 0.0, ..wish(10.0) };
+        assert_eq!(index(weigh(&quality, &costs, &strict)), Some(2));
+    }
+
+    #[test]
+    fn equal_value_goes_to_the_cheaper_and_then_to_the_first() {
+        assert_eq!(index(weigh(&[0.5, 0.5, 0.5], &[9, 3, 3], &wish(0.0))), Some(1));
+        assert_eq!(index(weigh(&[0.5], &[9], &wish(0.0))), Some(0));
+        assert_eq!(weigh(&[0.5], &[9], &wish(0.0)).map(|one| one.reason), Some(Reason::OnlyOne));
+        assert_eq!(weigh(&[], &[], &wish(0.0)), None);
+    }
+
+    #[test]
+    fn a_yardstick_measures_all_requests_alike() {
+        // Against the dearest candidate both requests are the same; against a fixed cost the small one is cheap.
+        let absolute = Preference { yardstick: 1_000_000, ..wish(0.5) };
+        assert_eq!(index(weigh(&[0.5, 0.9], &[10, 1_000], &absolute)), Some(1));
+        assert_eq!(index(weigh(&[0.5, 0.9], &[10_000, 1_000_000], &absolute)), Some(0));
+        assert_eq!(index(weigh(&[0.5, 0.9], &[10, 1_000], &wish(0.5))), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_choice_falls_below_the_floor(
+            models in prop::collection::vec((0.0f32..1.0, 0i64..1_000_000_000), 1..20),
+            alpha in 0.0f32..10.0, degradation in 0.0f32..1.0,
+        ) {
+            let (quality, costs): (Vec<f32>, Vec<i64>) = models.into_iter().unzip();
+            let wish = Preference { degradation, ..wish(alpha) };
+            let choice = weigh(&quality, &costs, &wish).map(|choice| quality[choice.index]);
+            let best = quality.iter().copied().fold(0.0, f32::max);
+            prop_assert!(choice.is_some_and(|chosen| chosen >= best - degradation));
+        }
+    }
+}

@@ -432,3 +432,97 @@ fn operating(value: &Value) -> Option<Operating> {
         saved: number("saved")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights() -> Weights {
+        Weights {
+            tasks: vec!["a".into(), "b".into()],
+            models: vec!["m".into()],
+            offset: vec![0.5; INPUTS],
+            scale: vec![2.0; INPUTS],
+            classifier: vec![0.1; (INPUTS + 1) * 2],
+            centroids: vec![0.0; 2 * VECTOR],
+            quality: vec![0.5; 8],
+            evidence: vec![3.0; 8],
+            tokens: vec![100.0; 8],
+            rise: vec![0.01; (INPUTS + 1) * 3],
+            spread: vec![0.02; 12],
+            other_below: 0.25,
+        }
+    }
+
+    fn about() -> About {
+        let point = Operating { target: 0.95, alpha: 0.05, quality: 0.97, saved: 0.7 };
+        let data =
+            Source { name: "made".into(), licence: "MIT".into(), queries: 7, ..Source::default() };
+        About {
+            data: vec![data],
+            seed: 1,
+            folds: 5,
+            evaluation: vec![json!({"gap": 1})],
+            operating: vec![point],
+        }
+    }
+
+    fn bytes() -> Vec<u8> {
+        write(&weights(), &about(), include_bytes!("../../conf/router/embedding.bin")).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written() {
+        let router = Router::parse(&bytes()).unwrap();
+        assert_eq!(router.heads().weights(), &weights());
+        assert_eq!(router.about(), &about());
+        assert_eq!(
+            (router.alpha(0.9), router.alpha(0.95), router.alpha(0.99)),
+            (Some(0.05), Some(0.05), None)
+        );
+        let reading =
+            router.read("Prove that there are infinitely many primes.", &mut Scratch::default());
+        let judged =
+            router.judge(&reading, Setting { tools: 1 }, &[router.resolve("m", Tier::Fast)]);
+        assert_eq!(judged.quality().len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told() {
+        let good = bytes();
+        let parse = |bytes: &[u8]| Router::parse(bytes).map(drop);
+        assert_eq!(parse(&[]), Err(RouterError::Empty));
+        assert_eq!(parse(b"{\"not\": \"a router\"}"), Err(RouterError::Magic));
+        let cut =
+            RouterError::Length { announced: good.len() as u64, found: good.len() as u64 - 1 };
+        assert_eq!(parse(&good[..good.len() - 1]), Err(cut));
+        assert!(matches!(parse(&good[..10]), Err(RouterError::Length { .. })));
+        let mut other = good.clone();
+        other[8] = 9;
+        assert_eq!(parse(&other), Err(RouterError::Version { found: 9 }));
+        let mut damaged = good.clone();
+        damaged[good.len() / 2] ^= 1;
+        assert_eq!(parse(&damaged), Err(RouterError::Digest));
+    }
+
+    #[test]
+    fn a_description_that_does_not_fit_is_told() {
+        let tampered = |from: &str, to: &str| {
+            let mut bytes = bytes();
+            let at =
+                bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+            bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+            let content = bytes.len() - DIGEST_BYTES;
+            let digest = Sha256::digest(&bytes[..content]);
+            bytes[content..].copy_from_slice(&digest);
+            Router::parse(&bytes).unwrap_err()
+        };
+        assert_eq!(
+            tampered("\"inputs\":162", "\"inputs\":161"),
+            RouterError::Inputs { found: 161 }
+        );
+        assert!(matches!(tampered("\"rank\":3", "\"rank\":4"), RouterError::Length { .. }));
+        assert!(matches!(tampered("\"rank\":3", "\"rank\":x"), RouterError::About { .. }));
+        assert!(matches!(tampered("\"seed\":1", "\"seel\":1"), RouterError::About { .. }));
+    }
+}

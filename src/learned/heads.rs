@@ -351,3 +351,112 @@ fn numbers(what: &'static str, values: &[f32], wanted: usize) -> Result<(), Head
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learned::choose::{self, Preference, Reason};
+
+    /// Two tasks along the first direction of the vector, two models, one of which is good at each.
+    fn weights() -> Weights {
+        let inputs = VECTOR + 2;
+        let mut classifier = vec![0.0; (inputs + 1) * 2];
+        classifier[0] = 4.0;
+        classifier[1] = -4.0;
+        let mut centroids = vec![0.0; 2 * VECTOR];
+        centroids[0] = 1.0;
+        centroids[VECTOR] = -1.0;
+        Weights {
+            tasks: vec!["code".into(), "prose".into()],
+            models: vec!["coder".into(), "writer".into()],
+            offset: vec![0.0; inputs],
+            scale: vec![1.0; inputs],
+            classifier,
+            centroids,
+            quality: vec![0.9, 0.2, 0.3, 0.5, 0.8, 0.1, 0.7, 0.3, 0.5, 0.8],
+            evidence: vec![1.0; 10],
+            tokens: vec![100.0, 200.0, 50.0, 60.0, 70.0, 300.0, 400.0, 50.0, 60.0, 70.0],
+            rise: Vec::new(),
+            spread: Vec::new(),
+            other_below: 0.6,
+        }
+    }
+
+    fn prompt(first: f32) -> Vec<f32> {
+        let mut inputs = vec![0.0; VECTOR + 2];
+        inputs[0] = first;
+        inputs
+    }
+
+    #[test]
+    fn the_task_decides_what_is_expected_of_a_model() {
+        let heads = Heads::new(weights()).unwrap();
+        let columns = [heads.resolve("coder", Tier::Fast), heads.resolve("writer", Tier::Fast)];
+        let code = heads.judge(&prompt(1.0), &columns);
+        assert_eq!(code.task, "code");
+        assert!(code.quality()[0] > 0.85 && code.quality()[1] < 0.25, "{:?}", code.quality());
+        assert_eq!(code.output_tokens(), [100, 200]);
+        let prose = heads.judge(&prompt(-1.0), &columns);
+        assert!(prose.task == "prose" && prose.quality()[1] > prose.quality()[0]);
+    }
+
+    #[test]
+    fn an_unknown_model_is_judged_by_its_tier() {
+        let heads = Heads::new(weights()).unwrap();
+        let columns = Tier::ALL.map(|tier| heads.resolve("never seen", tier));
+        let judged = heads.judge(&prompt(1.0), &columns);
+        let quality: Vec<f32> = judged.quality().iter().map(|one| (one * 100.0).round()).collect();
+        assert_eq!(quality, [30.0, 50.0, 80.0]);
+        assert!(heads.knows("coder") && !heads.knows("never seen"));
+    }
+
+    #[test]
+    fn what_looks_like_nothing_known_has_no_name_and_no_prediction() {
+        let heads = Heads::new(weights()).unwrap();
+        let columns = [heads.resolve("coder", Tier::Fast), heads.resolve("writer", Tier::Fast)];
+        let judged = heads.judge(&prompt(0.0), &columns);
+        assert_eq!((judged.task, judged.confidence), (OTHER, 0.5));
+        assert!(judged.similarity < 0.01);
+        let wish = Preference { min_similarity: 0.1, baseline: Some(1), ..Preference::default() };
+        let choice = choose::choose(&judged, &[1, 2], &wish);
+        assert_eq!(choice.map(|one| (one.index, one.reason)), Some((1, Reason::Unsure)));
+    }
+
+    #[test]
+    fn the_correction_moves_single_prompts() {
+        let mut corrected = weights();
+        corrected.rise = vec![0.0; VECTOR + 3];
+        corrected.rise[VECTOR] = 0.5;
+        corrected.spread = vec![0.0, 0.4, 0.0, 0.0, 0.0];
+        let heads = Heads::new(corrected).unwrap();
+        let columns = [heads.resolve("coder", Tier::Fast), heads.resolve("writer", Tier::Fast)];
+        let mut inputs = prompt(1.0);
+        let before = heads.judge(&inputs, &columns).quality()[1];
+        inputs[VECTOR] = 1.0;
+        let after = heads.judge(&inputs, &columns);
+        assert!((after.quality()[1] - before - 0.2).abs() < 1e-5, "{:?}", after.quality());
+        inputs[VECTOR] = f32::MAX;
+        let far = heads.judge(&inputs, &columns).quality()[1];
+        assert!((far - before - 0.8).abs() < 1e-2, "inputs are cut, and so is what follows: {far}");
+    }
+
+    #[test]
+    fn numbers_that_are_no_heads_are_refused_by_name() {
+        let refused = |change: &dyn Fn(&mut Weights)| {
+            let mut wrong = weights();
+            change(&mut wrong);
+            Heads::new(wrong).unwrap_err().to_string()
+        };
+        assert!(refused(&|one| one.quality[3] = f32::NAN).contains("quality: value 3"));
+        assert!(refused(&|one| one.tokens.truncate(9)).contains("tokens: 9 values where 10"));
+        assert!(refused(&|one| one.models.clear()).contains("models: 0 of 1"));
+        assert!(refused(&|one| one.tasks = vec!["x".into(); 33]).contains("tasks: 33"));
+    }
+
+    #[test]
+    fn more_columns_than_may_be_asked_for_are_not_judged() {
+        let heads = Heads::new(weights()).unwrap();
+        let columns = vec![heads.resolve("coder", Tier::Fast); limit::ROUTED_MODELS_MAX + 9];
+        assert_eq!(heads.judge(&prompt(1.0), &columns).quality().len(), limit::ROUTED_MODELS_MAX);
+    }
+}
