@@ -90,6 +90,7 @@ pub fn serve(path: PathBuf, start: Start) -> Result<(), String> {
 /// A part that cannot start.
 pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), String> {
     let Start { watch, upgrade, clock } = start;
+    logging::keep_text_out_of_panics();
     let settings = snapshot.server.clone();
     // The process that hands over keeps the admin port until it begins to stop.
     let admin_listener = if upgrade { None } else { Some(bind(settings.admin)?) };

@@ -75,7 +75,6 @@ impl std::fmt::Debug for Input {
 
 /// What is done at most, by who a text comes from. The operator's own words are not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "they are the keys of the file")]
 pub struct Actions {
     /// For text of the key's holder.
     pub user: Action,

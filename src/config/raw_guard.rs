@@ -144,7 +144,7 @@ impl RawPart {
         };
         let output = match &self.output {
             None => base.output.clone(),
-            Some(said) => policy(said, base.output.as_deref()),
+            Some(said) => policy(*said, base.output.as_deref()),
         };
         Guards {
             input,
@@ -175,13 +175,13 @@ fn observing() -> Policy {
 }
 
 fn policy(
-    said: &[Option<detect::Action>; DETECTORS.len()],
+    said: [Option<detect::Action>; DETECTORS.len()],
     base: Option<&Policy>,
 ) -> Option<Arc<Policy>> {
     let changes: Vec<(Detector, detect::Action)> = DETECTORS
         .iter()
         .zip(said)
-        .filter_map(|((_, detectors), action)| Some((detectors, (*action)?)))
+        .filter_map(|((_, detectors), action)| Some((detectors, action?)))
         .flat_map(|(detectors, action)| detectors.iter().map(move |it| (*it, action)))
         .collect();
     let policy = base.cloned().unwrap_or_else(observing).with(&changes);

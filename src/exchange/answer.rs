@@ -14,10 +14,10 @@ use crate::dialect::notice::{self, ChunkFrame, Notice, NoticeMode};
 use crate::dialect::translate::Passage;
 use crate::exchange::asked::{is_event_stream, is_json};
 use crate::exchange::headers::answer_header_passes;
-use crate::exchange::relay::{Kind, Step};
+use crate::exchange::relay::{Kind, Relay, Step};
 use crate::exchange::route::Candidate;
 use crate::exchange::settle;
-use crate::exchange::{Exchange, Now};
+use crate::exchange::{Exchange, Now, OnHeader};
 use crate::record::{AttemptRecord, Outcome};
 use crate::upstream::retry::{Reply, Verdict};
 use crate::usage::answer::{self, AnswerFacts};
@@ -254,6 +254,52 @@ impl Exchange {
             }
             None => Err(Outcome::Broken),
         }
+    }
+
+    /// The present answer is a failure: keep it in case that all candidates fail.
+    pub(super) fn give_up_answer(&mut self, now: Now) -> Step {
+        let outcome = match &self.relay {
+            Some(relay) if relay.kind() == Kind::Failed => Outcome::RetryStatus,
+            Some(relay) if relay.is_error() => Outcome::ErrorInside,
+            // It ended before it said anything.
+            _ => Outcome::Broken,
+        };
+        // A refusal in another dialect is told by its status, also if its body never came.
+        let translates = self.rendition.is_some();
+        let is_told = |relay: &Relay| translates && relay.kind() == Kind::Failed;
+        let told = self.relay.as_mut().filter(|relay| relay.is_returnable() || is_told(relay));
+        if let Some(relay) = told {
+            let is_stream = relay.kind() == Kind::Stream;
+            let body = relay.take_held_for_client();
+            let rendition = self.rendition.as_ref().filter(|_| !is_stream);
+            let passage = rendition.map(|rendition| rendition.passage);
+            self.keep_failed(body, passage);
+        }
+        if outcome == Outcome::ErrorInside {
+            self.failed_bill = self.relay.take().and_then(|relay| settle::of_failed(self, relay));
+        }
+        if outcome != Outcome::RetryStatus {
+            self.rest_endpoint(now, None);
+        }
+        let status = self.current.as_ref().map_or(502, |current| current.status);
+        self.record_attempt(outcome, now, status);
+        Step::Retry
+    }
+
+    /// Keeps a failed answer; `passage` if it has to be translated.
+    pub(super) fn keep_failed(&mut self, body: Bytes, passage: Option<Passage>) {
+        let Some(current) = &mut self.current else { return };
+        let (status, headers) = (current.status, std::mem::take(&mut current.headers));
+        self.failed = Some(FailedAnswer { status, headers, body }.in_dialect_of_client(passage));
+    }
+
+    /// The provider refuses, and the client has to hear it in its own dialect: the body is collected, and
+    /// nobody else is asked.
+    pub(super) fn translate_refusal(&mut self, headers: &HeaderMap, now: Now) -> OnHeader {
+        self.tried = self.plan.candidates.len();
+        self.keep_headers(headers);
+        self.start_relay(Kind::Failed, now);
+        OnHeader::Relay
     }
 
     /// Whether a length has already been told to the client.

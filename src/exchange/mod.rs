@@ -44,7 +44,6 @@ use crate::base::id::RequestId;
 use crate::config::catalog::Model;
 use crate::config::current::Current;
 use crate::config::snapshot::Snapshot;
-use crate::dialect::translate::Passage;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::asked::Asked;
 use crate::exchange::outflow::{Outflow, Tally, Terms};
@@ -190,13 +189,6 @@ impl Exchange {
             outflow: None,
             tally: Tally::default(),
         }
-    }
-
-    /// The same exchange, whose answer is searched.
-    #[must_use]
-    pub fn guarded_by(mut self, terms: Option<Terms>) -> Self {
-        self.guard = terms.filter(|_| Terms::covers(self.asked.surface));
-        self
     }
 
     /// The same exchange, paid by `purse`.
@@ -509,7 +501,7 @@ impl Exchange {
         }
     }
 
-    fn rest_endpoint(&self, now: Now, retry_after_ms: Option<u64>) {
+    pub(super) fn rest_endpoint(&self, now: Now, retry_after_ms: Option<u64>) {
         let place = self.current.as_ref().and_then(|current| current.candidate.place());
         if let Some(endpoint) = place.and_then(|index| self.around.endpoints.get(index)) {
             endpoint.model.report_failure(
@@ -553,54 +545,8 @@ impl Exchange {
         }));
     }
 
-    /// The present answer is a failure: keep it in case that all candidates fail.
-    fn give_up_answer(&mut self, now: Now) -> Step {
-        let outcome = match &self.relay {
-            Some(relay) if relay.kind() == Kind::Failed => Outcome::RetryStatus,
-            Some(relay) if relay.is_error() => Outcome::ErrorInside,
-            // It ended before it said anything.
-            _ => Outcome::Broken,
-        };
-        // A refusal in another dialect is told by its status, also if its body never came.
-        let translates = self.rendition.is_some();
-        let is_told = |relay: &Relay| translates && relay.kind() == Kind::Failed;
-        let told = self.relay.as_mut().filter(|relay| relay.is_returnable() || is_told(relay));
-        if let Some(relay) = told {
-            let is_stream = relay.kind() == Kind::Stream;
-            let body = relay.take_held_for_client();
-            let rendition = self.rendition.as_ref().filter(|_| !is_stream);
-            let passage = rendition.map(|rendition| rendition.passage);
-            self.keep_failed(body, passage);
-        }
-        if outcome == Outcome::ErrorInside {
-            self.failed_bill = self.relay.take().and_then(|relay| settle::of_failed(self, relay));
-        }
-        if outcome != Outcome::RetryStatus {
-            self.rest_endpoint(now, None);
-        }
-        let status = self.current.as_ref().map_or(502, |current| current.status);
-        self.record_attempt(outcome, now, status);
-        Step::Retry
-    }
-
-    /// Keeps a failed answer; `passage` if it has to be translated.
-    fn keep_failed(&mut self, body: Bytes, passage: Option<Passage>) {
-        let Some(current) = &mut self.current else { return };
-        let (status, headers) = (current.status, std::mem::take(&mut current.headers));
-        self.failed = Some(FailedAnswer { status, headers, body }.in_dialect_of_client(passage));
-    }
-
-    /// The provider refuses, and the client has to hear it in its own dialect: the body is collected, and
-    /// nobody else is asked.
-    fn translate_refusal(&mut self, headers: &HeaderMap, now: Now) -> OnHeader {
-        self.tried = self.plan.candidates.len();
-        self.keep_headers(headers);
-        self.start_relay(Kind::Failed, now);
-        OnHeader::Relay
-    }
-
     /// Adds the outcome of the current attempt, once.
-    fn record_attempt(&mut self, outcome: Outcome, now: Now, trigger_status: u16) {
+    pub(super) fn record_attempt(&mut self, outcome: Outcome, now: Now, trigger_status: u16) {
         let Some(current) = self.current.as_mut().filter(|current| !current.recorded) else {
             return;
         };

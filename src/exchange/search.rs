@@ -6,13 +6,20 @@ use bytes::Bytes;
 use crate::base::fault::Fault;
 use crate::config::guards::OnFailure;
 use crate::dialect::error_body;
-use crate::exchange::outflow::{Outflow, Passed, Stop, document};
+use crate::exchange::outflow::{Outflow, Passed, Stop, Terms, document};
 use crate::exchange::relay::{Kind, Step};
 use crate::exchange::settle::Bill;
 use crate::exchange::{Exchange, Now};
 use crate::record::{GuardRecord, Outcome};
 
 impl Exchange {
+    /// The same exchange, whose answer is searched.
+    #[must_use]
+    pub fn guarded_by(mut self, terms: Option<Terms>) -> Self {
+        self.guard = terms.filter(|_| Terms::covers(self.asked.surface));
+        self
+    }
+
     /// Begins the search of an answer.
     pub(super) fn start_search(&mut self, kind: Kind) {
         let terms = self.guard.as_ref().filter(|_| kind == Kind::Stream);
@@ -43,7 +50,7 @@ impl Exchange {
                 let passed = outflow.feed(bytes, end);
                 match passed.stop {
                     None => Step::Open { bytes: passed.bytes, content_length },
-                    Some(stop) => self.stopped(passed, stop, (shown, now)),
+                    Some(why) => self.stopped(&passed, why, (shown, now)),
                 }
             }
             Step::Pass(bytes) => {
@@ -51,7 +58,7 @@ impl Exchange {
                 let passed = outflow.feed(bytes, end);
                 match passed.stop {
                     None => Step::Pass(passed.bytes),
-                    Some(stop) => self.stopped(passed, stop, (shown, now)),
+                    Some(why) => self.stopped(&passed, why, (shown, now)),
                 }
             }
             step => step,
@@ -64,12 +71,12 @@ impl Exchange {
         let passed = outflow.feed(bytes, true);
         match passed.stop {
             None => passed.bytes,
-            Some(stop) => joined(&passed.bytes, &outflow.closing(stop)),
+            Some(why) => joined(&passed.bytes, &outflow.closing(why)),
         }
     }
 
     /// A stream that must not go on.
-    fn stopped(&mut self, passed: Passed, stop: Stop, (shown, now): (bool, Now)) -> Step {
+    fn stopped(&mut self, passed: &Passed, stop: Stop, (shown, now): (bool, Now)) -> Step {
         if !shown {
             return self.kept_back(stop, now);
         }
@@ -96,8 +103,8 @@ impl Exchange {
         }
         match self.tally.failed(terms.guards.on_failure) {
             None => step,
-            Some(stop) if shown => Step::Cut(self.error(stop)),
-            Some(stop) => self.kept_back(stop, now),
+            Some(why) if shown => Step::Cut(self.error(why)),
+            Some(why) => self.kept_back(why, now),
         }
     }
 

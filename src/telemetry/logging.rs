@@ -54,6 +54,15 @@ pub fn init(format: Format, filter: Option<&str>, no_color: bool) -> Result<(), 
     started.map_err(|error| LoggingError::Taken(error.to_string()))
 }
 
+/// From now on a panic is told by its place alone: its message may quote the text that it was about, and no text
+/// of a prompt or an answer is written anywhere.
+pub fn keep_text_out_of_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a part of the gateway has panicked");
+    }));
+}
+
 /// The user's directives come after ours and so replace those for the same target: `debug` makes us
 /// talk and leaves Pingora quiet, `pingora_core=debug` wakes that too.
 fn parse_filter(own: &str) -> Result<EnvFilter, LoggingError> {

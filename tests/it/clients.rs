@@ -126,16 +126,16 @@ async fn langchain_across_dialects() {
 }
 
 /// One script: the words of its command and the packages that come before the installed ones.
-struct Script<'a> {
+pub struct Script<'a> {
     words: Vec<&'a str>,
     packages: &'a str,
 }
 
-fn python<'a>(script: &'a str, packages: &'a str) -> Script<'a> {
+pub fn python<'a>(script: &'a str, packages: &'a str) -> Script<'a> {
     Script { words: vec![".venv/bin/python", "-B", script], packages }
 }
 
-fn node<'a>(arguments: &[&'a str]) -> Script<'a> {
+pub fn node<'a>(arguments: &[&'a str]) -> Script<'a> {
     Script { words: [&[".venv/bin/node"], arguments].concat(), packages: "" }
 }
 
@@ -157,7 +157,7 @@ async fn run_across(script: &Script<'_>) {
 }
 
 /// Runs one script; fails with what it said.
-async fn play(script: &Script<'_>, gateways: &[Gateway]) {
+pub async fn play(script: &Script<'_>, gateways: &[Gateway]) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     assert!(
         home.join(".venv/installed").exists() && home.join("node_modules").exists(),

@@ -5,14 +5,16 @@ use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Ask, Line, Piece};
+use crate::clients;
 use crate::gateway::{Gateway, Setup, wait_until};
 use crate::provider::{anthropic, openai, read_request, scripted};
 
@@ -43,7 +45,7 @@ impl Echo {
                     let Some((_, body)) = read_request(&mut stream).await else { return };
                     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                     let (kind, pieces) = reply(&body);
-                    kept.lock().unwrap().push_back(body);
+                    kept.lock().push_back(body);
                     let head = format!(
                         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
                     );
@@ -62,7 +64,7 @@ impl Echo {
     }
 
     fn asked(&self) -> Vec<Value> {
-        self.asked.lock().unwrap().iter().cloned().collect()
+        self.asked.lock().iter().cloned().collect()
     }
 }
 
@@ -87,24 +89,29 @@ fn surface(body: &Value) -> &'static str {
     }
 }
 
+/// A whole answer.
+fn document(dialect: &str, text: &str) -> Value {
+    match dialect {
+        "messages" => json!({"id": "m", "type": "message", "role": "assistant", "model": "x",
+                "content": [{"type": "text", "text": text}], "stop_reason": "end_turn",
+                "usage": {"input_tokens": 1, "output_tokens": 2}}),
+        "responses" => {
+            json!({"id": "r", "object": "response", "status": "completed", "model": "x",
+                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
+                "content": [{"type": "output_text", "text": text, "annotations": []}]}],
+                "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}})
+        }
+        _ => json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x",
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": text},
+                "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}),
+    }
+}
+
 /// Says `text`, whole or in pieces of a few letters, in the dialect of the request.
 fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
     let dialect = surface(body);
     if !wants_stream(body) {
-        let answer = match dialect {
-            "messages" => json!({"id": "m", "type": "message", "role": "assistant", "model": "x",
-                "content": [{"type": "text", "text": text}], "stop_reason": "end_turn",
-                "usage": {"input_tokens": 1, "output_tokens": 2}}),
-            "responses" => {
-                json!({"id": "r", "object": "response", "status": "completed", "model": "x",
-                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
-                "content": [{"type": "output_text", "text": text, "annotations": []}]}],
-                "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}})
-            }
-            _ => json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x",
-                "choices": [{"index": 0, "message": {"role": "assistant", "content": text},
-                "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}),
-        };
+        let answer = document(dialect, text);
         return ("application/json".to_owned(), vec![answer.to_string().into_bytes()]);
     }
     let letters: Vec<char> = text.chars().collect();
@@ -138,6 +145,12 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
             say(
                 json!({"type": "response.created", "response": {"id": "r", "object": "response", "created_at": 1, "model": "x", "output": []}}),
             );
+            let item = json!({"type": "message", "id": "i", "role": "assistant", "status": "in_progress", "content": []});
+            say(json!({"type": "response.output_item.added", "output_index": 0, "item": item}));
+            let part = json!({"type": "output_text", "text": "", "annotations": []});
+            say(
+                json!({"type": "response.content_part.added", "item_id": "i", "output_index": 0, "content_index": 0, "part": part}),
+            );
             for piece in pieces {
                 say(
                     json!({"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0, "delta": piece}),
@@ -148,7 +161,8 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
             );
             say(
                 json!({"type": "response.completed", "response": {"id": "r", "object": "response", "status": "completed", "model": "x",
-                "output": [{"type": "message", "id": "i", "content": [{"type": "output_text", "text": text}]}],
+                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
+                    "content": [{"type": "output_text", "text": text, "annotations": []}]}],
                 "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}}}),
             );
         }
@@ -465,4 +479,22 @@ async fn an_agent_has_words_of_its_own() {
         let answer = gateway.ask(chat("oai", false, &user).header("x-agent-id", agent)).await;
         assert_eq!((answer.status, answer.has("x-gateway-guard")), (status, told), "{agent}");
     }
+}
+
+/// Real SDKs at two gateways: the first redacts, the second blocks in the middle of the text.
+async fn with_sdk(script: &clients::Script<'_>) {
+    let up = Echo::start(tells_a_secret).await;
+    let redacts = guarded(up.address, "{output: {secrets: redact}}").await;
+    let blocks = guarded(up.address, "{output: {secrets: block}}").await;
+    clients::play(script, &[redacts, blocks]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_sdks_read_what_the_guard_leaves() {
+    with_sdk(&clients::python("guard_checks.py", "")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_sdks_read_what_the_guard_leaves() {
+    with_sdk(&clients::node(&["guard_checks.mjs", "openai"])).await;
 }

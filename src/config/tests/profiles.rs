@@ -172,3 +172,41 @@ fn the_audit_has_two_keys() {
     refused("audit: {requests: some}\n", "audit.requests", "(all, manual, off)");
     refused("audit: {retention_days: 40000}\n", "audit.retention_days", "out of range");
 }
+
+#[test]
+fn guards_are_off_unless_they_are_given_and_then_observe() {
+    use crate::config::guards::{Actions, Canary};
+    use crate::guard::detect::{Action, Detector};
+    use crate::guard::verdict;
+    assert!(with("", &[]).unwrap().guarding.of(0).is_none());
+    assert!(with("guard: {on_failure: pass}\n", &[]).unwrap().guarding.of(0).is_none());
+    let said = with("guard: {input: {}, output: {ssn: redact}}\n", &[]).unwrap().guarding;
+    let guards = said.of(0).unwrap();
+    assert_eq!(guards.input.as_ref().unwrap().actions, Actions::OBSERVE);
+    let output = guards.output.as_ref().unwrap();
+    let actions = [Detector::Ssn, Detector::ApiKey, Detector::Email].map(|it| output.action(it));
+    assert_eq!(actions, [Action::Redact, Action::Observe, Action::Off]);
+    let agents =
+        "agents:\n  default: {}\n  strict: {guard: {input: {user: block}, canary: observe}}\n";
+    let said = with(&format!("{agents}guard: {{input: {{tool: 'off'}}}}\n"), &[]).unwrap();
+    assert_eq!(said.warnings.len(), 1, "{:?}", said.warnings);
+    let actions = |at| said.guarding.of(at).unwrap().input.as_ref().unwrap().actions;
+    assert_eq!(
+        (actions(0).user, actions(0).tool),
+        (verdict::Action::Observe, verdict::Action::Off)
+    );
+    assert_eq!((actions(1).user, actions(1).tool), (verdict::Action::Block, verdict::Action::Off));
+    assert_eq!(said.guarding.of(1).unwrap().canary, Canary::Observe);
+    refused(
+        "guard: {input: {user: redact}}\n",
+        "guard.input.user",
+        "(off, observe, sanitize, block)",
+    );
+    refused(
+        "guard: {output: {cards: sanitize}}\n",
+        "guard.output.cards",
+        "(off, observe, redact, block)",
+    );
+    refused("guard: {canary_secret: short}\n", "guard.canary_secret", "too short");
+    refused("guard: {weights: /none}\n", "guard.weights", "/none");
+}

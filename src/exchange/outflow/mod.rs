@@ -243,7 +243,7 @@ impl Outflow {
             return Passed { bytes, stop: None };
         }
         let (before, tail) = (bytes.clone(), self.tail.clone());
-        let look = AssertUnwindSafe(|| self.look(bytes, end));
+        let look = AssertUnwindSafe(|| self.look(&bytes, end));
         let looked = catch_unwind(look).unwrap_or_else(|_| {
             // What a panic leaves behind is not to be trusted: it is not asked again.
             self.fields.clear();
@@ -264,16 +264,16 @@ impl Outflow {
         Bytes::from(self.frame.closing(self.surface, &stop.fault()))
     }
 
-    fn look(&mut self, bytes: Bytes, end: bool) -> Passed {
+    fn look(&mut self, bytes: &Bytes, end: bool) -> Passed {
         let (whole, at) = if self.tail.is_empty() {
             (bytes.clone(), self.tail_at)
         } else {
-            self.tail.extend_from_slice(&bytes);
+            self.tail.extend_from_slice(bytes);
             (self.tail.split().freeze(), self.tail_at)
         };
         let mut decoder = std::mem::take(&mut self.decoder);
         let mut cut = Cut { whole: &whole, base: at, done: 0, out: Vec::new(), stop: None };
-        decoder.feed(&bytes, |event| self.take(&event, &mut cut));
+        decoder.feed(bytes, |event| self.take(&event, &mut cut));
         let mut ready = usize::try_from(decoder.open_start() - at).unwrap_or(whole.len());
         if end {
             decoder.finish(|event| self.take(&event, &mut cut));
@@ -469,16 +469,15 @@ impl Cut<'_> {
         let end = self.place(event.range.end);
         let block = &self.whole[self.done.min(end)..end];
         let data = changed(event.data, edits);
-        match memmem::find(block, event.data).filter(|_| !event.data.is_empty()) {
-            Some(at) => {
-                self.out.extend_from_slice(&block[..at]);
-                self.out.extend_from_slice(&data);
-                self.out.extend_from_slice(&block[at + event.data.len()..]);
-            }
-            None => {
-                let name = event.name.map(String::from_utf8_lossy);
-                write_event(&mut self.out, name.as_deref(), &data);
-            }
+        let at = memmem::find(block, event.data).filter(|_| !event.data.is_empty());
+        if let Some(at) = at {
+            self.out.extend_from_slice(&block[..at]);
+            self.out.extend_from_slice(&data);
+            self.out.extend_from_slice(&block[at + event.data.len()..]);
+        } else {
+            // Its data stood in several lines.
+            let name = event.name.map(String::from_utf8_lossy);
+            write_event(&mut self.out, name.as_deref(), &data);
         }
         self.done = end;
     }

@@ -52,95 +52,83 @@ fn flown(terms: Terms, surface: Surface, pieces: &[&[u8]]) -> (String, Option<St
 
 /// A stream that says those pieces of a text, and calls a tool with those pieces of arguments.
 fn stream(surface: Surface, text: &[String], arguments: &[String]) -> String {
+    let events = match surface {
+        Surface::Messages => messages(text, arguments),
+        Surface::Responses => responses(text, arguments),
+        _ => chat(text, arguments),
+    };
     let mut out = Vec::new();
-    let mut say =
-        |name: Option<&str>, data: Value| write_event(&mut out, name, data.to_string().as_bytes());
-    match surface {
-        Surface::Messages => {
-            let mut named =
-                |data: Value| say(data["type"].as_str().map(str::to_owned).as_deref(), data);
-            named(json!({"type": "message_start", "message": {"id": "m", "content": []}}));
-            named(
-                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
-            );
-            for piece in text {
-                named(
-                    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}),
-                );
-            }
-            named(json!({"type": "content_block_stop", "index": 0}));
-            named(
-                json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}),
-            );
-            for piece in arguments {
-                named(
-                    json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": piece}}),
-                );
-            }
-            named(json!({"type": "content_block_stop", "index": 1}));
-            named(
-                json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 3}}),
-            );
-            named(json!({"type": "message_stop"}));
-        }
-        Surface::Responses => {
-            let mut named =
-                |data: Value| say(data["type"].as_str().map(str::to_owned).as_deref(), data);
-            named(
-                json!({"type": "response.created", "response": {"id": "r", "instructions": "be kind", "output": []}}),
-            );
-            for piece in text {
-                named(
-                    json!({"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0, "delta": piece, "logprobs": []}),
-                );
-            }
-            let (text, arguments_whole) = (text.concat(), arguments.concat());
-            named(
-                json!({"type": "response.output_text.done", "item_id": "i", "output_index": 0, "content_index": 0, "text": text}),
-            );
-            for piece in arguments {
-                named(
-                    json!({"type": "response.function_call_arguments.delta", "item_id": "c", "output_index": 1, "delta": piece}),
-                );
-            }
-            named(
-                json!({"type": "response.function_call_arguments.done", "item_id": "c", "output_index": 1, "arguments": arguments_whole}),
-            );
-            let output = json!([{"type": "message", "id": "i", "content": [{"type": "output_text", "text": text}]},
-                {"type": "function_call", "id": "c", "name": "f", "arguments": arguments_whole}]);
-            named(json!({"type": "response.completed", "response": {"id": "r", "output": output}}));
-        }
-        _ => {
-            let chunk = |delta: Value, reason: Value| json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
-            say(None, chunk(json!({"role": "assistant", "content": ""}), Value::Null));
-            for piece in text {
-                say(None, chunk(json!({"content": piece}), Value::Null));
-            }
-            say(
-                None,
-                chunk(
-                    json!({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
-                    Value::Null,
-                ),
-            );
-            for piece in arguments {
-                say(
-                    None,
-                    chunk(
-                        json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
-                        Value::Null,
-                    ),
-                );
-            }
-            say(None, chunk(json!({}), json!("tool_calls")));
-            say(None, json!({"id": "x", "choices": [], "usage": {"prompt_tokens": 1}}));
-        }
+    for event in events {
+        write_event(&mut out, event["type"].as_str(), event.to_string().as_bytes());
     }
-    let mut text = String::from_utf8(out).unwrap();
     if surface == Surface::Chat {
-        text.push_str("data: [DONE]\n\n");
+        out.extend_from_slice(b"data: [DONE]\n\n");
     }
-    text
+    String::from_utf8(out).unwrap()
+}
+
+fn messages(text: &[String], arguments: &[String]) -> Vec<Value> {
+    let start = |index: u32, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
+    let delta = |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+    let stop = |index: u32| json!({"type": "content_block_stop", "index": index});
+    let mut out = vec![
+        json!({"type": "message_start", "message": {"id": "m", "content": []}}),
+        start(0, json!({"type": "text", "text": ""})),
+    ];
+    out.extend(text.iter().map(|it| delta(0, json!({"type": "text_delta", "text": it}))));
+    out.extend([
+        stop(0),
+        start(1, json!({"type": "tool_use", "id": "t", "name": "f", "input": {}})),
+    ]);
+    let call = |it: &String| delta(1, json!({"type": "input_json_delta", "partial_json": it}));
+    out.extend(arguments.iter().map(call));
+    let reason = json!({"stop_reason": "tool_use"});
+    out.extend([
+        stop(1),
+        json!({"type": "message_delta", "delta": reason, "usage": {"output_tokens": 3}}),
+        json!({"type": "message_stop"}),
+    ]);
+    out
+}
+
+fn responses(text: &[String], arguments: &[String]) -> Vec<Value> {
+    let said = |kind: &str, name: &str, value: &str| {
+        json!({"type": format!("response.output_text.{kind}"), "item_id": "i", "output_index": 0,
+            "content_index": 0, name: value, "logprobs": []})
+    };
+    let called = |kind: &str, name: &str, value: &str| {
+        json!({"type": format!("response.function_call_arguments.{kind}"), "item_id": "c",
+            "output_index": 1, name: value})
+    };
+    let first = json!({"id": "r", "instructions": "be kind", "output": []});
+    let mut out = vec![json!({"type": "response.created", "response": first})];
+    out.extend(text.iter().map(|it| said("delta", "delta", it)));
+    let (text, whole) = (text.concat(), arguments.concat());
+    out.push(said("done", "text", &text));
+    out.extend(arguments.iter().map(|it| called("delta", "delta", it)));
+    out.push(called("done", "arguments", &whole));
+    let output = json!([{"type": "message", "id": "i", "content": [{"type": "output_text", "text": text}]},
+        {"type": "function_call", "id": "c", "name": "f", "arguments": whole}]);
+    out.push(json!({"type": "response.completed", "response": {"id": "r", "output": output}}));
+    out
+}
+
+fn chat(text: &[String], arguments: &[String]) -> Vec<Value> {
+    let chunk = |delta: Value, reason: Value| {
+        json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+    };
+    let more = |delta: Value| chunk(delta, Value::Null);
+    let mut out = vec![more(json!({"role": "assistant", "content": ""}))];
+    out.extend(text.iter().map(|it| more(json!({"content": it}))));
+    out.push(more(json!({"tool_calls": [{"index": 0, "id": "c", "type": "function",
+        "function": {"name": "f", "arguments": ""}}]})));
+    let call =
+        |it: &String| more(json!({"tool_calls": [{"index": 0, "function": {"arguments": it}}]}));
+    out.extend(arguments.iter().map(call));
+    out.push(chunk(json!({}), json!("tool_calls")));
+    out.push(json!({"id": "x", "choices": [], "usage": {"prompt_tokens": 1}}));
+    out
 }
 
 /// The data of every event.
@@ -159,7 +147,7 @@ fn events(stream: &str) -> Vec<Value> {
 /// The text and the arguments that a client puts together.
 fn heard(surface: Surface, stream: &str) -> (String, String) {
     let (mut text, mut arguments) = (String::new(), String::new());
-    let mut add = |to: &mut String, value: &Value| to.push_str(value.as_str().unwrap_or_default());
+    let add = |to: &mut String, value: &Value| to.push_str(value.as_str().unwrap_or_default());
     for event in events(stream) {
         match surface {
             Surface::Messages => {
@@ -412,7 +400,7 @@ fn probabilities_go_where_text_goes() {
 
 #[test]
 fn whole_answers_are_searched_and_seals_left_alone() {
-    let sealed = format!("{KEY}");
+    let sealed = KEY.to_owned();
     let cases = [
         (
             Surface::Chat,
@@ -440,7 +428,7 @@ fn whole_answers_are_searched_and_seals_left_alone() {
         let passed = document(&redacting(), surface, Bytes::from(body.to_string()), &mut tally);
         let text = std::str::from_utf8(&passed.bytes).unwrap();
         let clean: Value = serde_json::from_str(text).unwrap();
-        let left = if surface == Surface::Chat { 0 } else { 1 };
+        let left = usize::from(surface != Surface::Chat);
         assert_eq!(text.matches(KEY).count(), left, "{clean}");
         assert!(!text.contains("4111111111111111"), "{clean}");
         if let Some(arguments) =
