@@ -113,6 +113,8 @@ pub struct Draft {
     pub session: Option<Arc<str>>,
     /// Bytes of its decoded body.
     pub request_bytes: u64,
+    /// What `audit` will be when there is a plan.
+    pub to_audit: Option<Option<[u8; 32]>>,
     /// Whether the audit keeps it, and the hash of its prompt.
     pub audit: Option<Option<[u8; 32]>>,
     /// Tokens of its input that mutators saved.
@@ -149,6 +151,7 @@ impl Ctx {
                 model: empty,
                 session: None,
                 request_bytes: 0,
+                to_audit: None,
                 audit: None,
                 saved_tokens: 0,
                 screened: None,

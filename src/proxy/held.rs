@@ -37,6 +37,7 @@ pub struct Gate {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one answer")]
 struct State {
     /// Body segments of the current attempt that Pingora has not taken yet.
     body: VecDeque<Bytes>,

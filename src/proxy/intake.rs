@@ -187,11 +187,11 @@ async fn read_request(
     Ok(asked)
 }
 
-/// Notes what the audit keeps of a request. Before any guard changes it: whoever has the request can make the
+/// Notes what the audit will keep of a request, once it has a plan. Before any guard changes it: whoever has the request can make the
 /// hash again.
 pub fn note_audit(ctx: &mut Ctx, current: &Current, asked: &Asked) {
     let audited = prompt::is_audited(current.snapshot.audit.requests, asked);
-    ctx.draft.audit = audited.then(|| prompt::sha256(asked));
+    ctx.draft.to_audit = audited.then(|| prompt::sha256(asked));
 }
 
 fn scene<'a>(
@@ -222,6 +222,7 @@ pub fn start_exchange(
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }
+    ctx.draft.audit = ctx.draft.to_audit.take();
     ctx.exchange = Some(Box::new(Exchange::new(ctx.id, current, asked, plan).paid_by(purse)));
     Ok(())
 }

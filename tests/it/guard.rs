@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -44,7 +45,7 @@ impl Echo {
                     let Some((_, body)) = read_request(&mut stream).await else { return };
                     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                     let (kind, pieces) = reply(&body);
-                    kept.lock().unwrap().push_back(body);
+                    kept.lock().push_back(body);
                     let head = format!(
                         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
                     );
@@ -63,7 +64,7 @@ impl Echo {
     }
 
     fn asked(&self) -> Vec<Value> {
-        self.asked.lock().unwrap().iter().cloned().collect()
+        self.asked.lock().iter().cloned().collect()
     }
 }
 
@@ -88,24 +89,29 @@ fn surface(body: &Value) -> &'static str {
     }
 }
 
+/// A whole answer.
+fn document(dialect: &str, text: &str) -> Value {
+    match dialect {
+        "messages" => json!({"id": "m", "type": "message", "role": "assistant", "model": "x",
+                "content": [{"type": "text", "text": text}], "stop_reason": "end_turn",
+                "usage": {"input_tokens": 1, "output_tokens": 2}}),
+        "responses" => {
+            json!({"id": "r", "object": "response", "status": "completed", "model": "x",
+                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
+                "content": [{"type": "output_text", "text": text, "annotations": []}]}],
+                "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}})
+        }
+        _ => json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x",
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": text},
+                "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}),
+    }
+}
+
 /// Says `text`, whole or in pieces of a few letters, in the dialect of the request.
 fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
     let dialect = surface(body);
     if !wants_stream(body) {
-        let answer = match dialect {
-            "messages" => json!({"id": "m", "type": "message", "role": "assistant", "model": "x",
-                "content": [{"type": "text", "text": text}], "stop_reason": "end_turn",
-                "usage": {"input_tokens": 1, "output_tokens": 2}}),
-            "responses" => {
-                json!({"id": "r", "object": "response", "status": "completed", "model": "x",
-                "output": [{"type": "message", "id": "i", "role": "assistant", "status": "completed",
-                "content": [{"type": "output_text", "text": text, "annotations": []}]}],
-                "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}})
-            }
-            _ => json!({"id": "c", "object": "chat.completion", "created": 1, "model": "x",
-                "choices": [{"index": 0, "message": {"role": "assistant", "content": text},
-                "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}),
-        };
+        let answer = document(dialect, text);
         return ("application/json".to_owned(), vec![answer.to_string().into_bytes()]);
     }
     let letters: Vec<char> = text.chars().collect();
