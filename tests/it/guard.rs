@@ -89,6 +89,12 @@ fn surface(body: &Value) -> &'static str {
     }
 }
 
+/// A few letters each.
+fn pieces_of(text: &str) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    letters.chunks(3).map(|piece| piece.iter().collect()).collect()
+}
+
 /// A whole answer.
 fn document(dialect: &str, text: &str) -> Value {
     match dialect {
@@ -114,8 +120,7 @@ fn said(body: &Value, text: &str) -> (String, Vec<Vec<u8>>) {
         let answer = document(dialect, text);
         return ("application/json".to_owned(), vec![answer.to_string().into_bytes()]);
     }
-    let letters: Vec<char> = text.chars().collect();
-    let pieces: Vec<String> = letters.chunks(3).map(|piece| piece.iter().collect()).collect();
+    let pieces = pieces_of(text);
     let mut events = Vec::new();
     let mut say = |data: Value| {
         let name = data["type"].as_str().map(|name| format!("event: {name}\n")).unwrap_or_default();
