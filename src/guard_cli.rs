@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::app;
+use crate::base::hex::hex;
 use crate::guard::eval::{self, Apart, Needle};
 use crate::guard::train::{self, Example, Plan};
 use crate::guard::weights::{self, Origin};
@@ -112,7 +113,7 @@ fn learn(texts: &Texts, out: &Path) -> Result<(), String> {
     });
     (model.suspect, model.certain) = (cuts.suspect, cuts.certain);
     let origin = Origin {
-        examples: weights::hex(&read.digest.finalize()),
+        examples: hex(&read.digest.finalize()),
         sources: read.sources.into_iter().collect::<Vec<_>>().join("\n"),
         figures: eval::report(examples, &judged, &[], cuts),
     };

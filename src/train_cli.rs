@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use crate::base::hex::hex;
 use crate::base::limit;
 use crate::learn::dataset::Suite;
 use crate::learn::feedback;
@@ -327,10 +328,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let mut file = File::create(&beside).map_err(told)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(told)?;
     std::fs::rename(&beside, path).map_err(told)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How far a long piece of work has come: a bar on a terminal, nothing elsewhere.

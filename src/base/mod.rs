@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod fault;
+pub mod hex;
 pub mod id;
 pub mod limit;
 pub mod money;

@@ -7,10 +7,10 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::base::hex::hex;
 use crate::base::surface::Surface;
 use crate::exchange::asked::Asked;
 use crate::guard::canary::Token;
-use crate::guard::weights;
 use crate::wire::json;
 use crate::wire::pull::Pull;
 use crate::wire::slot::Slot;
@@ -34,7 +34,7 @@ pub fn planted(asked: &Asked, secret: &[u8], unix_ms: u64) -> Option<(Token, Edi
         Some(session) => Sha256::digest(session.as_bytes()).into(),
         None => Sha256::digest(written).into(),
     };
-    let session = weights::hex(&digest);
+    let session = hex(&digest);
     let agent = &asked.principal.agent.id;
     let token = Token::derive(secret, (agent, &session), unix_ms / ROTATION_MS)?;
     let line = line(&token);

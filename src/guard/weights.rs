@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
+use crate::base::hex::hex;
 use crate::base::limit::GUARD_WEIGHTS_BYTES_MAX;
 use crate::guard::lexicon::IDEAS;
 use crate::guard::linear::{FEATURE_BITS, Model};
@@ -81,14 +82,6 @@ pub fn write(model: &Model, origin: &Origin) -> Vec<u8> {
     let mut out = head.into_bytes();
     out.extend(weights);
     out
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// Reads a file of weights.

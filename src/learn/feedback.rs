@@ -3,6 +3,7 @@
 //! is needed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -117,9 +118,9 @@ fn id(value: &Value) -> Option<String> {
 ///
 /// # Errors
 /// The line that is not an object of JSON, or too many of them.
-pub fn read<'a>(
+pub fn read<'a, S: BuildHasher>(
     lines: impl Iterator<Item = &'a str>,
-    scores: &HashMap<String, f64>,
+    scores: &HashMap<String, f64, S>,
 ) -> Result<Log, LineError> {
     let mut log = Log::default();
     for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -142,7 +143,12 @@ pub fn read<'a>(
 }
 
 impl Log {
-    fn take(&mut self, value: &Value, scores: &HashMap<String, f64>, held: bool) {
+    fn take<S: BuildHasher>(
+        &mut self,
+        value: &Value,
+        scores: &HashMap<String, f64, S>,
+        held: bool,
+    ) {
         let text =
             |field: &str| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
         let Some(task) = text("task_type") else {

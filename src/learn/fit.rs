@@ -137,7 +137,9 @@ impl Scale {
     pub fn of(inputs: &Grid, rows: &[usize]) -> Self {
         let count = rows.len().max(1) as f64;
         let mut offset = vec![0.0; inputs.columns];
-        rows.iter().for_each(|at| add_scaled(&mut offset, 1.0 / count, inputs.row(*at)));
+        for at in rows {
+            add_scaled(&mut offset, 1.0 / count, inputs.row(*at));
+        }
         let mut spread = vec![0.0; inputs.columns];
         for at in rows {
             for ((spread, value), mean) in spread.iter_mut().zip(inputs.row(*at)).zip(&offset) {

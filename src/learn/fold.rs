@@ -12,7 +12,7 @@ pub fn key(text: &str, seed: u64) -> u64 {
 
 /// The fold, of `folds`, that a key belongs to.
 pub fn of(key: u64, folds: usize) -> usize {
-    ((key >> 32) * folds as u64 >> 32) as usize
+    (((key >> 32) * folds as u64) >> 32) as usize
 }
 
 #[cfg(test)]

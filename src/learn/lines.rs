@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::dataset::{Outcome, Query, Suite};
+use crate::base::hex::hex;
 use crate::base::limit;
 
 /// What is wrong with a line.
@@ -199,8 +200,7 @@ impl Lines {
         for query in &mut self.suite.queries {
             query.outcomes.resize(models, Outcome::default());
         }
-        self.suite.digest =
-            self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.suite.digest = hex(&self.digest.finalize());
         Ok(self.suite)
     }
 }
@@ -240,7 +240,7 @@ fn tools(value: &Value) -> u32 {
             Ok(_) => 1,
             Err(_) => serde_json::Deserializer::from_str(text)
                 .into_iter::<Value>()
-                .filter(Result::is_ok)
+                .take_while(Result::is_ok)
                 .count()
                 .max(usize::from(!text.is_empty())),
         },

@@ -48,7 +48,9 @@ pub fn share(odds: &mut [f64]) {
         *odd = (*odd - most).exp();
         sum += *odd;
     }
-    odds.iter_mut().for_each(|odd| *odd /= sum);
+    for odd in odds.iter_mut() {
+        *odd /= sum;
+    }
 }
 
 #[cfg(test)]

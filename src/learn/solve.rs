@@ -108,7 +108,9 @@ impl Cholesky {
                 );
             }
             let over = 1.0 / self.0.cells[at * size + at];
-            row.iter_mut().for_each(|value| *value *= over);
+            for value in row.iter_mut() {
+                *value *= over;
+            }
         }
         for at in (0..size).rev() {
             let (above, below) = right.cells.split_at_mut((at + 1) * wide);
@@ -118,7 +120,9 @@ impl Cholesky {
                 add_scaled(row, -self.0.cells[under * size + at], &below[from..from + wide]);
             }
             let over = 1.0 / self.0.cells[at * size + at];
-            row.iter_mut().for_each(|value| *value *= over);
+            for value in row.iter_mut() {
+                *value *= over;
+            }
         }
     }
 }
@@ -163,17 +167,17 @@ fn rotate(left: &mut Grid, vectors: &mut Grid, (one, other): (usize, usize)) {
     let half = spread / (2.0 * between);
     let tangent = half.signum() / (half.abs() + (half * half + 1.0).sqrt());
     let cosine = 1.0 / (tangent * tangent + 1.0).sqrt();
-    let sine = tangent * cosine;
+    let sinus = tangent * cosine;
     for at in 0..size {
         let (a, b) = (left.cells[at * size + one], left.cells[at * size + other]);
-        left.cells[at * size + one] = cosine * a - sine * b;
-        left.cells[at * size + other] = sine * a + cosine * b;
+        left.cells[at * size + one] = cosine * a - sinus * b;
+        left.cells[at * size + other] = sinus * a + cosine * b;
     }
     for grid in [left, vectors] {
         for at in 0..size {
             let (a, b) = (grid.cells[one * size + at], grid.cells[other * size + at]);
-            grid.cells[one * size + at] = cosine * a - sine * b;
-            grid.cells[other * size + at] = sine * a + cosine * b;
+            grid.cells[one * size + at] = cosine * a - sinus * b;
+            grid.cells[other * size + at] = sinus * a + cosine * b;
         }
     }
 }

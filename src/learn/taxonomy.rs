@@ -88,7 +88,9 @@ pub fn middles(vectors: &Grid, labels: &[Option<usize>], tasks: usize) -> Grid {
     for task in 0..tasks {
         let row = sums.row_mut(task);
         let length = dot(row, row).sqrt();
-        row.iter_mut().for_each(|value| *value /= length.max(1e-12));
+        for value in row.iter_mut() {
+            *value /= length.max(1e-12);
+        }
     }
     sums
 }

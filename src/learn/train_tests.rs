@@ -163,7 +163,7 @@ fn log(lines: usize, ok: impl Fn(usize) -> bool) -> feedback::Log {
     let text: Vec<String> = (0..lines)
         .map(|at| {
             let (task, model) = (["sums", "poems"][at % 2], ["small", "ours"][at / 2 % 2]);
-            let score = if ok(at) { 1 } else { 0 };
+            let score = i32::from(ok(at));
             format!(r#"{{"id": "r{at}", "task_type": "{task}", "final_model": "{model}", "ok": true, "completion_tokens": 80, "s": {score}}}"#)
         })
         .collect();

@@ -173,7 +173,7 @@ impl Router {
     ///
     /// # Errors
     /// `bytes` are no router file.
-    pub fn table_of<'a>(bytes: &'a [u8]) -> Result<&'a [u8], RouterError> {
+    pub fn table_of(bytes: &[u8]) -> Result<&[u8], RouterError> {
         parts(bytes).map(|[_, _, table]| table)
     }
 
@@ -199,6 +199,7 @@ impl Router {
 
     /// The highest weight of cost that was measured to keep `target` of the best model's quality, 0 to 1: that of the
     /// next higher promise in the file. `None` if the file promises nothing as high.
+    #[expect(clippy::float_arithmetic, reason = "shares of quality, not money")]
     pub fn alpha(&self, target: f64) -> Option<f64> {
         let kept = self.about.operating.iter().filter(|point| point.target >= target - 1e-9);
         kept.min_by(|one, other| one.target.total_cmp(&other.target)).map(|point| point.alpha)

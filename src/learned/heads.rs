@@ -4,7 +4,8 @@
 
 #![expect(
     clippy::float_arithmetic,
-    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "qualities are estimates; costs are integers, and only compared"
 )]
 
