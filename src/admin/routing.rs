@@ -94,7 +94,14 @@ pub fn switch_router(parts: &Parts, name: &str) -> (u16, Value) {
 }
 
 fn set(parts: &Parts, strategy: Strategy) {
-    parts.live.load().controls.set_strategy(strategy.place());
+    let current = parts.live.load_full();
+    if let Some(learned) = current.snapshot.routing.learned.as_ref()
+        && strategy == Strategy::Learned
+    {
+        // Whoever switches waits for it to be read, and no request does.
+        learned.ready();
+    }
+    current.controls.set_strategy(strategy.place());
     tracing::info!(strategy = strategy.name(), "strategy switched");
 }
 

@@ -26,6 +26,7 @@ use crate::identity::key::KeyHash;
 use crate::identity::keyring::{Grant, Keyring};
 use crate::identity::principal::Gate;
 use crate::pinning::cache;
+use crate::routing::strategy::Strategy;
 use crate::upstream::provider::Provider;
 use crate::upstream::retry::{RetryPolicy, StatusSet};
 use crate::upstream::target::BaseUrl;
@@ -56,9 +57,15 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         fallbacks: links.fallbacks,
         fallback_default: links.fallback_default,
     });
-    let learned = raw.routing.strategies.learned.as_ref();
-    let learned = learned.and_then(|learned| learned.router.clone());
-    let learned = learned.map(|router| Arc::new(Learned::new(router, &links.learned, &catalog)));
+    let strategies = &raw.routing.strategies;
+    let learned = (!strategies.learned_by_rules()).then(|| {
+        let given = strategies.learned.as_ref().and_then(|learned| learned.router.clone());
+        let learned = Learned::new(given, &links.learned, &catalog);
+        if strategies.strategy == Strategy::Learned {
+            learned.ready();
+        }
+        Arc::new(learned)
+    });
     let routing = Routing { learned, ..routing(&raw.routing, links.primary) };
     Snapshot {
         version: 0,

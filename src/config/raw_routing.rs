@@ -79,9 +79,12 @@ pub fn read(section: &Section<'_>, problems: &Problems) -> RawStrategies {
         strategy: section.choice("strategy", &Strategy::WORDS, &[]).unwrap_or_default(),
         primary_model: section.text("primary_model"),
         max_escalations: section.number("max_escalations", &bound::ESCALATIONS),
-        tree_file: section
-            .section_if_given("decision_tree", &keys::DECISION_TREE)
-            .and_then(|section| file(&section)),
+        tree_file: section.section_if_given("decision_tree", &keys::DECISION_TREE).and_then(
+            |section| {
+                section.require("file", "the path of a file, relative to this one");
+                file(&section)
+            },
+        ),
         tree: None,
         learned: section
             .section_if_given("learned", &keys::LEARNED)
@@ -120,12 +123,16 @@ fn points(section: &Section<'_>, key: &str, most: f32) -> Option<f32> {
 }
 
 fn file(section: &Section<'_>) -> Option<RawFile> {
-    section.require("file", "the path of a file, relative to this one");
     let on_error = section.choice("on_error", &OnError::WORDS, &[]).unwrap_or_default();
     Some(RawFile { path: section.text("file")?, on_error })
 }
 
 impl RawStrategies {
+    /// Whether a router's file is named that cannot be used, so that rules take its place.
+    pub fn learned_by_rules(&self) -> bool {
+        self.learned.as_ref().is_some_and(|it| it.file.is_some() && it.router.is_none())
+    }
+
     /// Reads the files that are named.
     pub fn read_files(
         &mut self,

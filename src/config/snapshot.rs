@@ -216,7 +216,7 @@ pub struct Routing {
     pub max_escalations: u32,
     /// The tree of `decision_tree`; without one, the nine rules decide.
     pub tree: Option<Arc<Tree>>,
-    /// The router of `learned`; without one, the nine rules decide.
+    /// The router of `learned`; where its file cannot be used and that is allowed, the nine rules decide.
     pub learned: Option<Arc<Learned>>,
     /// What calls for the next candidate.
     pub retry: RetryPolicy,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::limit::{LEARNED_TOOLS_COUNTED_MAX, ROUTED_MODELS_MAX};
-use crate::config::learned::Learned;
+use crate::config::learned::Ready;
 use crate::exchange::choose::{Choice, Chosen, Desk, told};
 use crate::exchange::outlook::{self, Outlook};
 use crate::learned::choose::{self, Preference};
@@ -19,7 +19,7 @@ use crate::wire::pull::Pull;
 impl Desk<'_> {
     /// The order in which the learned router wants the models of `pool`; `None` without one, or without models.
     pub(super) fn learned(&self, pool: &[usize], reading: &Reading) -> Option<Chosen> {
-        let learned = self.snapshot.routing.learned.as_ref()?;
+        let learned = self.snapshot.routing.learned.as_ref()?.ready()?;
         let features = reading.features;
         let mut able = self.able(pool, &features);
         able.truncate(ROUTED_MODELS_MAX);
@@ -76,7 +76,7 @@ impl Desk<'_> {
 fn in_order(
     able: &[usize],
     (chosen, judgement, costs): (usize, &Judgement<'_>, &[i64]),
-    learned: &Learned,
+    learned: &Ready,
 ) -> Vec<usize> {
     let facts = able.iter().zip(judgement.quality()).zip(costs);
     let mut rest: Vec<(usize, f32, i64)> =
