@@ -253,7 +253,7 @@ const SEEDS: [(&str, &str, &[&str]); 3] = [
             "DEFAULT_API_KEY: the key that stands in clear at defaults.apiKey",
         ],
     ),
-    ("config.yaml", "optmod", &["router: ", "session_pin_hard_window_s: ", "  DEEPSEEK_API_KEY"]),
+    ("config.yaml", "optmod", &["router: ", "perf_router_cost_weight: ", "  DEEPSEEK_API_KEY"]),
 ];
 
 fn seed(name: &str) -> String {

@@ -1,8 +1,8 @@
 //! optmod's `config.yaml` (S2-03, S2-05, S2-09, S2-13): its pool of models, and of its settings what this
 //! version has.
 //!
-//! Of its routers only `passthrough` is known here. For the others the models are put in the order of their
-//! tiers and tried in that order, which is its way of escalation (S2-04) without its choice of a beginning.
+//! Its routers come along by name; what they have learnt does not: files and measures of its training are of another
+//! form, and the learned ones judge by the router of this program.
 
 use crate::base::money::NanoUsd;
 use crate::config::bound;
@@ -10,8 +10,8 @@ use crate::config::catalog::Tier;
 use crate::config::import::draft::{Draft, Model, Provider, quoted};
 use crate::config::import::reader::Reader;
 use crate::config::problem::At;
-use crate::config::section::{Section, shown};
-use crate::config::yaml::{Node, Text};
+use crate::config::section::Section;
+use crate::config::yaml::Node;
 use crate::routing::tier;
 
 /// Where clients look for it (C-01).
@@ -20,6 +20,8 @@ const PORT: u64 = 8765;
 const TIERS: [Tier; 3] = [Tier::Fast, Tier::Reasoning, Tier::Oracle];
 const PASSTHROUGH: &str = "passthrough";
 const ROUTERS: [&str; 5] = [PASSTHROUGH, "rule_based", "decision_tree", "trouter", "perf_router"];
+/// Those that have learnt.
+const LEARNED: [&str; 2] = ["trouter", "perf_router"];
 /// How often it escalates, unless its file says otherwise.
 const ESCALATIONS: u64 = 2;
 
@@ -91,12 +93,11 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
         }
         pool.push(pooled);
     }
-    order(&top, reader, &mut pool);
+    draft.routing = order(&top, reader, &mut pool);
     draft.models = pool.into_iter().map(|pooled| pooled.model).collect();
-    draft
-        .routing
-        .push("strategy: passthrough   # the first of the models, then the next".to_owned());
-    draft.routing.push(format!("attempts_max: {}", attempts(&top, reader)));
+    let escalations = escalations(&top, reader);
+    draft.routing.push(format!("max_escalations: {escalations}"));
+    draft.routing.push(format!("attempts_max: {}", escalations + 1));
     draft.rest = log(&top, &mut draft) + &pins(&top, reader) + &compressor(&top, reader);
     draft
 }
@@ -105,7 +106,11 @@ pub(super) fn draft<'a>(node: &'a Node, reader: &Reader<'a>) -> Draft {
 fn leave_later(top: &Section<'_>, reader: &Reader<'_>) {
     let known = [&READ[..], &OF_ROUTERS, &OF_PINS, &OF_MUTATORS, &[COMPRESSOR]].concat();
     reader.leave_strangers(top, &known);
-    reader.leave(top, &OF_ROUTERS, "belongs to a router that this version does not have yet");
+    reader.leave(
+        top,
+        &OF_ROUTERS,
+        "is of its own training; routing.learned and routing.decision_tree are ours",
+    );
     reader.leave(top, &OF_MUTATORS, "models are told to think where a strategy asks for it");
 }
 
@@ -228,8 +233,8 @@ fn host(url: &str) -> &str {
     rest.split(['/', ':']).next().unwrap_or(rest)
 }
 
-/// Puts the models in the order in which they are tried.
-fn order(top: &Section<'_>, reader: &Reader<'_>, pool: &mut [Pooled]) {
+/// Puts the models in the order in which they are tried, and says who chooses among them.
+fn order(top: &Section<'_>, reader: &Reader<'_>, pool: &mut [Pooled]) -> Vec<String> {
     let router = top.text("router");
     let name = router.as_ref().map_or("perf_router", |at| at.value.text.as_str());
     if let Some(at) = router.as_ref().filter(|at| !ROUTERS.contains(&at.value.text.as_str())) {
@@ -245,26 +250,23 @@ fn order(top: &Section<'_>, reader: &Reader<'_>, pool: &mut [Pooled]) {
         }
         place
     });
-    if name != PASSTHROUGH {
-        let why = format!(
-            "the router {name} is not in this version yet: models are tried in the order of their tiers"
-        );
+    if name == PASSTHROUGH {
+        if let Some(place) = place {
+            pool[..=place].rotate_right(1);
+        }
+        return vec!["strategy: passthrough   # the first of the models, then the next".to_owned()];
+    }
+    if LEARNED.contains(&name) {
+        let why = "is learned here; what its own training has found does not come along";
         reader.losses.add(&top.place_of("router"), why);
-        leave_primary(primary.as_ref(), reader);
-    } else if let Some(place) = place {
-        pool[..=place].rotate_right(1);
     }
+    let primary = place.and_then(|place| pool.get(place)).map(|pooled| quoted(&pooled.model.id));
+    let primary = primary.map(|id| format!("primary_model: {id}"));
+    std::iter::once(format!("strategy: {name}")).chain(primary).collect()
 }
 
-fn leave_primary(primary: Option<&At<Text>>, reader: &Reader<'_>) {
-    if let Some(at) = primary {
-        let why = format!("{} comes first with the router passthrough only", shown(&at.value));
-        reader.losses.add(&at.place, why);
-    }
-}
-
-/// The first attempt, and one for each escalation.
-fn attempts(top: &Section<'_>, reader: &Reader<'_>) -> u64 {
+/// How often a stronger model is tried.
+fn escalations(top: &Section<'_>, reader: &Reader<'_>) -> u64 {
     let nested = top.child("escalation");
     let nested = nested.inspect(|it| reader.leave_strangers(it, &["max_escalations"]));
     let of = |section: &Section<'_>| {
@@ -278,7 +280,7 @@ fn attempts(top: &Section<'_>, reader: &Reader<'_>) -> u64 {
         number
     };
     let given = nested.and_then(|nested| of(&nested)).or_else(|| of(top));
-    given.unwrap_or(ESCALATIONS) + 1
+    given.unwrap_or(ESCALATIONS)
 }
 
 /// Its compressor, without what that loses.

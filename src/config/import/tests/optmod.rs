@@ -1,5 +1,7 @@
 //! optmod's `config.yaml`.
 
+use crate::routing::strategy::Strategy;
+
 use super::{fault, imported, tells};
 
 const CONFIG: &str = include_str!("../../../../tests/fixtures/seeds/config.yaml");
@@ -20,7 +22,9 @@ fn a_pool_comes_along() {
     ];
     assert_eq!(ids, expected, "in the order of their tiers");
     assert!(yaml.contains("listen: [\"127.0.0.1:8765\"]"));
-    assert!(yaml.contains("attempts_max: 3") && yaml.contains("strategy: passthrough"));
+    assert!(yaml.contains("attempts_max: 3") && yaml.contains("strategy: perf_router"));
+    assert!(yaml.contains("primary_model: deepseek-v4-pro") && yaml.contains("max_escalations: 2"));
+    assert_eq!(snapshot.routing.strategy, Strategy::Learned);
     assert!(
         yaml.contains(
             "tier: oracle, price: {input: 0.435, output: 0.435}, context_tokens: 1000000"
@@ -36,7 +40,7 @@ fn a_pool_comes_along() {
     assert_eq!(snapshot.providers.len(), 2, "one for each name, address and key");
     for path in [
         "router",
-        "primary_model",
+        "policy_path",
         "perf_router_cost_weight",
         "tool_result_compressor",
         "models[4].timeout_s",
