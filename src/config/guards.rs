@@ -18,7 +18,7 @@ pub struct Guarding {
     pub all: Option<Arc<Guards>>,
     /// By `Agent::index`.
     pub agents: Vec<Option<Arc<Guards>>>,
-    /// What canaries are derived from; `None` = a random one of the process.
+    /// What canaries are derived from; `None` = the random one that the store keeps.
     pub secret: Option<Arc<Zeroizing<Vec<u8>>>>,
 }
 

@@ -120,7 +120,6 @@ pub fn load_with(
         raw.profiles.read(raw.admin_key.as_ref().map(|key| key.as_str()), outside, &problems);
     links.warnings.extend(warnings);
     let guarding = raw_guard::build(&raw.guard, &raw.agents, (outside, &problems));
-    links.warnings.extend(raw_guard::warning(&guarding));
     if problems.is_empty() {
         Ok(Snapshot { guarding, ..build::build(raw, profiles, links) })
     } else {

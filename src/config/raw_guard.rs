@@ -211,17 +211,6 @@ pub fn build(
     Guarding { all: kept(all.clone()), agents, secret: raw.secret.clone() }
 }
 
-/// What the operator should know of the guards.
-pub fn warning(guarding: &Guarding) -> Option<String> {
-    let all = guarding.agents.iter().chain([&guarding.all]).flatten();
-    let any = all.into_iter().any(|guards| guards.canary != Canary::Off);
-    (any && guarding.secret.is_none()).then(|| {
-        "guard.canary_secret: is not given; canaries are derived from a random secret of this process, so \
-         that they change with a restart and differ between nodes"
-            .to_owned()
-    })
-}
-
 fn model(raw: &RawGuard, outside: &Outside<'_>, problems: &Problems) -> Option<Arc<Model>> {
     let Some(At { value: path, place }) = &raw.weights else {
         return match weights::built_in() {
