@@ -251,11 +251,14 @@ fn is_enough(terms: &Terms<'_>, piece: &Piece, raw: &[u8], marks: &[Mark]) -> bo
     let mut left = String::with_capacity(text.len());
     let mut from = 0;
     for (start, end) in joined(marks.iter().map(|mark| (mark.start, mark.end)).collect()) {
-        left.push_str(text.get(from..start).unwrap_or_default());
+        // Never inside a character; if it were, the whole text is the safe answer.
+        let Some(before) = text.get(from..start) else { return false };
+        left.push_str(before);
         left.push_str(REMOVED);
         from = end;
     }
-    left.push_str(text.get(from..).unwrap_or_default());
+    let Some(last) = text.get(from..) else { return false };
+    left.push_str(last);
     let level = judge(terms, &left, piece.source).level;
     terms.actions.action(level, piece.source) < Action::Sanitize
 }

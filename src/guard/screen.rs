@@ -144,7 +144,9 @@ pub fn screen_by(
     // Whoever sends more texts than this has the rest screened as one of each source.
     let mut rest: BTreeMap<Source, Vec<Piece>> = BTreeMap::new();
     all.for_each(|piece| rest.entry(piece.source).or_default().push(piece));
-    rest.values().for_each(|pieces| look.rest(pieces));
+    for pieces in rest.values() {
+        look.rest(pieces);
+    }
     look.found
 }
 

@@ -249,10 +249,9 @@ impl<'b> Walk<'b> {
         }
         let mut source = said.role;
         match said.kind {
-            Kind::Plain => {}
             // A message says by its role who it comes from, whatever else it says.
             Kind::From(kind) if !said.has_role => source = Some(kind),
-            Kind::From(_) => {}
+            Kind::Plain | Kind::From(_) => {}
             Kind::Image | Kind::Opaque => {
                 self.images |= matches!(said.kind, Kind::Image);
                 if let Some(data) = said.data {
