@@ -629,3 +629,11 @@ pub const INFER_PROBLEMS_MAX: usize = 16;
 
 /// Parts of one message of `/infer`: text parts, of which clients send a handful.
 pub const INFER_PARTS_MAX: usize = 1_000;
+
+/// How often a text of `/infer` is looked at again after something was taken out. Honest text is settled after
+/// one or two; each round costs as much as the first.
+pub const GUARD_STRIPS_MAX: usize = 8;
+
+/// Bytes on each side of a seam between two parts of a message that are judged joined: more than any phrase has,
+/// and little beside parts that are long, which have been judged by themselves.
+pub const GUARD_SEAM_BYTES_MAX: usize = 4 * 1024;

@@ -1,6 +1,7 @@
 //! The seed's own rules, for `/infer` alone: twelve families of phrases that block (S1-17) and eight that are
 //! taken out (S1-18). Ordinary coding traffic is full of both, so no proxy route starts with them.
 
+use crate::base::limit::GUARD_STRIPS_MAX;
 use crate::guard::normal::Folded;
 use crate::guard::verdict::Mark;
 
@@ -73,8 +74,40 @@ fn found(words: &[Word<'_>], phrase: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// What the seed takes out of a text, and the families that were found; `None` if there are none.
-pub fn stripped(text: &str) -> Option<(String, Vec<&'static str>)> {
+/// The rule of a text in which more and more comes to light however often the seed takes something out.
+pub const NESTED: &str = "seed.nested";
+
+/// A text without what the seed takes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stripped {
+    /// What is left. Nothing of what is taken out is in it, if it is settled.
+    pub text: String,
+    /// The families that were found, each once.
+    pub rules: Vec<&'static str>,
+    /// Whether nothing more is found in it. If not, it is made to be taken apart like this, and must not go on.
+    pub is_settled: bool,
+}
+
+/// What the seed takes out of a text; `None` if there is nothing. What comes together where something was taken
+/// out is looked at again.
+pub fn stripped(text: &str) -> Option<Stripped> {
+    let (text, rules) = stripped_once(text)?;
+    let mut out = Stripped { text, rules, is_settled: false };
+    for _ in 1..GUARD_STRIPS_MAX {
+        let Some((text, rules)) = stripped_once(&out.text) else {
+            out.is_settled = true;
+            return Some(out);
+        };
+        out.text = text;
+        out.rules.extend(rules);
+        out.rules.sort_unstable();
+        out.rules.dedup();
+    }
+    out.is_settled = stripped_once(&out.text).is_none();
+    Some(out)
+}
+
+fn stripped_once(text: &str) -> Option<(String, Vec<&'static str>)> {
     let mut rules = Vec::new();
     let mut out = text.to_owned();
     let mut cut = |rule, found: fn(&str) -> Option<(usize, usize)>| {
@@ -157,9 +190,23 @@ mod tests {
     #[test]
     fn every_family_is_taken_out() {
         let text = "a<script>x</script>b JAVASCRIPT:c <p onclick=d> union select ' or '1'='1 ../e ${f} {{g}}";
-        let (clean, rules) = stripped(text).unwrap();
+        let Stripped { text: clean, rules, is_settled } = stripped(text).unwrap();
         assert_eq!(rules.len(), 8, "{rules:?}");
-        assert_eq!(clean, "ab c <p d>   e  ");
+        assert_eq!((clean.as_str(), is_settled), ("ab c <p d>   e  ", true));
         assert_eq!(stripped("nothing here"), None);
+    }
+
+    #[test]
+    fn what_comes_together_is_taken_out_as_well() {
+        for (text, clean) in [
+            ("....//....//etc", "etc"),
+            ("java${x}script:a", "a"),
+            ("<scr${x}ipt>a</script>b", "b"),
+        ] {
+            let found = stripped(text).unwrap();
+            assert_eq!((found.text.as_str(), found.is_settled), (clean, true));
+        }
+        let onion = (0..40).fold(String::new(), |inner, _| format!("..{inner}/"));
+        assert!(!stripped(&onion).unwrap().is_settled);
     }
 }

@@ -2,10 +2,15 @@
 //! turns, tool results and documents, not only the last thing that the user said (D-03).
 //!
 //! One pass without a tree, nothing is copied. Bodies must have been checked before (`envelope`): of what is no
-//! JSON only a part is seen. Images, audio, files as data and names of things are passed over. What a text means
-//! to guards, routing or mutators is decided there.
+//! JSON only a part is seen. Images, audio, files as data and names of things are passed over, by the key that they
+//! stand under and never by what an object says of itself: whoever writes a `type` must not be able to hide a text.
+//! Where a key stands twice, the last counts, as it does for providers. What a text means to guards, routing or
+//! mutators is decided there.
+
+use std::borrow::Cow;
 
 use crate::base::limit::TEXT_NESTING_MAX;
+use crate::wire::json;
 use crate::wire::pull::Pull;
 use crate::wire::syntax::Span;
 
@@ -46,8 +51,18 @@ pub struct Piece {
     pub turn: Option<u32>,
     /// The key that it stands under, or its list does, as written: `content`, `text`, `output`, `arguments`, …
     pub key: Span,
-    /// Where it lies in the body, between its quotes and as written.
+    /// Where it lies in the body, between its quotes and as written; all of a value that is nested too deep to
+    /// be taken apart.
     pub span: Span,
+    /// Whether it is a thought with a signature beside it, which holds for these very words.
+    pub is_signed: bool,
+}
+
+impl Piece {
+    /// Whether it is a string, and not a value that was too deep to be taken apart.
+    pub fn is_string(&self, body: &[u8]) -> bool {
+        self.span.start.checked_sub(1).and_then(|before| body.get(before)) == Some(&b'"')
+    }
 }
 
 /// The texts of one request.
@@ -88,6 +103,7 @@ pub fn texts(body: &[u8]) -> Texts {
         pull: Pull::new(body, Span::whole(body)),
         found: Vec::new(),
         depth: 0,
+        is_free: false,
         images: false,
     };
     if walk.pull.peek() == b'{' {
@@ -102,6 +118,7 @@ pub fn texts(body: &[u8]) -> Texts {
         turn: it.turn,
         key: it.key,
         span: it.span,
+        is_signed: it.is_signed,
     };
     Texts { pieces: found.into_iter().map(piece).collect(), images }
 }
@@ -113,17 +130,34 @@ struct Found {
     turn: Option<u32>,
     key: Span,
     span: Span,
+    is_signed: bool,
 }
 
 /// What an object says about the texts within.
 #[derive(Clone, Copy, Debug, Default)]
 struct Said {
+    has_role: bool,
     role: Option<Source>,
-    kind: Option<Source>,
-    is_passed_over: bool,
-    is_base64: bool,
-    /// The place of a text under `data`.
+    kind: Kind,
+    has_signature: bool,
+    /// The place of a string under `data`.
     data: Option<usize>,
+}
+
+/// What the `type` of an object makes of it.
+#[derive(Clone, Copy, Debug, Default)]
+enum Kind {
+    /// Nothing of note.
+    #[default]
+    Plain,
+    /// Its texts come from there.
+    From(Source),
+    /// An image; its `data` is none that is read.
+    Image,
+    /// Its `data` is none that is read.
+    Opaque,
+    /// Thoughts.
+    Thinking,
 }
 
 struct Walk<'b> {
@@ -131,13 +165,15 @@ struct Walk<'b> {
     pull: Pull<'b>,
     found: Vec<Found>,
     depth: usize,
+    /// Whether this is inside the arguments of a call, where no key has a meaning and every string is read.
+    is_free: bool,
     images: bool,
 }
 
-impl Walk<'_> {
+impl<'b> Walk<'b> {
     /// A field of the request itself.
     fn field(&mut self, key: Span) {
-        let (source, is_list) = match key.of(self.body) {
+        let (source, is_list) = match &*meaning(key.of(self.body)) {
             b"messages" | b"input" | b"prompt" => (Source::User, true),
             b"system" | b"instructions" | b"systemPrompt" => (Source::System, false),
             _ => {
@@ -166,15 +202,14 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, key: Span) {
-        if self.depth >= TEXT_NESTING_MAX {
-            // What lies deeper is read as it is written.
-            let span = self.pull.skip();
-            self.found.push(Found { source: None, turn: None, key, span });
-            return;
-        }
         self.depth += 1;
         match self.pull.peek() {
             b'"' => self.string(key),
+            b'[' | b'{' if self.depth > TEXT_NESTING_MAX => {
+                // What lies deeper is read as it is written.
+                let span = self.pull.skip();
+                self.push(key, span);
+            }
             b'[' => {
                 self.pull.enter();
                 while self.pull.item() {
@@ -192,9 +227,13 @@ impl Walk<'_> {
     fn string(&mut self, key: Span) {
         let token = self.pull.skip();
         let span = Span::new(token.start + 1, token.end.saturating_sub(1).max(token.start + 1));
-        if !span.is_empty() && !span.of(self.body).starts_with(b"data:") {
-            self.found.push(Found { source: None, turn: None, key, span });
+        if !span.is_empty() && !is_data(span.of(self.body)) {
+            self.push(key, span);
         }
+    }
+
+    fn push(&mut self, key: Span, span: Span) {
+        self.found.push(Found { source: None, turn: None, key, span, is_signed: false });
     }
 
     fn object(&mut self) {
@@ -202,58 +241,65 @@ impl Walk<'_> {
         let first = self.found.len();
         let mut said = Said::default();
         while let Some(key) = self.pull.key() {
-            self.member(key, &mut said);
+            if self.is_free {
+                self.value(key);
+            } else {
+                self.member(key, &mut said);
+            }
         }
-        if said.is_passed_over {
-            self.found.truncate(first);
-        } else if let Some(data) = said.data.filter(|_| said.is_base64) {
-            self.found.remove(data);
+        let mut source = said.role;
+        match said.kind {
+            // A message says by its role who it comes from, whatever else it says.
+            Kind::From(kind) if !said.has_role => source = Some(kind),
+            Kind::Plain | Kind::From(_) => {}
+            Kind::Image | Kind::Opaque => {
+                self.images |= matches!(said.kind, Kind::Image);
+                if let Some(data) = said.data {
+                    self.found.remove(data);
+                }
+            }
+            Kind::Thinking => {
+                let is_thought = |it: &&mut Found| it.key.of(self.body) == b"thinking";
+                let thoughts = self.found[first..].iter_mut().filter(is_thought);
+                thoughts.for_each(|it| it.is_signed |= said.has_signature);
+            }
         }
-        self.name_authors(first, said.kind.or(said.role));
+        self.name_authors(first, source);
     }
 
     fn member(&mut self, key: Span, said: &mut Said) {
-        let name = key.of(self.body);
-        match name {
-            b"role" => {
-                let word = self.pull.skip().of(self.body);
-                said.role = said.role.or(by_role(word));
+        let name = meaning(key.of(self.body));
+        match &*name {
+            // Only a message has one: a part of it cannot say that it comes from somebody else.
+            b"role" if self.depth == 1 => {
+                said.role = by_role(&self.word());
+                said.has_role = true;
             }
-            b"type" => {
-                let word = self.pull.skip().of(self.body);
-                self.kind(word.strip_prefix(b"\"").unwrap_or(word), said);
+            b"type" => said.kind = by_type(&self.word()),
+            b"signature" => said.has_signature = self.pull.skip().of(self.body).len() > 2,
+            b"data" if self.pull.peek() == b'"' => {
+                let at = self.found.len();
+                self.value(key);
+                said.data = (self.found.len() > at).then_some(at);
             }
-            _ if SKIPPED.contains(&name) => {
+            b"input" | b"arguments" if matches!(self.pull.peek(), b'{' | b'[') => {
+                self.is_free = true;
+                self.value(key);
+                self.is_free = false;
+            }
+            name if SKIPPED.contains(&name) => {
                 self.images |= name == b"image_url";
                 self.pull.skip();
             }
-            _ => {
-                let at = self.found.len();
-                self.value(key);
-                if name == b"data" && self.found.len() == at + 1 {
-                    said.data = Some(at);
-                }
-            }
+            _ => self.value(key),
         }
     }
 
-    /// What an object's `type` says; `word` ends in a quote.
-    fn kind(&mut self, word: &[u8], said: &mut Said) {
-        let starts = |with: &[u8]| word.starts_with(with);
-        if starts(b"tool_result") || word.ends_with(b"_output\"") {
-            said.kind = Some(Source::Tool);
-        } else if starts(b"document") || starts(b"search_result") {
-            said.kind = Some(Source::Document);
-        } else if word.ends_with(b"_call\"") || starts(b"tool_use") {
-            said.kind = Some(Source::Assistant);
-        } else if starts(b"image") || starts(b"input_image") {
-            self.images = true;
-            said.is_passed_over = true;
-        } else if starts(b"input_audio") || starts(b"redacted_thinking") {
-            said.is_passed_over = true;
-        } else if starts(b"base64") {
-            said.is_base64 = true;
-        }
+    /// The meaning of the string that stands here.
+    fn word(&mut self) -> Cow<'b, [u8]> {
+        let token = self.pull.skip().of(self.body);
+        let inside = token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        meaning(inside.unwrap_or_default())
     }
 
     /// Gives the texts from `first` on to `source`, where nothing within has named another author.
@@ -264,15 +310,61 @@ impl Walk<'_> {
     }
 }
 
+/// What a key or a word means, however it is written.
+fn meaning(raw: &[u8]) -> Cow<'_, [u8]> {
+    if !raw.contains(&b'\\') {
+        return Cow::Borrowed(raw);
+    }
+    match json::unescape(raw) {
+        Some(text) => Cow::Owned(text.into_owned().into_bytes()),
+        None => Cow::Borrowed(raw),
+    }
+}
+
 fn by_role(word: &[u8]) -> Option<Source> {
     Some(match word {
-        b"\"system\"" | b"\"developer\"" => Source::System,
-        b"\"assistant\"" | b"\"model\"" => Source::Assistant,
-        b"\"tool\"" | b"\"function\"" => Source::Tool,
-        b"\"user\"" => Source::User,
+        b"system" | b"developer" => Source::System,
+        b"assistant" | b"model" => Source::Assistant,
+        b"tool" | b"function" => Source::Tool,
+        b"user" => Source::User,
         _ => return None,
     })
 }
+
+fn by_type(word: &[u8]) -> Kind {
+    match word {
+        b"image" | b"image_url" | b"input_image" => Kind::Image,
+        b"base64" | b"input_audio" | b"redacted_thinking" => Kind::Opaque,
+        b"thinking" => Kind::Thinking,
+        _ if word.ends_with(b"tool_result") || word.ends_with(b"_output") => {
+            Kind::From(Source::Tool)
+        }
+        _ if word.starts_with(b"document") || word.starts_with(b"search_result") => {
+            Kind::From(Source::Document)
+        }
+        _ if word.ends_with(b"_call") || word.ends_with(b"tool_use") => {
+            Kind::From(Source::Assistant)
+        }
+        _ => Kind::Plain,
+    }
+}
+
+/// Whether a text is an image or a file as `data:<type>;base64,…` and nothing else. What is told to be text is
+/// read as text.
+fn is_data(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b"data:") else { return false };
+    let head = &rest[..rest.len().min(DATA_HEAD_BYTES)];
+    let Some(comma) = head.iter().position(|byte| *byte == b',') else { return false };
+    let (kind, data) = (&rest[..comma], &rest[comma + 1..]);
+    let Some(kind) = kind.strip_suffix(b";base64") else { return false };
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"/+-.;=_\\".contains(byte);
+    // A slash may be written `\/`.
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_\\".contains(byte);
+    !kind.starts_with(b"text") && kind.iter().all(is_word) && data.iter().all(is_base64)
+}
+
+/// Bytes behind `data:` within which the data begin; the longest names of types in use have some 80.
+const DATA_HEAD_BYTES: usize = 160;
 
 #[cfg(test)]
 mod tests {
@@ -364,6 +456,76 @@ mod tests {
         let found = texts(body.as_bytes()).pieces;
         assert_eq!((found.len(), found[0].source), (1, Source::Tool));
         assert!(found[0].span.of(body.as_bytes()).ends_with(b"]"));
+    }
+
+    /// The texts that are found in one message with these fields, and their authors.
+    fn in_message(fields: &str) -> Vec<(Source, String)> {
+        let body = format!(r#"{{"messages": [{{{fields}}}]}}"#);
+        told(&body).into_iter().map(|(source, _, _, text)| (source, text)).collect()
+    }
+
+    #[test]
+    fn only_data_that_are_data_alone_are_passed_over() {
+        for text in [
+            "data: Ignore",
+            "data:,Ignore",
+            "data:image/png;base64,AAAA Ignore",
+            "data:text/plain;base64,AAAA",
+        ] {
+            let found = in_message(&format!(r#""role": "user", "content": "{text}""#));
+            assert_eq!(found, [(Source::User, text.to_owned())]);
+        }
+        for text in ["data:image/png;base64,iVBOR/+=", r"data:image\/png;base64,a\/b"] {
+            assert_eq!(in_message(&format!(r#""content": "{text}""#)), []);
+        }
+    }
+
+    #[test]
+    fn keys_and_words_are_read_by_their_meaning() {
+        let body = r#"{"mess\u0061ges": [{"r\u006fle": "t\u006fol", "c\u006fntent": "x"}]}"#;
+        assert_eq!(told(body), [of(Source::Tool, Some(0), "content", "x")]);
+        let body = r#"{"messages": [{"role": "user", "content": [{"t\u0079pe": "im\u0061ge",
+            "source": {"type": "base64", "d\u0061ta": "AAAA"}}]}]}"#;
+        assert_eq!(told(body), []);
+        assert!(texts(body.as_bytes()).images);
+    }
+
+    #[test]
+    fn no_type_hides_a_text_and_the_last_of_two_counts() {
+        let user = |text: &str| vec![(Source::User, text.to_owned())];
+        for fields in [
+            r#""role": "user", "type": "image", "content": "x""#,
+            r#""role": "user", "type": "document", "content": "x""#,
+            r#""role": "tool", "role": "user", "content": "x""#,
+            r#""role": "user", "content": [{"type": "image_url", "type": "text", "text": "x"}]"#,
+            r#""role": "user", "content": [{"type": "input_audio", "text": "x"}]"#,
+            r#""role": "user", "content": [{"type": "text", "text": "x", "role": "system"}]"#,
+            r#""role": "user", "content": [{"type": "base64", "type": "text", "data": "x"}]"#,
+            r#""role": "user", "content": [{"type": "base64", "data": ["x"]}]"#,
+        ] {
+            assert_eq!(in_message(fields), user("x"), "{fields}");
+        }
+    }
+
+    #[test]
+    fn everything_in_the_arguments_of_a_call_is_read() {
+        let body = r#"{"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "i", "input":
+            {"type": "image/png", "url": "u", "image_url": "v", "role": "user", "data": "d"}}]}]}"#;
+        let all: Vec<String> = told(body).into_iter().map(|it| it.3).collect();
+        assert_eq!(all, ["image/png", "u", "v", "user", "d"]);
+        let found = texts(body.as_bytes());
+        assert!(found.pieces.iter().all(|it| it.source == Source::Assistant) && !found.images);
+    }
+
+    #[test]
+    fn thoughts_with_a_signature_are_known() {
+        let body = r#"{"messages": [{"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "a", "signature": "s", "text": "b"},
+            {"type": "thinking", "thinking": "c", "signature": ""},
+            {"type": "text", "thinking": "d", "signature": "s"}]}]}"#;
+        let signed =
+            texts(body.as_bytes()).pieces.iter().map(|it| it.is_signed).collect::<Vec<_>>();
+        assert_eq!(signed, [true, false, false, false]);
     }
 
     proptest! {
