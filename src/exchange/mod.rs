@@ -142,6 +142,8 @@ pub struct Exchange {
     failed_bill: Option<Bill>,
     /// Most tokens of an answer, where we say so and not the client.
     answer_cap: Option<u64>,
+    /// The answer is read by us, and is shown as something else.
+    wants_whole: bool,
     /// What answers are searched for.
     guard: Option<Terms>,
     /// The search of the present answer, if it is a stream.
@@ -195,6 +197,7 @@ impl Exchange {
             refusal: None,
             failed_bill: None,
             answer_cap: None,
+            wants_whole: false,
             guard: None,
             outflow: None,
             tally: Tally::default(),
@@ -213,6 +216,11 @@ impl Exchange {
         if let Some(purse) = &mut self.purse {
             (purse.limited, purse.strict) = (limited, strict);
         }
+    }
+
+    /// Has answers held until they are whole: they are read by us, and shown as something else.
+    pub const fn hold_answers(&mut self) {
+        self.wants_whole = true;
     }
 
     /// Who pays.
@@ -544,6 +552,7 @@ impl Exchange {
             may_retry: self.has_next(),
             strip_usage: asks_usage,
             mark_usage: self.tells_cost(),
+            whole: self.wants_whole,
             prefix,
             header_at_ms: now.ms(),
         }));

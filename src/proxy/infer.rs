@@ -156,6 +156,7 @@ async fn start(ctx: &mut Ctx, current: Arc<Current>, asked: Asked) -> Result<Adm
     intake::start_exchange(ctx, current, (asked, purse))?;
     if let Some(exchange) = &mut ctx.exchange {
         exchange.cap_answers(tokens);
+        exchange.hold_answers();
     }
     Ok(Admitted::Upstream)
 }
