@@ -187,6 +187,14 @@ impl Relay {
         self.outcome.or_else(|| self.meter.as_mut().map(|meter| meter.finish(|_| {})))
     }
 
+    /// What a stream that is given up has said about itself by now; `None` for anything but streams.
+    pub fn told(&mut self) -> Option<MeterOutcome> {
+        if self.outcome.is_none() {
+            self.outcome = self.meter.as_mut().map(|meter| meter.finish(|_| {}));
+        }
+        self.outcome.clone()
+    }
+
     /// Notes that the answer is shown from its header on.
     pub fn mark_open(&mut self) {
         self.open = true;

@@ -7,10 +7,10 @@ use crate::base::fault::Fault;
 use crate::config::guards::OnFailure;
 use crate::dialect::error_body;
 use crate::exchange::outflow::{Outflow, Passed, Stop, Terms, document};
-use crate::exchange::relay::{Kind, Step};
-use crate::exchange::settle::Bill;
+use crate::exchange::relay::{Kind, Relay, Step};
+use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Exchange, Now};
-use crate::record::{GuardRecord, Outcome};
+use crate::record::{GuardRecord, Outcome, UsageSource};
 
 impl Exchange {
     /// The same exchange, whose answer is searched.
@@ -86,6 +86,10 @@ impl Exchange {
 
     /// An answer of which nothing has been shown, and nothing will be.
     fn kept_back(&mut self, stop: Stop, now: Now) -> Step {
+        // What a stream has reported as its whole is owed, seen or not.
+        if let Some(told) = self.relay.as_mut().and_then(Relay::told) {
+            self.failed_bill = settle::of_blocked(self, &told);
+        }
         self.record_attempt(Outcome::Blocked, now, 502);
         self.tried = self.plan.candidates.len();
         // A relay that has shown nothing must not count as one whose answer was.
@@ -132,7 +136,8 @@ impl Exchange {
             self.bill = Some(*bill);
             return Err(Step::Cut(self.error(stop)));
         }
-        self.failed_bill = bill.usage.is_some().then_some(*bill);
+        // A guess stays one: what was held for it decides.
+        self.failed_bill = (bill.source == UsageSource::Exact && !bill.unpriced).then_some(*bill);
         Err(self.kept_back(stop, now))
     }
 
