@@ -335,7 +335,7 @@ impl Exchange {
             Verdict::Next => {
                 let wait = retry::retry_after_ms(headers, now.unix_ms);
                 self.rest_endpoint(now, wait);
-                if self.has_next() || self.rendition.is_some() || self.hides_failures() {
+                if self.has_next() || self.reads_failures() || self.hides_failures() {
                     self.keep_headers(headers);
                     self.start_relay(Kind::Failed, now);
                 } else {
@@ -346,8 +346,8 @@ impl Exchange {
             Verdict::Return => {
                 let good = (200..300).contains(&status);
                 let mut kind = if good { answer::kind_of(headers) } else { Kind::Opaque };
-                if self.rendition.is_some() && !good {
-                    return self.translate_refusal(headers, now);
+                if self.reads_failures() && !good {
+                    return self.collect_refusal(headers, now);
                 }
                 if let Some(fault) = self.unreadable(good, kind, now) {
                     return OnHeader::Refuse(fault);
@@ -444,7 +444,7 @@ impl Exchange {
             return Conclusion::Refuse(fault);
         }
         if let Some(answer) = self.failed.take() {
-            return Conclusion::Answer(answer);
+            return self.searched_failure(answer);
         }
         if let Some(fault) = self.refusal.take().filter(|_| self.attempts.is_empty()) {
             return Conclusion::Refuse(fault);

@@ -1,4 +1,4 @@
-//! What a guarded answer costs when it is kept back.
+//! What a guarded answer costs when it is kept back, and what a provider's refusal shows.
 
 use serde_json::json;
 
@@ -61,4 +61,21 @@ async fn a_stream_that_is_kept_back_is_booked_as_it_was_reported() {
     let refused = gateway.ask(Ask::chat("m", true)).await;
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert_eq!(ended(&gateway).await, (20_000, 0));
+}
+
+#[tokio::test]
+async fn what_a_server_repeats_in_its_refusal_is_searched() {
+    let body = json!({"detail": [{"loc": ["body"], "input": {"name": SECRET}}]}).to_string();
+    for status in ["422 Unprocessable Entity", "503 Service Unavailable", "200 OK"] {
+        let up = Canned::json(status, "connection: close\r\n", body.as_bytes()).await;
+        let gateway = guarded(&up, "{output: {secrets: redact}}").await;
+        let answer = gateway.ask(Ask::chat("m", false)).await;
+        let text = answer.text();
+        assert!(status.starts_with(&answer.status.to_string()), "{status}: {text}");
+        assert_eq!(answer.json()["detail"][0]["input"]["name"], "[REDACTED_API_KEY_GROQ_1]");
+        let gateway = guarded(&up, "{output: {secrets: block}}").await;
+        let answer = gateway.ask(Ask::chat("m", false)).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert!(!answer.text().contains("q7Zk"));
+    }
 }
