@@ -283,10 +283,7 @@ fn prepare(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
     let fields = Fields::read(&ask.body)?;
     let system = fields.needed("systemPrompt")?;
     let session = session(&fields)?;
-    let made = defence::ask(|| canary(parts, session.unwrap_or_default(), 0));
-    let token = made.map_err(|Down(why)| {
-        Refusal::new(Code::Internal, format!("no canary can be made: {why}"))
-    })?;
+    let token = made(parts, session.unwrap_or_default(), 0)?;
     let prompt = infer::planted(system, &token);
     note(&parts.warden, ask, ("prepare-system-prompt", &[]));
     Ok(json!({
@@ -312,6 +309,12 @@ fn canary(parts: &Parts, session: &str, days_ago: i64) -> Result<Token, Down> {
     parts.defence.canary(secret, (TENANT, session), day)
 }
 
+/// The same, or the refusal: nothing is called safe that was not looked for.
+fn made(parts: &Parts, session: &str, days_ago: i64) -> Result<Token, Refusal> {
+    let made = defence::ask(|| canary(parts, session, days_ago));
+    made.map_err(|Down(why)| Refusal::new(Code::Internal, format!("no canary can be made: {why}")))
+}
+
 /// A text without its secrets, and whether the canary of its session is in it.
 fn filter_output(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
     let mut said = guard::filter_output(&ask.body)?;
@@ -319,9 +322,8 @@ fn filter_output(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
     let output = fields.text("output")?.or(fields.text("text")?).unwrap_or_default();
     let session = session(&fields)?.unwrap_or_default();
     // An answer may come after midnight.
-    let tokens = [0, 1].map(|days_ago| defence::ask(|| canary(parts, session, days_ago)));
-    let tokens = tokens.into_iter().filter_map(Result::ok);
-    let leaked = tokens.into_iter().any(|token| Canary::new(&token).feed(output.as_bytes()));
+    let tokens = [made(parts, session, 0)?, made(parts, session, 1)?];
+    let leaked = tokens.iter().any(|token| Canary::new(token).feed(output.as_bytes()));
     if leaked {
         said["safe"] = false.into();
         said["severity"] = "CRITICAL".into();
@@ -349,7 +351,12 @@ fn filter_output(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::admin::handlers::sample;
+    use crate::config::raw_infer::Infer;
+    use crate::exchange::defence::{Checked, Defence, Filtered, Guard};
+    use crate::guard::detect::policy::Policy;
     use crate::guard::quarantine::{Strike, Terms};
     use crate::store::ward::Blow;
 
@@ -434,6 +441,41 @@ mod tests {
         let said = leaks("s");
         assert_eq!((&said["canaryLeaked"], &said["safe"]), (&json!(true), &json!(false)));
         assert_eq!(leaks("another")["canaryLeaked"], false);
+    }
+
+    /// A defence whose canaries are down.
+    struct NoCanaries;
+
+    impl Defence for NoCanaries {
+        fn validate(&self, text: &str, rules: &Infer) -> Result<Checked, Down> {
+            Guard.validate(text, rules)
+        }
+
+        fn canary(&self, _: &[u8], _: (&str, &str), _: u64) -> Result<Token, Down> {
+            Err(Down("out of order"))
+        }
+
+        fn filter(
+            &self,
+            output: &str,
+            canary: Option<&Token>,
+            policy: &Arc<Policy>,
+        ) -> Result<Filtered, Down> {
+            Guard.filter(output, canary, policy)
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_searched_for_its_canary_is_not_called_safe() {
+        let (_folder, mut parts) = sample::parts("no-canaries");
+        Arc::get_mut(&mut parts).unwrap().defence = Arc::new(NoCanaries);
+        for (asked, body) in [
+            (Call::FilterOutput, json!({"output": "hello", "sessionId": "s"})),
+            (Call::PreparePrompt, json!({"systemPrompt": "Be brief."})),
+        ] {
+            let refused = call(&parts, asked, ("", "", &body)).unwrap_err();
+            assert!(refused.message.contains("out of order"), "{}", refused.message);
+        }
     }
 
     #[test]

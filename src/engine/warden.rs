@@ -164,7 +164,8 @@ impl Warden {
 
     /// Counts a strike. Blocks for the store.
     pub fn strike(&self, blow: &Blow, terms: &Terms) -> Struck {
-        if !terms.enabled {
+        // Who is shut out for good cannot be shut out more: no disk is written for it.
+        if !terms.enabled || self.bans.read().get(&blow.key) == Some(&Ban::Permanent) {
             return Struck::Known;
         }
         let struck = match self.ward.strike(blow, terms) {
@@ -422,6 +423,17 @@ mod tests {
             assert_eq!(one.strike(&blow(&one, content), &off), Struck::Known);
         }
         assert!(!one.has_bans() && one.standings(9).unwrap().is_empty());
+    }
+
+    #[test]
+    fn who_is_shut_out_for_good_is_struck_no_more() {
+        let (_folder, one, _) = stand("warden-good");
+        let terms = Terms::default();
+        let struck: Vec<Struck> =
+            (0..20).map(|content| one.strike(&blow(&one, content), &terms)).collect();
+        assert_eq!((struck[9], struck[10]), (Struck::Out(Ban::Permanent), Struck::Known));
+        assert_eq!(one.standings(9).unwrap()[0].strikes, 10);
+        assert_eq!(one.lines(Page { after: 0, limit: 99 }).unwrap().len(), 8);
     }
 
     #[test]

@@ -267,9 +267,9 @@ impl Exchange {
             // It ended before it said anything.
             _ => Outcome::Broken,
         };
-        // A refusal in another dialect is told by its status, also if its body never came.
-        let translates = self.rendition.is_some();
-        let is_told = |relay: &Relay| translates && relay.kind() == Kind::Failed;
+        // A refusal that is read is told by its status, also if its body never came.
+        let reads = self.reads_failures();
+        let is_told = |relay: &Relay| reads && relay.kind() == Kind::Failed;
         let told = self.relay.as_mut().filter(|relay| relay.is_returnable() || is_told(relay));
         if let Some(relay) = told {
             let is_stream = relay.kind() == Kind::Stream;
@@ -296,9 +296,14 @@ impl Exchange {
         self.failed = Some(FailedAnswer { status, headers, body }.in_dialect_of_client(passage));
     }
 
-    /// The provider refuses, and the client has to hear it in its own dialect: the body is collected, and
+    /// Whether what a provider refuses with is read before it is shown: it is translated, or searched.
+    pub(super) const fn reads_failures(&self) -> bool {
+        self.rendition.is_some() || self.guard.is_some()
+    }
+
+    /// The provider refuses, and what it says is read before the client hears it: the body is collected, and
     /// nobody else is asked.
-    pub(super) fn translate_refusal(&mut self, headers: &HeaderMap, now: Now) -> OnHeader {
+    pub(super) fn collect_refusal(&mut self, headers: &HeaderMap, now: Now) -> OnHeader {
         self.tried = self.plan.candidates.len();
         self.keep_headers(headers);
         self.start_relay(Kind::Failed, now);

@@ -142,6 +142,8 @@ pub struct Exchange {
     failed_bill: Option<Bill>,
     /// Most tokens of an answer, where we say so and not the client.
     answer_cap: Option<u64>,
+    /// The answer is read by us, and is shown as something else.
+    wants_whole: bool,
     /// What answers are searched for.
     guard: Option<Terms>,
     /// The search of the present answer, if it is a stream.
@@ -195,6 +197,7 @@ impl Exchange {
             refusal: None,
             failed_bill: None,
             answer_cap: None,
+            wants_whole: false,
             guard: None,
             outflow: None,
             tally: Tally::default(),
@@ -213,6 +216,11 @@ impl Exchange {
         if let Some(purse) = &mut self.purse {
             (purse.limited, purse.strict) = (limited, strict);
         }
+    }
+
+    /// Has answers held until they are whole: they are read by us, and shown as something else.
+    pub const fn hold_answers(&mut self) {
+        self.wants_whole = true;
     }
 
     /// Who pays.
@@ -327,7 +335,7 @@ impl Exchange {
             Verdict::Next => {
                 let wait = retry::retry_after_ms(headers, now.unix_ms);
                 self.rest_endpoint(now, wait);
-                if self.has_next() || self.rendition.is_some() || self.hides_failures() {
+                if self.has_next() || self.reads_failures() || self.hides_failures() {
                     self.keep_headers(headers);
                     self.start_relay(Kind::Failed, now);
                 } else {
@@ -338,8 +346,8 @@ impl Exchange {
             Verdict::Return => {
                 let good = (200..300).contains(&status);
                 let mut kind = if good { answer::kind_of(headers) } else { Kind::Opaque };
-                if self.rendition.is_some() && !good {
-                    return self.translate_refusal(headers, now);
+                if self.reads_failures() && !good {
+                    return self.collect_refusal(headers, now);
                 }
                 if let Some(fault) = self.unreadable(good, kind, now) {
                     return OnHeader::Refuse(fault);
@@ -436,7 +444,7 @@ impl Exchange {
             return Conclusion::Refuse(fault);
         }
         if let Some(answer) = self.failed.take() {
-            return Conclusion::Answer(answer);
+            return self.searched_failure(answer);
         }
         if let Some(fault) = self.refusal.take().filter(|_| self.attempts.is_empty()) {
             return Conclusion::Refuse(fault);
@@ -544,6 +552,7 @@ impl Exchange {
             may_retry: self.has_next(),
             strip_usage: asks_usage,
             mark_usage: self.tells_cost(),
+            whole: self.wants_whole,
             prefix,
             header_at_ms: now.ms(),
         }));

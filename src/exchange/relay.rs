@@ -65,6 +65,7 @@ pub enum Kind {
 
 /// What the relay of one answer is to do.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one answer")]
 pub struct Orders {
     /// What the client speaks.
     pub surface: Surface,
@@ -80,6 +81,8 @@ pub struct Orders {
     pub strip_usage: bool,
     /// Find the place in the usage chunk where our own object belongs: the client asked for the chunk.
     pub mark_usage: bool,
+    /// Whoever asks reads the answer as a whole: nothing is shown before that, blank lines least of all.
+    pub whole: bool,
     /// Bytes to put before the first event of a stream: the notice, or nothing.
     pub prefix: Vec<u8>,
     /// When the answer's header arrived, in milliseconds of any monotonic clock.
@@ -182,6 +185,14 @@ impl Relay {
     /// What the stream said about itself, also when it never came to its end.
     pub fn into_outcome(mut self) -> Option<MeterOutcome> {
         self.outcome.or_else(|| self.meter.as_mut().map(|meter| meter.finish(|_| {})))
+    }
+
+    /// What a stream that is given up has said about itself by now; `None` for anything but streams.
+    pub fn told(&mut self) -> Option<MeterOutcome> {
+        if self.outcome.is_none() {
+            self.outcome = self.meter.as_mut().map(|meter| meter.finish(|_| {}));
+        }
+        self.outcome.clone()
     }
 
     /// Notes that the answer is shown from its header on.
@@ -288,7 +299,7 @@ impl Relay {
             return self.pass(bytes);
         }
         self.first_event_seen |= !chunk.trim_ascii_start().is_empty();
-        if !self.first_event_seen && self.hold_is_over(now_ms) {
+        if !(self.first_event_seen || self.orders.whole) && self.hold_is_over(now_ms) {
             // Blank lines are a provider's keep-alive: the client's time-outs need them.
             let bytes = self.take_held();
             return self.pass(bytes);
@@ -529,6 +540,7 @@ mod tests {
             may_retry: true,
             strip_usage: false,
             mark_usage: false,
+            whole: false,
             prefix: Vec::new(),
             header_at_ms: 0,
         }
@@ -682,6 +694,17 @@ mod tests {
     fn a_document_is_handed_over_whole() {
         assert_eq!(relayed(orders(Kind::Json), &[b"{}"]).unwrap(), b"{}");
         assert_eq!(relayed(orders(Kind::Json), &[b"{", b"}", b""]).unwrap(), b"{}");
+    }
+
+    #[test]
+    fn who_reads_the_answer_as_a_whole_is_shown_no_blank_lines() {
+        let mut relay = Relay::new(Orders { whole: true, ..orders(Kind::Json) });
+        for at_ms in [0, FIRST_EVENT_HOLD_MS, 9 * FIRST_EVENT_HOLD_MS] {
+            assert_eq!(relay.feed(Bytes::from_static(b"\n\n"), false, at_ms), Step::Hold);
+        }
+        let last = relay.feed(Bytes::from_static(b"{}"), true, 10 * FIRST_EVENT_HOLD_MS);
+        assert_eq!(last, Step::Whole(Bytes::from_static(b"\n\n\n\n\n\n{}")));
+        assert!(!relay.is_open());
     }
 
     #[test]

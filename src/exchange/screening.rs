@@ -51,9 +51,10 @@ pub struct Screened {
     pub score: i32,
     /// The rules that fired, each once with what it leads to, in the order of their first find.
     pub verdicts: Vec<(&'static str, Action)>,
-    /// What speaks against the holder of the key: the beginning of the SHA-256 of each text of the user that the
-    /// guard is sure of, as it is written. The same text is the same number on all nodes and for ever.
-    pub strikes: Vec<[u8; 16]>,
+    /// What speaks against the holder of the key: the beginning of the SHA-256 of the newest text of the user
+    /// that the guard is sure of, as it is written. The same text is the same number on all nodes and for ever.
+    /// One is all that a request can be held to: the older ones are its history, which comes again every turn.
+    pub strike: Option<[u8; 16]>,
     /// What takes out what was found, for `Asked::amend`; empty unless something is to be taken out.
     pub edits: Vec<Edit>,
     /// Why nothing was judged, if that is so.
@@ -211,10 +212,8 @@ impl Screened {
         }
         if piece.source == Source::User && verdict.level == Level::Certain {
             let rest = others.iter().flatten().map(|other| other.span.of(body));
-            let hash = strike(&[raw].into_iter().chain(rest).collect::<Vec<_>>().concat());
-            if !self.strikes.contains(&hash) {
-                self.strikes.push(hash);
-            }
+            let whole = [raw].into_iter().chain(rest).collect::<Vec<_>>().concat();
+            self.strike = Some(strike(&whole));
         }
         if action != Action::Sanitize {
             return;
@@ -416,13 +415,27 @@ mod tests {
             let fault = found.fault().unwrap();
             assert_eq!((fault.code, fault.code.status()), (Code::PromptBlocked, 403));
             assert!(fault.message.contains("override.previous"), "{}", fault.message);
-            assert_eq!((found.strikes.len(), found.level), (1, Level::Certain));
+            assert_eq!((found.strike.is_some(), found.level), (true, Level::Certain));
             assert_eq!(same, body());
             assert!(!format!("{found:?}").contains("MARKER"));
         }
         let (found, _) = looked(Actions::OBSERVE, &body(), &mut known);
         assert_eq!((found.fault(), found.action), (None, Action::Observe));
         assert!(found.header().unwrap().starts_with("observe;level=certain;score="));
+    }
+
+    #[test]
+    fn a_request_is_held_to_its_newest_text_alone() {
+        let turn = |text: &str| json!({"role": "user", "content": text});
+        let newest = format!("{ATTACK}, 9");
+        let mut turns: Vec<Value> = (0..9).map(|at| turn(&format!("{ATTACK}, {at}"))).collect();
+        turns.extend([turn(&newest), json!({"role": "tool", "content": ATTACK}), turn("hello")]);
+        let body = json!({"messages": turns});
+        let mut known = Known::new(20, 1);
+        for _ in 0..2 {
+            let (found, _) = looked(Actions::OBSERVE, &body, &mut known);
+            assert_eq!(found.strike, Some(strike(newest.as_bytes())));
+        }
     }
 
     #[test]
@@ -458,7 +471,7 @@ mod tests {
         assert!(looked(Actions::OBSERVE, &body, &mut known).0.is_clear());
         let (found, _) = looked(seed, &body, &mut known);
         assert_eq!(found.rules(), ["seed.execute"]);
-        assert_eq!(found.strikes.len(), 1);
+        assert!(found.strike.is_some());
         assert!(looked(Actions::OBSERVE, &body, &mut known).0.is_clear());
     }
 

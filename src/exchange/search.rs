@@ -6,11 +6,13 @@ use bytes::Bytes;
 use crate::base::fault::Fault;
 use crate::config::guards::OnFailure;
 use crate::dialect::error_body;
-use crate::exchange::outflow::{Outflow, Passed, Stop, Terms, document};
-use crate::exchange::relay::{Kind, Step};
-use crate::exchange::settle::Bill;
-use crate::exchange::{Exchange, Now};
-use crate::record::{GuardRecord, Outcome};
+use crate::exchange::answer::FailedAnswer;
+use crate::exchange::outflow::{Outflow, Passed, Stop, Terms, document, echo};
+use crate::exchange::relay::{Kind, Relay, Step};
+use crate::exchange::settle::{self, Bill};
+use crate::exchange::{Conclusion, Exchange, Now};
+use crate::record::{GuardRecord, Outcome, UsageSource};
+use crate::wire::json;
 
 impl Exchange {
     /// The same exchange, whose answer is searched.
@@ -86,6 +88,10 @@ impl Exchange {
 
     /// An answer of which nothing has been shown, and nothing will be.
     fn kept_back(&mut self, stop: Stop, now: Now) -> Step {
+        // What a stream has reported as its whole is owed, seen or not.
+        if let Some(told) = self.relay.as_mut().and_then(Relay::told) {
+            self.failed_bill = settle::of_blocked(self, &told);
+        }
         self.record_attempt(Outcome::Blocked, now, 502);
         self.tried = self.plan.candidates.len();
         // A relay that has shown nothing must not count as one whose answer was.
@@ -124,7 +130,11 @@ impl Exchange {
     ) -> Result<Bytes, Step> {
         let Some(terms) = &self.guard else { return Ok(body) };
         let length = body.len();
-        let passed = document::document(terms, self.asked.surface, body, &mut self.tally);
+        let passed = if is_error(&body) {
+            echo::failure(terms, &body, &mut self.tally)
+        } else {
+            document::document(terms, self.asked.surface, body, &mut self.tally)
+        };
         let promised = self.length_is_promised() && passed.bytes.len() != length;
         let stop = passed.stop.or(promised.then_some(Stop::Found));
         let Some(stop) = stop else { return Ok(passed.bytes) };
@@ -132,8 +142,21 @@ impl Exchange {
             self.bill = Some(*bill);
             return Err(Step::Cut(self.error(stop)));
         }
-        self.failed_bill = bill.usage.is_some().then_some(*bill);
+        // A guess stays one: what was held for it decides.
+        self.failed_bill = (bill.source == UsageSource::Exact && !bill.unpriced).then_some(*bill);
         Err(self.kept_back(stop, now))
+    }
+
+    /// The answer of a candidate that failed, searched: servers put requests into their errors.
+    pub(super) fn searched_failure(&mut self, mut answer: FailedAnswer) -> Conclusion {
+        if let Some(terms) = &self.guard {
+            let passed = echo::failure(terms, &answer.body, &mut self.tally);
+            if let Some(stop) = passed.stop {
+                return Conclusion::Refuse(stop.fault());
+            }
+            answer.body = passed.bytes;
+        }
+        Conclusion::Answer(answer)
     }
 
     /// What the guards have found in the request and in the answer, as one.
@@ -149,6 +172,13 @@ impl Exchange {
         self.tally.canary_leaked()
             || self.outflow.as_ref().is_some_and(|outflow| outflow.canary_leaked())
     }
+}
+
+/// Whether a document is the body of an error.
+fn is_error(body: &[u8]) -> bool {
+    let Ok(whole) = json::check(body) else { return false };
+    let said = |name| json::find(body, whole, name).map(|value| value.of(body));
+    said("error").is_some_and(|error| error != b"null") || said("detail").is_some()
 }
 
 fn joined(one: &Bytes, other: &Bytes) -> Bytes {

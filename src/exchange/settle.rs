@@ -215,6 +215,12 @@ pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
     Some(exchange.bill_for(&Told::of(&usage, &outcome)))
 }
 
+/// What is owed for a stream that was kept back: only a complete report of what has a price says.
+pub fn of_blocked(exchange: &Exchange, outcome: &MeterOutcome) -> Option<Bill> {
+    let usage = outcome.usage.filter(|_| outcome.usage_is_final)?;
+    Some(exchange.bill_for(&Told::of(&usage, outcome))).filter(|bill| !bill.unpriced)
+}
+
 /// Fills in everything that the exchange knows about its request. The answer is what the ledger is told
 /// of the last attempt.
 pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settlement {

@@ -88,8 +88,8 @@ pub async fn admit(
             note(ctx, "block", rejected.rules);
             if infer::is_rejection(&rejected.fault) {
                 // The seed counts every rejection (S1-08), so each has a content of its own.
-                let contents = vec![ctx.id.short()];
-                ward::strike(ctx, &current.snapshot, (&striker, contents)).await;
+                let content = ctx.id.short();
+                ward::strike(ctx, &current.snapshot, (&striker, content)).await;
             }
             return Err(rejected.fault);
         }
@@ -156,6 +156,7 @@ async fn start(ctx: &mut Ctx, current: Arc<Current>, asked: Asked) -> Result<Adm
     intake::start_exchange(ctx, current, (asked, purse))?;
     if let Some(exchange) = &mut ctx.exchange {
         exchange.cap_answers(tokens);
+        exchange.hold_answers();
     }
     Ok(Admitted::Upstream)
 }
@@ -356,8 +357,7 @@ fn note_blocked(ctx: &mut Ctx, fault: &Fault) {
 pub async fn strike_leak(ctx: &Ctx) {
     let Some(infer) = ctx.infer.as_ref().filter(|infer| infer.leaked) else { return };
     let (Some(striker), Some(exchange)) = (&infer.striker, &ctx.exchange) else { return };
-    let contents = vec![ctx.id.short()];
-    ward::strike(ctx, exchange.snapshot(), (striker, contents)).await;
+    ward::strike(ctx, exchange.snapshot(), (striker, ctx.id.short())).await;
 }
 
 /// What the call has cost, and how the one who pays stands.

@@ -55,7 +55,7 @@ pub fn check(
     }
 }
 
-/// Counts strikes for a request that was screened: for one that was refused at once, for another one if the
+/// Counts a strike for a request that was screened: for one that was refused at once, for another one if the
 /// canary comes back (guardrails that only observe shut nobody out).
 ///
 /// # Errors
@@ -66,55 +66,49 @@ pub async fn judge(
     (snapshot, principal): (&Snapshot, &Principal),
     is_refused: bool,
 ) -> Result<(), Fault> {
-    let contents = contents(ctx);
-    if contents.is_empty() {
-        return Ok(());
-    }
+    let Some(content) = content(ctx) else { return Ok(()) };
     let presented = asked::presented(&session.req_header().headers)?;
     let striker = Striker::of(snapshot, &presented, principal);
     if is_refused {
-        strike(ctx, snapshot, (&striker, contents)).await;
+        strike(ctx, snapshot, (&striker, content)).await;
     } else {
         ctx.striker = Some(striker);
     }
     Ok(())
 }
 
-/// What speaks against the holder of the key: his own words of which the guard is sure, by their hashes.
-fn contents(ctx: &Ctx) -> Vec<u64> {
-    let strikes = ctx.draft.screened.as_ref().map(|screened| screened.strikes.as_slice());
-    let number = |hash: &[u8; 16]| hash[..8].iter().fold(0, |bits, it| bits << 8 | u64::from(*it));
-    strikes.unwrap_or_default().iter().map(number).collect()
+/// What speaks against the holder of the key: the newest of his own words of which the guard is sure, by its
+/// hash.
+fn content(ctx: &Ctx) -> Option<u64> {
+    let hash = ctx.draft.screened.as_ref()?.strike?;
+    Some(hash[..8].iter().fold(0, |bits, it| bits << 8 | u64::from(*it)))
 }
 
-/// Counts the strikes of a request whose answer gave the canary away. Nobody waits for it: the answer is on
+/// Counts the strike of a request whose answer gave the canary away. Nobody waits for it: the answer is on
 /// its way.
 pub fn strike_soon(ctx: &mut Ctx) {
     let (Some(striker), Some(exchange)) = (ctx.striker.take(), &ctx.exchange) else { return };
-    let terms = exchange.snapshot().quarantine;
-    if terms.enabled {
-        let (warden, contents) = (Arc::clone(&ctx.shared.warden), contents(ctx));
-        drop(spawn_blocking(move || all(&warden, &terms, (&striker, &contents))));
+    let (terms, content) = (exchange.snapshot().quarantine, content(ctx));
+    if let Some(content) = content.filter(|_| terms.enabled) {
+        let warden = Arc::clone(&ctx.shared.warden);
+        drop(spawn_blocking(move || one(&warden, &terms, (&striker, content))));
     }
 }
 
-fn all(warden: &Warden, terms: &Terms, (striker, contents): (&Striker, &[u64])) {
-    let at_ms = warden.now_ms();
-    for content in contents {
-        let strike = Strike { content: *content, at_ms };
-        let agent = striker.agent.to_string();
-        warden.strike(&Blow { key: striker.key, agent, strike }, terms);
-    }
+fn one(warden: &Warden, terms: &Terms, (striker, content): (&Striker, u64)) {
+    let strike = Strike { content, at_ms: warden.now_ms() };
+    warden.strike(&Blow { key: striker.key, agent: striker.agent.to_string(), strike }, terms);
 }
 
-/// Counts strikes, one for each content that is not known yet.
-pub async fn strike(ctx: &Ctx, snapshot: &Snapshot, (striker, contents): (&Striker, Vec<u64>)) {
+/// Counts a strike, unless its content is known. One request is one strike at most, whatever is in it: each
+/// waits for the disk, and nobody is to be shut out for good by what he said in one breath.
+pub async fn strike(ctx: &Ctx, snapshot: &Snapshot, (striker, content): (&Striker, u64)) {
     let terms = snapshot.quarantine;
-    if !terms.enabled || contents.is_empty() {
+    if !terms.enabled {
         return;
     }
     let (warden, striker) = (Arc::clone(&ctx.shared.warden), striker.clone());
-    let struck = spawn_blocking(move || all(&warden, &terms, (&striker, &contents)));
+    let struck = spawn_blocking(move || one(&warden, &terms, (&striker, content)));
     if let Err(error) = struck.await {
         tracing::error!(%error, request_id = %ctx.id, "a strike could not be counted");
     }

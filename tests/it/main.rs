@@ -29,6 +29,7 @@ mod fixtures;
 mod gateway;
 mod golden;
 mod guard;
+mod guard_ends;
 mod http2;
 mod http2_client;
 mod infer;

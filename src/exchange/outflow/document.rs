@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::base::surface::Surface;
 use crate::config::guards::Canary;
+use crate::exchange::outflow::echo;
 use crate::exchange::outflow::walk::{self, Found, What};
 use crate::exchange::outflow::{Passed, Stop, Tally, Terms, changed};
 use crate::guard::filter::Finding;
@@ -80,6 +81,7 @@ fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Pass
             edits.extend(probabilities.map(|one| (one.span, empty.to_vec())));
         }
     }
+    edits.extend(echo::instructions(terms, surface, &body));
     if edits.is_empty() {
         return Passed { bytes: body, stop: None };
     }
@@ -87,7 +89,8 @@ fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Pass
     Passed { bytes: Bytes::from(changed(&body, &edits)), stop: None }
 }
 
-fn stop(terms: &Terms, stop: Option<Stop>, tally: &mut Tally) -> Option<Stop> {
+/// What a find means: an alarm for a canary that is only watched, else the end.
+pub fn stop(terms: &Terms, stop: Option<Stop>, tally: &mut Tally) -> Option<Stop> {
     if stop != Some(Stop::Canary) {
         return stop;
     }

@@ -7,11 +7,12 @@
 //! of that field.
 //!
 //! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `document` whole
-//! answers, `closing` ends a stream that must not go on. What is told to people about a find is decided by
+//! answers, `echo` what repeats the request, `closing` ends a stream that must not go on. What is told to people about a find is decided by
 //! whoever reads `Outflow::record`.
 
 pub mod closing;
 pub mod document;
+pub mod echo;
 pub mod event;
 pub mod field;
 #[cfg(test)]
@@ -371,6 +372,7 @@ impl Outflow {
                 changes.edits.push((*span, empty.as_bytes().to_vec()));
             }
         }
+        changes.edits.extend(echo::instructions(&self.terms, self.surface, event.data));
         changes.edits.sort_by_key(|(span, _)| span.start);
         changes
     }

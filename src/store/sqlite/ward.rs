@@ -95,6 +95,9 @@ impl Ward for SqliteWard {
     fn strike(&self, blow: &Blow, terms: &Terms) -> Result<Struck, StoreError> {
         self.write(true, |tx| {
             let mut sheet = sheet(tx, blow.key)?;
+            if sheet.ban == Some(Ban::Permanent) {
+                return Ok(Struck::Known);
+            }
             let struck = sheet.strike(blow.strike, terms);
             if struck == Struck::Known {
                 return Ok(struck);
@@ -283,6 +286,11 @@ fn keep(
     let sql = "INSERT OR REPLACE INTO guard_strikes (key_id, content, at_ms) VALUES (?, ?, ?)";
     let content = blow.strike.content.cast_signed();
     tx.prepare_cached(sql)?.execute(params![key, content, at_ms])?;
+    // As many as a sheet holds: each strike reads them all.
+    let sql = "DELETE FROM guard_strikes WHERE key_id = ?1 AND content IN
+                   (SELECT content FROM guard_strikes WHERE key_id = ?1
+                    ORDER BY at_ms DESC LIMIT -1 OFFSET ?2)";
+    tx.prepare_cached(sql)?.execute(params![key, count(limit::STRIKES_PER_KEY_MAX)])?;
     let until = match ban {
         Some(Ban::Until(until_ms)) => Some(until_ms),
         Some(Ban::Permanent) | None => None,
@@ -403,6 +411,37 @@ mod tests {
         let events: Vec<&str> = lines.iter().map(|line| &*line.event).collect();
         assert_eq!((lines.len(), events[7], events[8]), (9, "permanent", "released"));
         assert!(lines.iter().all(|line| line.key == key.to_string()));
+    }
+
+    #[test]
+    fn a_key_keeps_no_more_strikes_than_a_sheet_holds() {
+        let folder = Folder::new("rows");
+        let ward = SqliteWard::open(&folder.ledger()).unwrap();
+        let most = limit::STRIKES_PER_KEY_MAX as u64;
+        let row = "INSERT INTO guard_strikes (key_id, content, at_ms) VALUES (?, ?, ?)";
+        let key = blow(0, 0).key.to_string();
+        let fill = |tx: &Transaction<'_>| {
+            (0..most + 5).try_for_each(|at| {
+                let at = at.cast_signed();
+                tx.prepare_cached(row)?.execute(params![key, at, at]).map(drop)
+            })
+        };
+        ward.write(false, fill).unwrap();
+        let terms = Terms { strikes: 5_000, permanent_strikes: 5_000, ..Terms::default() };
+        ward.strike(&blow(9_999, 9_999), &terms).unwrap();
+        assert_eq!(ward.standings(1).unwrap()[0].strikes, most);
+        assert_eq!(ward.strike(&blow(9_999, 9_999), &terms).unwrap(), Struck::Known);
+    }
+
+    #[test]
+    fn a_key_that_is_shut_out_for_good_is_written_no_more() {
+        let folder = Folder::new("good");
+        let ward = SqliteWard::open(&folder.ledger()).unwrap();
+        for content in 0..30 {
+            ward.strike(&blow(content, 5), &Terms::default()).unwrap();
+        }
+        assert_eq!(ward.standings(1).unwrap()[0].strikes, 10);
+        assert_eq!(ward.lines(Page { after: 0, limit: 100 }).unwrap().len(), 8);
     }
 
     #[test]
