@@ -4,7 +4,7 @@
 //! A stream is a task that looks once a second: what happened in between is one event, and a reader who is slow
 //! gets fewer of them, not older ones.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::admin::access::Caller;
 use crate::admin::ask::Params;
@@ -111,20 +111,36 @@ async fn feed(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();
     let mut version = parts.live.load().snapshot.version;
+    let mut goes_on = || handlers::is_ready(&parts) && reader.may_read_on(&parts, &mut version);
     loop {
         tokio::select! {
             _ = look.tick() => {}
             () = sender.closed() => break,
         }
-        if !handlers::is_ready(&parts) || !reader.may_read_on(&parts, &mut version) {
+        if !goes_on() {
             break;
         }
         let Some(event) = event(&parts, reader.range, &mut seen).await else { continue };
-        if sender.send(event).await.is_err() {
+        if !deliver(&sender, event, (&mut look, &mut goes_on)).await {
             break;
         }
     }
     drop(permit);
+}
+
+/// Waits until the reader takes the event, and looks all the while whether it still may. Whether it took it.
+async fn deliver(
+    sender: &mpsc::Sender<Bytes>,
+    event: Bytes,
+    (look, goes_on): (&mut Interval, &mut impl FnMut() -> bool),
+) -> bool {
+    let mut sent = pin!(sender.send(event));
+    loop {
+        tokio::select! {
+            done = &mut sent => return done.is_ok(),
+            _ = look.tick() => if !goes_on() { return false },
+        }
+    }
 }
 
 /// The next event, made on a thread that may take its time.

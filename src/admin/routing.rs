@@ -56,7 +56,7 @@ fn pinning(current: &Current) -> Value {
 }
 
 fn compressor(current: &Current) -> &'static str {
-    if current.controls.tool_results().unwrap_or(false) { "on" } else { "off" }
+    if current.shortens_tool_results() { "on" } else { "off" }
 }
 
 fn model(model: &Model) -> String {

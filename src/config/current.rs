@@ -26,4 +26,10 @@ impl Current {
         let switched = self.controls.strategy().and_then(Strategy::at);
         switched.unwrap_or(self.snapshot.routing.strategy)
     }
+
+    /// Whether results of tools are shortened: as an operator has switched, else as the file says.
+    pub fn shortens_tool_results(&self) -> bool {
+        let in_file = self.snapshot.mutators.tool_results.enabled;
+        self.controls.tool_results().unwrap_or(in_file)
+    }
 }

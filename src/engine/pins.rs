@@ -124,13 +124,23 @@ impl Pins {
         let Some(place) = self.shard(change.key) else { return };
         let mut pins = place.lock();
         let own = pins.get(change.key, change.at_ms, u64::MAX);
-        if own.is_some_and(|own| own.used_ms >= change.at_ms) {
+        let is_known = match own {
+            Some(own) => own.used_ms >= change.at_ms,
+            // What it has lost since then, the store may not know yet.
+            None => self.waits(change.key, change.at_ms),
+        };
+        if is_known {
             return;
         }
         match change.pin {
             Some(pin) => pins.put(change.key, pin),
             None => pins.remove(change.key),
         }
+    }
+
+    /// Whether a change of that session waits for the store that is no older.
+    fn waits(&self, key: SessionKey, at_ms: u64) -> bool {
+        self.changes.lock().iter().any(|own| own.key == key && own.at_ms >= at_ms)
     }
 
     fn leave(&self, change: Change) {
@@ -181,6 +191,20 @@ mod tests {
         assert_eq!(used(1), Some(100), "dropped before it was pinned again");
         pins.adopt(Change { pin: None, ..change(1, 101) });
         assert_eq!(used(1), None);
+    }
+
+    #[test]
+    fn what_a_session_has_lost_does_not_come_back_from_the_store() {
+        let pins = Pins::default();
+        pins.keep();
+        let agent = Arc::from("a");
+        pins.learn(&agent, lesson(1, 100), 100);
+        let kept = pins.take_changes(1).remove(0);
+        pins.learn(&agent, Lesson { pin: None, ..lesson(1, 0) }, 120);
+        pins.adopt(kept);
+        assert_eq!(pins.pin(1, 120, 1_000), None, "its removal waits for the store");
+        pins.adopt(change(1, 130));
+        assert!(pins.pin(1, 130, 1_000).is_some(), "pinned anew by another node");
     }
 
     #[test]

@@ -149,9 +149,15 @@ impl Desk<'_> {
 
     /// Those that can do it. If nobody can, all of them: what a model lacks is known from the configuration only.
     pub(super) fn able(&self, pool: &[usize], features: &Features) -> Vec<usize> {
+        self.fit(pool.to_vec(), Some(features), true)
+    }
+
+    /// Those that can do what is asked, where that is known; if nobody can, all of them or none.
+    pub fn fit(&self, pool: Vec<usize>, asked: Option<&Features>, else_all: bool) -> Vec<usize> {
+        let Some(features) = asked else { return pool };
         let can = |index: &usize| self.lacks(*index, features).is_none();
         let able: Vec<usize> = pool.iter().copied().filter(can).collect();
-        if able.is_empty() { pool.to_vec() } else { able }
+        if able.is_empty() && else_all { pool } else { able }
     }
 
     /// What the model at that place lacks for such a request.

@@ -47,11 +47,13 @@ impl Exchange {
         if self.escalations() >= ladder.max_escalations {
             return false;
         }
-        // Our key was refused: a model that is no stronger may stand in, but nobody is paid more for that.
-        let refused = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.own_credential && matches!(current.status, 401 | 403));
+        // Our key or the request was refused: a model that is no stronger may stand in, but nobody is paid more
+        // for that.
+        let refused = self.current.as_ref().is_some_and(|current| {
+            let status = if current.recorded { self.failed_as } else { current.status };
+            let failure = Failure::of_status(status);
+            !failure.escalates() && (failure != Failure::Auth || current.own_credential)
+        });
         !refused || self.tier_of(candidate) <= self.current_model().map(|model| model.tier)
     }
 
@@ -67,7 +69,7 @@ impl Exchange {
         let has_failed = self.current.as_ref().is_some_and(|current| current.recorded);
         let at = self.current_model().filter(|_| has_failed).map(|model| model.tier);
         let Some(at) = at else { return };
-        let (aims, thinks) = ladder.after(at, failure_of(last));
+        let (aims, thinks) = ladder.after(at, failure_of(last, self.failed_as));
         self.plan.think |= thinks;
         let rest = self.plan.candidates.split_off(self.tried.min(self.plan.candidates.len()));
         let mut groups: Vec<(usize, Vec<Candidate>)> = Vec::new();
@@ -115,7 +117,7 @@ impl Exchange {
             }
             _ => false,
         };
-        let failure = failure_of(last).name();
+        let failure = failure_of(last, self.failed_as).name();
         let message = format!("optmod: all models failed ({failure})");
         (!is_told).then(|| Fault::new(Code::AllModelsFailed, message))
     }
@@ -126,11 +128,40 @@ impl Exchange {
     }
 }
 
-fn failure_of(attempt: &AttemptRecord) -> Failure {
+/// Why it failed; `failed_as` is the status that its failure amounts to.
+fn failure_of(attempt: &AttemptRecord, failed_as: u16) -> Failure {
     match attempt.outcome {
         Outcome::TimedOut => Failure::Timeout,
         Outcome::AuthFailed => Failure::Auth,
         Outcome::RetryStatus => Failure::of_status(attempt.status),
+        Outcome::ErrorInside => Failure::of_status(failed_as),
         _ => Failure::Server,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_inside_an_answer_counts_like_a_status() {
+        let attempt = |outcome, status| AttemptRecord {
+            model: "m".into(),
+            provider: "p".into(),
+            outcome,
+            status,
+            duration_us: 1,
+        };
+        let inside = attempt(Outcome::ErrorInside, 200);
+        for (code, failure) in [
+            (429, Failure::RateLimit),
+            (503, Failure::Server),
+            (200, Failure::Server),
+            (400, Failure::BadRequest),
+        ] {
+            assert_eq!(failure_of(&inside, code), failure, "{code}");
+        }
+        assert_eq!(failure_of(&attempt(Outcome::RetryStatus, 429), 502), Failure::RateLimit);
+        assert_eq!(failure_of(&attempt(Outcome::TimedOut, 0), 429), Failure::Timeout);
     }
 }

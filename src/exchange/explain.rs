@@ -66,7 +66,8 @@ fn rejected(scene: &Scene<'_>, desk: &Desk<'_>, (plan, places): (&Plan, &[usize]
     let agent = &desk.asked.principal.agent;
     let mut all = Vec::new();
     for (place, model) in desk.snapshot.catalog.models().iter().enumerate() {
-        if model.is_wildcard() || model.provider.fence.is_some() {
+        // Who may not use a model is not told of it either.
+        if model.is_wildcard() || model.provider.fence.is_some() || !agent.allows(place) {
             continue;
         }
         let lacks = choice.ladder.and_then(|ladder| desk.lacks(place, &ladder.features));
@@ -77,8 +78,6 @@ fn rejected(scene: &Scene<'_>, desk: &Desk<'_>, (plan, places): (&Plan, &[usize]
             "resting"
         } else if !model.enabled {
             "disabled"
-        } else if !agent.allows(place) {
-            "not allowed"
         } else if model.provider.surface_for(desk.asked.surface).is_none() {
             "dialect"
         } else if let Some(lacks) = lacks {

@@ -37,6 +37,8 @@ pub mod relay;
 pub mod rendition;
 pub mod rewrite;
 pub mod route;
+#[cfg(test)]
+mod route_tests;
 pub mod screening;
 pub mod search;
 pub mod session;
@@ -119,6 +121,8 @@ pub struct Exchange {
     current: Option<Running>,
     attempts: Vec<AttemptRecord>,
     trigger_status: Option<u16>,
+    /// What the last attempt's failure amounts to: its status, or the code inside an answer of 200.
+    failed_as: u16,
     failed: Option<FailedAnswer>,
     relay: Option<Relay>,
     bill: Option<Bill>,
@@ -184,6 +188,7 @@ impl Exchange {
             current: None,
             attempts: Vec::with_capacity(1),
             trigger_status: None,
+            failed_as: 0,
             failed: None,
             relay: None,
             bill: None,
@@ -564,6 +569,7 @@ impl Exchange {
             return;
         };
         current.recorded = true;
+        self.failed_as = trigger_status;
         if outcome != Outcome::Answered && self.trigger_status.is_none() {
             self.trigger_status = Some(trigger_status);
         }

@@ -27,7 +27,7 @@ const BOTH: &str = "tool_results,thinking";
 /// How the tool results of a request are to be shortened; `None` if they are not.
 pub fn tool_results(current: &Current, asked: &Asked) -> Option<Settings> {
     let config = &current.snapshot.mutators.tool_results;
-    let is_on = current.controls.tool_results().unwrap_or(config.enabled);
+    let is_on = current.shortens_tool_results();
     let has_results =
         matches!(asked.surface, Surface::Chat | Surface::Messages | Surface::Responses);
     if !is_on || !has_results || asked.envelope.is_none() {

@@ -48,6 +48,8 @@ pub struct Session {
     pub state: State,
     /// The place of the model that the strategy wanted, where the session stayed against it.
     pub against: Option<usize>,
+    /// Bytes of the body that was planned with: what a mutator has cut away counts neither before nor after.
+    pub body_bytes: u64,
 }
 
 impl Session {
@@ -110,11 +112,12 @@ impl Bench<'_> {
             None => (State::Fresh, None),
             Some(pin) => self.decide(pin, &leash, order),
         };
+        let body_bytes = self.asked.wish.body_bytes;
         let wanted = order.first().copied();
-        let Some(front) = front else { return Session { leash, state, against: None } };
+        let Some(front) = front else { return Session { leash, state, against: None, body_bytes } };
         order.retain(|&index| index != front);
         order.insert(0, front);
-        Session { leash, state, against: wanted.filter(|&wanted| wanted != front) }
+        Session { leash, state, against: wanted.filter(|&wanted| wanted != front), body_bytes }
     }
 
     fn decide(&self, pin: &Pin, leash: &Leash, order: &[usize]) -> (State, Option<usize>) {
@@ -148,11 +151,12 @@ impl Bench<'_> {
         }
     }
 
-    /// The pinned model, where leaving it for the strategy's does not pay.
+    /// The pinned model, where leaving it for the strategy's does not pay. The cache has a say against models of
+    /// its own tier and weaker ones: a saving is no answer to a request that wants a stronger model.
     fn weigh(&self, leash: &Leash, here: usize, order: &[usize], tokens: u64) -> Option<usize> {
         let pinning = &self.snapshot.pinning;
         let there = order.first().copied().filter(|&there| there != here)?;
-        if pinning.bonus_ppm == 0 {
+        if pinning.bonus_ppm == 0 || self.model(there)?.tier > self.model(here)?.tier {
             return None;
         }
         let pin = leash.pin.as_ref()?;
@@ -173,7 +177,7 @@ impl Bench<'_> {
         let later = leash.habits.lengths.more_milli(turn, pinning.expected_turns);
         let outlook = pin.outlook(&next, later);
         let found = if pinning.cache_aware {
-            let margin = Margin { of_cost_ppm: pinning.margin_ppm, worth: NanoUsd::ZERO };
+            let margin = Margin { of_cost_ppm: pinning.margin_ppm };
             worth::weigh(&at, &other, (&outlook, &margin))
         } else {
             worth::weigh_by_credit(&at, &other, (&outlook, pinning.bonus_ppm))
@@ -256,7 +260,7 @@ pub fn learn(
         now_ms,
         report,
         output_tokens: record.usage.map_or(0, |usage| usage.output),
-        body_bytes: record.request_bytes,
+        body_bytes: session.body_bytes,
     };
     let pause_ms = old.map(|pin| session.leash.now_ms.saturating_sub(pin.used_ms));
     Some(Lesson { key, pin: Some(Pin::after(old, &answer, &rule)), pause_ms, hit })

@@ -17,6 +17,7 @@ use crate::exchange::pinned::{self, Bench, Leash};
 use crate::exchange::purse::Purse;
 use crate::identity::agent::Mode;
 use crate::ledger::level::Level;
+use crate::routing::features::Features;
 use crate::routing::round_robin::{self, Rotation};
 use crate::routing::strategy::Strategy;
 use crate::routing::tier::{self, Left, Tier as Allowance};
@@ -232,27 +233,36 @@ impl Chooser<'_> {
         if let Some((tiers, at)) = &tier {
             self.keep_tier(&mut pool, &tiers[*at]);
         }
-        let chosen = self.choose(strategy, pool.clone());
+        let in_tier = |index: usize| {
+            tier.as_ref().is_none_or(|(tiers, at)| tiers[*at].models.contains(&index))
+        };
+        let chosen = self.choose(strategy, pool.clone(), in_tier);
         let Chosen { mut order, choice } = self.with_session(chosen, &pool);
-        for &index in self.scene.current.snapshot.catalog.fallback_default() {
-            let in_tier =
-                tier.as_ref().is_none_or(|(tiers, at)| tiers[*at].models.contains(&index));
-            if in_tier && self.usable(index) && !order.contains(&index) {
-                order.push(index);
-            }
-        }
+        let features = choice.ladder.map(|ladder| ladder.features);
+        let last = self.scene.current.snapshot.catalog.fallback_default().iter().copied();
+        let last = last.filter(|&index| in_tier(index) && self.usable(index));
+        let last = last.filter(|index| !order.contains(index)).collect();
+        // Once somebody is there who can do it, nobody stands behind who cannot.
+        let last = self.desk().fit(last, features.as_ref(), order.is_empty());
+        order.extend(last);
         if order.is_empty() {
             return Err(nobody());
         }
         // Which of them follow a failure is found out when it is known, so none is left out here.
         let count = choice.ladder.map_or(self.attempts_max(), |_| order.len());
-        let plan = self.ordered(order, count, strategy.name());
+        let order = self.within_level(order, features.as_ref());
+        let plan = self.arranged(order, count, strategy.name());
         let (tier, think) = (tier.map(|(_, at)| at), choice.thinks);
         Ok(Plan { tier, think, choice: Some(Box::new(choice)), ..plan })
     }
 
     /// What the strategy makes of those models.
-    fn choose(&self, strategy: Strategy, mut pool: Vec<usize>) -> Chosen {
+    fn choose(
+        &self,
+        strategy: Strategy,
+        mut pool: Vec<usize>,
+        in_tier: impl Fn(usize) -> bool,
+    ) -> Chosen {
         let desk = self.desk();
         match strategy {
             Strategy::RoundRobin => {
@@ -262,7 +272,8 @@ impl Chooser<'_> {
             }
             Strategy::Passthrough => {
                 let primary = self.scene.current.snapshot.routing.primary;
-                if let Some(primary) = primary.filter(|&index| self.usable(index)) {
+                let primary = primary.filter(|&index| self.usable(index) && in_tier(index));
+                if let Some(primary) = primary {
                     pool.retain(|&index| index != primary);
                     pool.insert(0, primary);
                 }
@@ -386,10 +397,13 @@ impl Chooser<'_> {
         Ok(if reads && !is_answered_by_model { Strategy::RoundRobin } else { strategy })
     }
 
-    /// The plan for that order, of at most `count` models.
+    /// The plan for what the fleet's level leaves of that order, of at most `count` models.
     fn ordered(&self, order: Vec<usize>, count: usize, decision: &'static str) -> Plan {
+        self.arranged(self.within_level(order, None), count, decision)
+    }
+
+    fn arranged(&self, order: Vec<usize>, count: usize, decision: &'static str) -> Plan {
         let Scene { current: Current { endpoints, .. }, now_ms, .. } = *self.scene;
-        let order = self.within_level(order);
         let first_choice = Candidate::Model(order.first().copied().unwrap_or(0));
         let credential_for = self.credential_for(&order);
         let order: Vec<usize> =
@@ -441,8 +455,8 @@ impl Chooser<'_> {
     }
 
     /// What the fleet's level leaves of an order (S1-23): from SOFT on dear models give way to cheaper ones,
-    /// from HARD on only the cheapest are used.
-    fn within_level(&self, order: Vec<usize>) -> Vec<usize> {
+    /// from HARD on only the cheapest are used; of both those that can do what is asked, if there are any.
+    fn within_level(&self, order: Vec<usize>, asked: Option<&Features>) -> Vec<usize> {
         let fleet = &self.scene.current.snapshot.budgets.fleet;
         let level = self.scene.purse.map_or(Level::Normal, |purse| purse.level);
         if level < Level::Soft {
@@ -461,6 +475,7 @@ impl Chooser<'_> {
         if kept.is_empty() && level >= Level::Hard {
             kept.extend(fleet.cheapest.iter().copied().filter(|&index| self.usable(index)));
         }
+        let kept = self.desk().fit(kept, asked, true);
         // A fleet without a list of cheapest models, or none that speaks this dialect, goes on as it is:
         // its hard budget is what stops it.
         if kept.is_empty() { order } else { kept }

@@ -1,5 +1,5 @@
 //! Which session a request belongs to (C-07): the client's own word for it, else a hash of who asks, the system
-//! prompt and the first thing that a user said. It is for pins; sessions with a budget are named by their header
+//! prompt and the first thing that a user said. Whoever asks with a credential of its own shares no session. It is for pins; sessions with a budget are named by their header
 //! alone (`Asked::session`).
 //!
 //! Texts are hashed as they are written. Whatever a client may move from turn to turn (cache markers, later
@@ -16,8 +16,10 @@ use crate::wire::slot::Slot;
 use crate::wire::syntax::Span;
 use crate::wire::texts::{Piece, Source};
 
-/// Fields of a body, beside the slot `session_id`, whose value is a session's name.
-const NAMES: [&str; 2] = ["sessionId", "prompt_cache_key"];
+/// A field of a body, beside the slot `session_id`, whose value is a session's name.
+const NAME: &str = "sessionId";
+/// A field that tells conversations apart for one client and is a constant of another, so that it names none alone.
+const CACHE_KEY: &str = "prompt_cache_key";
 /// The same within `metadata`.
 const NAMES_IN_METADATA: [&str; 2] = ["session_id", "sessionId"];
 /// What a user's id within `metadata` holds if it names a session as well: Claude Code does so.
@@ -30,6 +32,9 @@ pub fn key(asked: &Asked) -> Option<SessionKey> {
     let mut hash = Parts::default();
     hash.add(agent.as_bytes());
     hash.add(alias.as_bytes());
+    // All that come with a credential of their own are one agent, and strangers to each other.
+    let own = asked.principal.client_credential.as_ref();
+    hash.add(own.map_or(&[], |own| own.value.as_bytes()));
     if let Some(session) = &asked.session {
         hash.add(b"named");
         hash.add(session.as_bytes());
@@ -43,6 +48,7 @@ pub fn key(asked: &Asked) -> Option<SessionKey> {
     let first = first_words(asked)?;
     hash.add(b"derived");
     hash.add(end_user(asked).unwrap_or_default());
+    hash.add(field(asked, CACHE_KEY).unwrap_or_default());
     let system = asked.texts().pieces.iter().filter(|piece| piece.source == Source::System);
     // A developer's message in the middle of the conversation is not what it began with.
     let system = system.filter(|piece| piece.turn.is_none_or(|turn| turn <= first.turn));
@@ -64,7 +70,6 @@ fn named(asked: &Asked) -> Option<&[u8]> {
     let (envelope, body) = (asked.envelope.as_ref()?, &asked.body[..]);
     let text = |span: Span| string(span.of(body));
     let slot = |slot: Slot| envelope.slot(slot).map(|member| member.value);
-    let whole = Span::whole(body);
     let within = |within: Option<Span>, name: &str| text(json::find(body, within?, name)?);
     let metadata = slot(Slot::Metadata).filter(|span| span.of(body).starts_with(b"{"));
     slot(Slot::SessionId)
@@ -74,11 +79,16 @@ fn named(asked: &Asked) -> Option<&[u8]> {
             let user = within(metadata, "user_id")?;
             memchr::memmem::find(user, SESSION_WITHIN).map(|_| user)
         })
-        // Most bodies hold none of them anywhere, which is found out far faster than where a field lies.
-        .or_else(|| {
-            let finds = |name: &&&str| memchr::memmem::find(body, name.as_bytes()).is_some();
-            NAMES.iter().filter(finds).find_map(|name| within(Some(whole), name))
-        })
+        .or_else(|| field(asked, NAME))
+}
+
+/// A text of the body by its name, as it is written.
+fn field<'a>(asked: &'a Asked, name: &str) -> Option<&'a [u8]> {
+    let body = &asked.body[..];
+    // Most bodies hold it nowhere, which is found out far faster than where a field lies.
+    memchr::memmem::find(body, name.as_bytes())?;
+    asked.envelope.as_ref()?;
+    string(json::find(body, Span::whole(body), name)?.of(body))
 }
 
 /// Whom the client serves, where it says so: two of its users may begin with the same words.
@@ -175,7 +185,7 @@ mod tests {
     use crate::base::surface::Surface;
     use crate::exchange::asked::Wish;
     use crate::identity::agent::{Agent, Mode};
-    use crate::identity::principal::Principal;
+    use crate::identity::principal::{ClientCredential, CredentialHeader, Principal};
     use crate::wire::envelope;
 
     fn asked(body: &str) -> Asked {
@@ -230,7 +240,6 @@ mod tests {
         same(&[
             r#"{"session_id":"s","messages":[{"role":"user","content":"a"}]}"#,
             r#"{"messages":[{"role":"user","content":"b"}],"metadata":{"session_id":"s"}}"#,
-            r#"{"messages":[],"prompt_cache_key":"s"}"#,
             r#"{"sessionId":"s","messages":[{"role":"user","content":"c"}]}"#,
         ]);
         let claude = |user: &str, text: &str| {
@@ -291,6 +300,34 @@ mod tests {
         let mut other = asked(body);
         other.principal.alias = Some(Arc::from("someone"));
         assert_ne!(key(&other), key_of(body));
+    }
+
+    #[test]
+    fn a_cache_key_alone_is_no_session() {
+        let of = |key: &str, text: &str| {
+            let list = format!(r#"[{{"role":"user","content":"{text}"}}]"#);
+            key_of(&format!(r#"{{"prompt_cache_key":"{key}","messages":{list}}}"#))
+        };
+        assert_ne!(of("app", "a"), of("app", "b"), "one constant of an app");
+        assert_ne!(of("one", "a"), of("two", "a"), "conversations that begin alike");
+        assert!(of("app", "a").is_some() && of("app", "a") == of("app", "a"));
+        assert_eq!(key_of(r#"{"prompt_cache_key":"app","messages":[]}"#), None);
+    }
+
+    #[test]
+    fn clients_with_credentials_of_their_own_share_no_session() {
+        let with = |value: &'static str| {
+            let mut asked = asked(r#"{"messages":[{"role":"user","content":"a"}]}"#);
+            asked.principal.client_credential = Some(ClientCredential {
+                header: CredentialHeader::XApiKey,
+                value: http::HeaderValue::from_static(value),
+            });
+            asked
+        };
+        assert_ne!(key(&with("sk-one")), key(&with("sk-two")));
+        assert_eq!(key(&with("sk-one")), key(&with("sk-one")));
+        let named = |value| Asked { session: Some(Arc::from("s")), ..with(value) };
+        assert_ne!(key(&named("sk-one")), key(&named("sk-two")), "named the same");
     }
 
     #[test]

@@ -27,7 +27,7 @@ const MODELS: [(&str, [i64; 4]); 10] = [
 ];
 
 const WINDOWS: Windows = Windows { hard_ms: 0, soft_ms: 1_800_000 };
-const MARGIN: Margin = Margin { of_cost_ppm: 400_000, worth: NanoUsd::ZERO };
+const MARGIN: Margin = Margin { of_cost_ppm: 400_000 };
 
 /// A turn in which no cache loses anything.
 const CALM: u64 = 350;

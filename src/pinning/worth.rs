@@ -55,8 +55,6 @@ pub struct Outlook {
 pub struct Margin {
     /// The part of the switch's own cost that has to be gained on top of it, in millionths.
     pub of_cost_ppm: u32,
-    /// What the other model is better worth than this one for one turn, by the word of the strategy.
-    pub worth: NanoUsd,
 }
 
 /// What was found.
@@ -133,9 +131,7 @@ fn saving(side: &Side, outlook: &Outlook) -> i128 {
 /// warm cache is left as the strategy wants it: there is nothing to lose.
 pub fn weigh(here: &Side, there: &Side, (outlook, margin): (&Outlook, &Margin)) -> Weighed {
     let (stay, leave) = (here.next(outlook), there.next(outlook));
-    let worth = i128::from(margin.worth.0) * 1_000 * i128::from(WHOLE_PPM);
-    let worth = worth * (1_000 + i128::from(outlook.later_milli)) / 1_000;
-    let gain = stay + here.later(outlook) - leave - there.later(outlook) + worth;
+    let gain = stay + here.later(outlook) - leave - there.later(outlook);
     let switch = (leave - stay).max(0);
     let asked = switch / i128::from(WHOLE_PPM) * i128::from(margin.of_cost_ppm);
     Weighed {
@@ -239,14 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn worth_and_margin_have_their_say() {
-        let here = side("claude-sonnet-4-5", (3_000, 15_000, 10), 50_000);
-        let better = side("claude-opus-4-8", (5_000, 25_000, 10), 0);
-        let leaves = |worth: i64, of_cost_ppm: u32| {
-            let margin = Margin { of_cost_ppm, worth: NanoUsd(worth) };
-            weigh(&here, &better, (&outlook(9), &margin)).leaves
-        };
-        assert!(!leaves(0, 0) && leaves(100_000_000, 0) && !leaves(100_000_000, 4_000_000));
+    fn the_margin_has_its_say() {
+        let here = side("claude-opus-4-8", (5_000, 25_000, 10), 50_000);
+        let sonnet = side("claude-sonnet-4-5", (3_000, 15_000, 10), 0);
+        let leaves =
+            |of_cost_ppm: u32| weigh(&here, &sonnet, (&outlook(9), &Margin { of_cost_ppm })).leaves;
+        assert!(leaves(0) && !leaves(4_000_000));
     }
 
     #[test]

@@ -340,8 +340,7 @@ function errorWords(stats) {
 }
 
 function activePins() {
-  const routing = state.routing || {};
-  const pins = routing.active_pins ?? (routing.pins && (routing.pins.active ?? routing.pins.count ?? routing.pins));
+  const pins = (state.routing || {}).active_pins;
   return typeof pins === "number" ? pins : null;
 }
 
@@ -657,10 +656,7 @@ function fillBudget(node, { name, depth, account }) {
 
 /** What the gateway expects of the period, where it says so. */
 function forecast(account) {
-  const own = account.forecast || account;
-  const at = own.exhausted_at ?? own.exhausts_at ?? own.forecast_exhausted_at;
-  const seconds = own.exhausted_in_seconds ?? own.exhausts_in_seconds ?? (at ? (Date.parse(at) - Date.now()) / 1000 : null);
-  const end = own.projected_spend ?? own.projected_usd ?? own.projected ?? own.forecast_spend;
+  const { exhausted_in_s: seconds, projected_usd: end } = account.forecast || {};
   const words = [];
   if (typeof seconds === "number" && Number.isFinite(seconds)) words.push(seconds > 0 ? `used up in ${duration(seconds)}` : "used up");
   if (typeof end === "number") words.push(`${usd(end)} by the end of the period`);
