@@ -51,8 +51,8 @@ pub fn way(surface: Surface, model: &Model, output_cap: Option<u64>) -> Option<W
         (Surface::Chat | Surface::Messages | Surface::Responses, ThinkingParam::Prompt) => {
             Some(Way::Prompt)
         }
-        (Surface::Chat, _) => Some(Way::Chat),
-        (Surface::Responses, _) => Some(Way::Responses),
+        (Surface::Chat, _) => Some(Way::Chat { output_cap }),
+        (Surface::Responses, _) => Some(Way::Responses { output_cap }),
         (Surface::Messages, ThinkingParam::Adaptive) => Some(Way::Adaptive),
         (Surface::Messages, _) => Some(Way::Budget { output_cap }),
         _ => None,
