@@ -16,6 +16,8 @@ pub struct Controls {
     strategy: AtomicU8,
     /// 0 = as in the file, 1 = off, 2 = on.
     tool_results: AtomicU8,
+    /// 0 = as in the file, 1 = off, 2 = on.
+    thinking: AtomicU8,
 }
 
 impl Controls {
@@ -31,15 +33,30 @@ impl Controls {
 
     /// Whether tool results are compressed; `None` where the file's word holds.
     pub fn tool_results(&self) -> Option<bool> {
-        match self.tool_results.load(Ordering::Relaxed) {
-            AS_IN_FILE => None,
-            word => Some(word > 1),
-        }
+        said(&self.tool_results)
     }
 
     /// Switches the compression of tool results on or off.
     pub fn set_tool_results(&self, on: bool) {
         self.tool_results.store(1 + u8::from(on), Ordering::Relaxed);
+    }
+
+    /// Whether models are told to think where a strategy asks for it; `None` where the file's word holds.
+    pub fn thinking(&self) -> Option<bool> {
+        said(&self.thinking)
+    }
+
+    /// Lets strategies have models told to think, or not.
+    pub fn set_thinking(&self, on: bool) {
+        self.thinking.store(1 + u8::from(on), Ordering::Relaxed);
+    }
+}
+
+/// What a switch says; `None` where the file's word holds.
+fn said(switch: &AtomicU8) -> Option<bool> {
+    match switch.load(Ordering::Relaxed) {
+        AS_IN_FILE => None,
+        word => Some(word > 1),
     }
 }
 
@@ -55,6 +72,8 @@ mod tests {
         controls.set_tool_results(false);
         assert_eq!((controls.strategy(), controls.tool_results()), (Some(0), Some(false)));
         controls.set_tool_results(true);
-        assert_eq!(controls.tool_results(), Some(true));
+        assert_eq!((controls.tool_results(), controls.thinking()), (Some(true), None));
+        controls.set_thinking(false);
+        assert_eq!((controls.tool_results(), controls.thinking()), (Some(true), Some(false)));
     }
 }

@@ -191,7 +191,8 @@ pub const STREAM: Table =
     Table { name: "stream", known: &["notice", "metadata_field"], later: &[] };
 
 /// `mutators`.
-pub const MUTATORS: Table = Table { name: "mutators", known: &["tool_results"], later: &[] };
+pub const MUTATORS: Table =
+    Table { name: "mutators", known: &["tool_results", "thinking"], later: &[] };
 
 /// `mutators.tool_results`.
 pub const TOOL_RESULTS: Table = Table {

@@ -3,10 +3,19 @@
 use crate::mutate::compress::Settings;
 
 /// What is changed of requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mutators {
     /// Tool results are shortened.
     pub tool_results: ToolResults,
+    /// Whether models that can are told to think where a strategy asks for it, unless it was switched at run
+    /// time.
+    pub thinking: bool,
+}
+
+impl Default for Mutators {
+    fn default() -> Self {
+        Self { tool_results: ToolResults::default(), thinking: true }
+    }
 }
 
 /// How tool results are shortened.

@@ -18,5 +18,6 @@ pub fn mutators(section: &Section<'_>) -> Mutators {
             },
             with_cache_markers: results.flag_or("with_cache_markers", false),
         },
+        thinking: section.flag_or("thinking", true),
     }
 }

@@ -7,6 +7,7 @@ use crate::base::fault::{Code, Fault};
 use crate::config::catalog::Tier;
 use crate::exchange::Exchange;
 use crate::exchange::choose::{Ladder, aim_of};
+use crate::exchange::mutation;
 use crate::exchange::route::Candidate;
 use crate::record::{AttemptRecord, Outcome};
 use crate::routing::decision::Failure;
@@ -70,7 +71,7 @@ impl Exchange {
         let at = self.current_model().filter(|_| has_failed).map(|model| model.tier);
         let Some(at) = at else { return };
         let (aims, thinks) = ladder.after(at, failure_of(last, self.failed_as));
-        self.plan.think |= thinks;
+        self.plan.think |= thinks && mutation::may_think(&self.around);
         let rest = self.plan.candidates.split_off(self.tried.min(self.plan.candidates.len()));
         let mut groups: Vec<(usize, Vec<Candidate>)> = Vec::new();
         for candidate in rest {

@@ -177,7 +177,8 @@ struct Running {
 
 impl Exchange {
     /// An exchange that has not sent anything yet.
-    pub fn new(id: RequestId, around: Arc<Current>, asked: Asked, plan: Plan) -> Self {
+    pub fn new(id: RequestId, around: Arc<Current>, asked: Asked, mut plan: Plan) -> Self {
+        plan.think = plan.think && mutation::may_think(&around);
         Self {
             id,
             around,

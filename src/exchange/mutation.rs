@@ -42,6 +42,12 @@ pub const fn tokens(saved_bytes: u64) -> u64 {
     saved_bytes / BYTES_PER_TOKEN
 }
 
+/// Whether models may be told to think where a strategy asks for it. Decided once, before anything is held for
+/// the attempt, so that what is held covers what is sent.
+pub fn may_think(current: &Current) -> bool {
+    current.controls.thinking().unwrap_or(current.snapshot.mutators.thinking)
+}
+
 /// Whether what is sent to that model on that surface tells it to think.
 pub fn way(surface: Surface, model: &Model, output_cap: Option<u64>) -> Option<Way> {
     if !model.thinking {
@@ -51,8 +57,8 @@ pub fn way(surface: Surface, model: &Model, output_cap: Option<u64>) -> Option<W
         (Surface::Chat | Surface::Messages | Surface::Responses, ThinkingParam::Prompt) => {
             Some(Way::Prompt)
         }
-        (Surface::Chat, _) => Some(Way::Chat),
-        (Surface::Responses, _) => Some(Way::Responses),
+        (Surface::Chat, _) => Some(Way::Chat { output_cap }),
+        (Surface::Responses, _) => Some(Way::Responses { output_cap }),
         (Surface::Messages, ThinkingParam::Adaptive) => Some(Way::Adaptive),
         (Surface::Messages, _) => Some(Way::Budget { output_cap }),
         _ => None,
@@ -134,9 +140,22 @@ models:
 
     /// What is held for a request, and what is sent within `output_cap`.
     fn asked_for(body: &str, think: bool, output_cap: u64) -> (HoldOrder, Value) {
-        let snapshot = config::load(CONFIG, "test", &|_| None).unwrap();
+        asked_of(&configured(""), body, think, output_cap)
+    }
+
+    fn configured(mutators: &str) -> Arc<Current> {
+        let text = format!("{CONFIG}{mutators}");
+        let snapshot = config::load(&text, "test", &|_| None).unwrap();
         let endpoints = snapshot.endpoints(&mut Cooldowns::default());
-        let current = Arc::new(Current { snapshot, endpoints, controls: Arc::default() });
+        Arc::new(Current { snapshot, endpoints, controls: Arc::default() })
+    }
+
+    fn asked_of(
+        current: &Arc<Current>,
+        body: &str,
+        think: bool,
+        output_cap: u64,
+    ) -> (HoldOrder, Value) {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
         let is_claude = envelope.as_ref().unwrap().model(&body) == Some("claude");
@@ -154,8 +173,7 @@ models:
             texts: OnceLock::new(),
         };
         let rotation = Rotation::default();
-        let scene =
-            Scene { current: &current, rotation: &rotation, now_ms: 0, purse: None, session: None };
+        let scene = Scene { current, rotation: &rotation, now_ms: 0, purse: None, session: None };
         let mut plan = route::plan(&scene, &asked).unwrap();
         plan.think = think;
         let purse = Purse {
@@ -169,9 +187,8 @@ models:
             level: Level::Normal,
             is_running_away: false,
         };
-        let mut exchange =
-            Exchange::new(RequestId::from_bits(7), Arc::clone(&current), asked, plan)
-                .paid_by(Some(purse));
+        let mut exchange = Exchange::new(RequestId::from_bits(7), Arc::clone(current), asked, plan)
+            .paid_by(Some(purse));
         let order = exchange.next_candidate(Now::default()).unwrap().unwrap().hold.unwrap();
         let (hold, amount) = (HoldId(1), NanoUsd(1));
         let grant = Grant { hold, amount, output_cap, remaining: None };
@@ -189,6 +206,28 @@ models:
         assert_eq!(sent["messages"][0]["content"], "/think a");
         // Written to the cache at 1.25 USD per million.
         assert_eq!(order.fixed.0 - plain.fixed.0, 7 * 1_250_000);
+    }
+
+    #[test]
+    fn no_model_is_told_to_think_where_that_is_switched_off() {
+        let body =
+            r#"{"model":"prompted","max_tokens":9,"messages":[{"role":"user","content":"a"}]}"#;
+        let (plain, _) = asked_for(body, false, 9);
+        let said = |current: &Arc<Current>| {
+            let (order, sent) = asked_of(current, body, true, 9);
+            let is_told = sent["messages"][0]["content"] == "/think a";
+            // What is held is as much as for what is sent.
+            assert_eq!(order.fixed != plain.fixed, is_told);
+            is_told
+        };
+        let by_file = configured("mutators: {thinking: false}\n");
+        assert!(!said(&by_file));
+        by_file.controls.set_thinking(true);
+        assert!(said(&by_file));
+        let as_ever = configured("");
+        assert!(said(&as_ever));
+        as_ever.controls.set_thinking(false);
+        assert!(!said(&as_ever));
     }
 
     #[test]

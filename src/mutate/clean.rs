@@ -64,11 +64,13 @@ fn behind_escape(rest: &str) -> &str {
             &body[end + last.map_or(0, char::len_utf8)..]
         }
         ']' => {
-            let line = body.find('\n').unwrap_or(body.len());
-            match body[..line].find([BELL, ESCAPE]) {
-                Some(end) if body[end..].starts_with(BELL) => &body[end + 1..],
-                Some(end) => body[end + 1..].strip_prefix('\\').unwrap_or(&body[end + 1..]),
-                None => body,
+            // One search for all ends: a search of its own for the line's would cover the whole rest each time.
+            let Some(end) = body.find(['\n', BELL, ESCAPE]) else { return body };
+            let after = &body[end + 1..];
+            match body.as_bytes().get(end) {
+                Some(b'\n') => body,
+                Some(0x1b) => after.strip_prefix('\\').unwrap_or(after),
+                _ => after,
             }
         }
         '(' | ')' | '#' | ' ' => {
@@ -104,11 +106,25 @@ fn overwrite(line: &str, out: &mut String) {
     out.push_str(end);
 }
 
-/// Whether `next` is a later state of the same progress: they differ in numbers and bars only.
+/// Whether `next` is a later state of the same progress: both say how far it is, in shares or else in the same
+/// words.
 fn is_progress(state: &str, next: &str) -> bool {
     let letters = |text: &str| text.chars().filter(|sign| sign.is_alphabetic()).collect::<String>();
     let shares = state.contains('%') && next.contains('%');
-    shares || state.trim().is_empty() || letters(state) == letters(next)
+    let measured = || says_how_far(state) && says_how_far(next) && letters(state) == letters(next);
+    shares || state.trim().is_empty() || measured()
+}
+
+/// Whether a text has a share, a counter (`3/9`, or a number that words explain) or a bar.
+fn says_how_far(text: &str) -> bool {
+    let is_digit = |sign: char| sign.is_ascii_digit();
+    let of_all = text.split('/').zip(text.split('/').skip(1));
+    let mut of_all = of_all.filter(|(done, all)| {
+        done.trim_end().ends_with(is_digit) && all.trim_start().starts_with(is_digit)
+    });
+    let explained = text.contains(is_digit) && text.contains(char::is_alphabetic);
+    let bar = ["###", "===", "███", "━━━", "[#", "[="].iter().any(|signs| text.contains(signs));
+    text.contains('%') || explained || bar || of_all.next().is_some()
 }
 
 #[cfg(test)]
@@ -128,6 +144,35 @@ mod tests {
             ("10%\r20%\r100%\ndone", "100%\ndone"),
             ("loading 1\rloading 2\rloading 3.\r\nx", "loading 3.\r\nx"),
             ("é\r\nb\r\n", "é\r\nb\r\n"),
+        ] {
+            assert_eq!(clean(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn titles_without_end_cost_one_pass() {
+        // Looking over all that is left for each of them would take minutes.
+        let titles = "\u{1b}]0;a\u{7}".repeat(1_500_000);
+        assert_eq!(clean(&titles), "");
+        let open = "\u{1b}]".repeat(1_500_000);
+        assert!(clean(&open).len() <= open.len() / 2);
+    }
+
+    #[test]
+    fn a_title_ends_with_its_line() {
+        assert_eq!(clean("\u{1b}]0;a\nb\u{7}\u{1b}]1;c\u{7}d"), "0;a\nb\u{7}d");
+    }
+
+    #[test]
+    fn equal_letters_alone_are_no_progress() {
+        for (text, expected) in [
+            ("go?\rgo!\n", "go?\ngo!\n"),
+            ("+--\r| a\n", "+--\n| a\n"),
+            ("1 2\r3 4\n", "1 2\n3 4\n"),
+            ("a = 1\ra = b\n", "a = 1\na = b\n"),
+            ("got [==> ]\rgot [===]\n", "got [===]\n"),
+            ("3/9\r4/9\n", "4/9\n"),
+            ("##### \r######\n", "######\n"),
         ] {
             assert_eq!(clean(text), expected, "{text:?}");
         }

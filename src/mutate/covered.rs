@@ -18,14 +18,13 @@ fn has_any(body: &[u8], keys: &[&[u8]]) -> bool {
     keys.iter().any(|key| memchr::memmem::find(body, key).is_some())
 }
 
-/// The objects of a request that bear a signature, in the order of their beginnings.
+/// The objects of a request that bear a signature, in their order; of such objects in each other, the outermost.
 pub fn sealed(body: &[u8]) -> Vec<Span> {
     if !has_any(body, &SEALS) {
         return Vec::new();
     }
     let mut walk = Walk { body, pull: Pull::new(body, Span::whole(body)), found: Vec::new() };
     walk.value(0);
-    walk.found.sort_unstable_by_key(|span| span.start);
     walk.found
 }
 
@@ -57,8 +56,8 @@ impl Walk<'_> {
     }
 
     fn object(&mut self, depth: usize) {
-        // The same steps once without looking inside, to know where it ends.
-        let whole = self.pull.clone().skip();
+        // `peek` has passed the blanks before it.
+        let (start, within) = (self.pull.at(), self.found.len());
         self.pull.enter();
         let mut is_sealed = false;
         while let Some(key) = self.pull.key() {
@@ -66,7 +65,8 @@ impl Walk<'_> {
             self.value(depth + 1);
         }
         if is_sealed {
-            self.found.push(whole);
+            self.found.truncate(within);
+            self.found.push(Span::new(start, self.pull.at()));
         }
     }
 }
@@ -79,6 +79,19 @@ mod tests {
     fn markers_are_keys_and_never_text() {
         assert!(has_cache_markers(br#"{"a":{"cache_control":{"type":"ephemeral"}}}"#));
         assert!(!has_cache_markers(br#"{"a":"say \"cache_control\": 1"}"#));
+    }
+
+    #[test]
+    fn of_sealed_objects_in_each_other_the_outermost_counts() {
+        let body = br#"{"a":[ {"b":{"signature":"1","c":{"signature":"2"}},"signature":"3"} , {"signature":"4"}]}"#;
+        let texts: Vec<&[u8]> = sealed(body).iter().map(|span| span.of(body)).collect();
+        assert_eq!(
+            texts,
+            [
+                &br#"{"b":{"signature":"1","c":{"signature":"2"}},"signature":"3"}"#[..],
+                br#"{"signature":"4"}"#
+            ]
+        );
     }
 
     #[test]

@@ -172,7 +172,8 @@ impl Page {
         } else {
             let lead = lines.iter().take_while(|line| !is_change(line) && !is_remark(line)).count();
             let cut = if lead == taken { 0 } else { lead - told_last(&lines[..lead]) };
-            let (old, new) = (hunk.old_start + cut, hunk.new_start + cut);
+            let moved = |start: usize| start.saturating_add(cut);
+            let (old, new) = (moved(hunk.old_start), moved(hunk.new_start));
             self.line(&format!("@@ -{old} +{new} @@{}", hunk.section));
         }
         let mut rest = lines;
@@ -300,6 +301,15 @@ mod tests {
         let cut = file(120);
         assert_eq!(cut.lines().count(), 102);
         assert!(cut.ends_with("+98\n... 21 more lines of this file\n"), "{cut}");
+    }
+
+    #[test]
+    fn starts_beyond_all_numbers_are_no_mistake_of_ours() {
+        let text = format!("--- a\n+++ a\n@@ -{0},4 +{0},4 @@\n a\n b\n c\n-d\n+e\n", usize::MAX);
+        assert_eq!(
+            shorten(&text, false),
+            format!("--- a\n+++ a\n@@ -{0} +{0} @@\n c\n-d\n+e\n", usize::MAX)
+        );
     }
 
     #[test]

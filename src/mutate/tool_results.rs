@@ -58,11 +58,11 @@ fn is_result(piece: &Piece, body: &[u8], settings: &Settings) -> bool {
         && KEYS.contains(&piece.key.of(body))
 }
 
-/// Whether a text lies in one of those objects, which are in the order of their beginnings and may lie in each
-/// other.
+/// Whether a text lies in one of those objects, which are in their order and never in each other: then only the
+/// last that begins before it can hold it.
 fn is_within(text: Span, objects: &[Span]) -> bool {
     let before = objects.partition_point(|object| object.start <= text.start);
-    objects[..before].iter().any(|object| text.end <= object.end)
+    objects[..before].last().is_some_and(|object| text.end <= object.end)
 }
 
 #[cfg(test)]
@@ -133,6 +133,17 @@ mod tests {
         let blocks = &out["messages"][0]["content"];
         assert_eq!(blocks[0]["content"], text);
         assert!(is_short(&blocks[1]["content"]));
+    }
+
+    #[test]
+    fn many_seals_before_many_results_cost_one_look_each() {
+        // Comparing each with each would take minutes.
+        let seals = r#"{"signature":"s"},"#.repeat(150_000);
+        let results = r#"{"type":"tool_result","content":"xy"},"#.repeat(150_000);
+        let body = format!(r#"{{"messages":[{{"content":[{seals}{results}1]}}]}}"#);
+        let settings = Settings { chars_min: 1, ..Settings::default() };
+        let found = shorten(body.as_bytes(), &texts::texts(body.as_bytes()), &settings);
+        assert_eq!((found.edits.len(), found.saved_bytes), (0, 0));
     }
 
     #[test]

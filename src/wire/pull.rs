@@ -21,6 +21,12 @@ impl<'b> Pull<'b> {
         Self { body, at: within.start }
     }
 
+    /// Where it stands: behind what was passed last.
+    #[inline]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
     /// Passes white space and looks at the byte behind it; 0 at the end.
     #[inline]
     pub fn peek(&mut self) -> u8 {
