@@ -7,6 +7,7 @@ use crate::base::surface::Surface;
 use crate::dialect::error_body;
 use crate::exchange::outflow::event::word;
 use crate::exchange::outflow::walk;
+use crate::usage::finish::Finish;
 use crate::wire::json;
 use crate::wire::pull::Pull;
 use crate::wire::sse::{self, write_event};
@@ -71,7 +72,7 @@ impl Frame {
             let index = walk::index(data, choice).unwrap_or(place);
             place += 1;
             match json::find(data, choice, "finish_reason") {
-                Some(reason) if reason.of(data) != b"null" => {
+                Some(reason) if Finish::of(reason.of(data)).is_some() => {
                     self.open.retain(|open| *open != index);
                 }
                 _ => self.open(index),

@@ -4,6 +4,7 @@
 
 use crate::base::surface::Surface;
 use crate::exchange::outflow::walk::{self, What};
+use crate::usage::finish::Finish;
 use crate::wire::json;
 use crate::wire::pull::Pull;
 use crate::wire::sse;
@@ -16,18 +17,19 @@ pub struct Key {
     pub group: u64,
     /// Its place there.
     pub name: u64,
+    /// Whether it is reasoning of a choice, which ends where its words begin.
+    pub is_reasoning: bool,
 }
 
 /// Which fields end before, or with, an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// None.
-    #[default]
-    None,
     /// One field.
     Field(Key),
     /// Those of a choice, block or item.
     Group(u64),
+    /// The reasoning of a choice.
+    Reasoning(u64),
     /// All.
     All,
 }
@@ -36,9 +38,9 @@ impl Ends {
     /// Whether that field ends.
     pub fn covers(self, key: Key) -> bool {
         match self {
-            Self::None => false,
             Self::Field(field) => field == key,
             Self::Group(group) => group == key.group,
+            Self::Reasoning(group) => group == key.group && key.is_reasoning,
             Self::All => true,
         }
     }
@@ -65,25 +67,39 @@ pub struct Parsed {
     /// Probabilities of tokens, by group, and what stands in their place if the text is not shown as it is.
     pub logprobs: Vec<(u64, Span, &'static str)>,
     /// What ends.
-    pub ends: Ends,
+    pub ends: Vec<Ends>,
     /// The group of the whole texts.
     pub group: u64,
     /// Whether its whole texts were all said before.
     pub repeats: bool,
 }
 
-/// Reads an event.
+impl Parsed {
+    /// Whether that field ends.
+    pub fn ends(&self, key: Key) -> bool {
+        self.ends.iter().any(|ends| ends.covers(key))
+    }
+}
+
+/// Reads an event. Only what ends the text for every client ends it here: else a secret could be cut in two by
+/// an event that says nothing.
 pub fn parse(surface: Surface, event: &sse::Event<'_>) -> Parsed {
     let data = event.data;
     if !data.trim_ascii_start().starts_with(b"{") {
-        // `[DONE]`, or nothing that any client reads.
-        return Parsed { ends: Ends::All, ..Parsed::default() };
+        // The mark of the end, or nothing that any client reads.
+        let is_done = data.trim_ascii() == b"[DONE]";
+        let ends = if is_done { vec![Ends::All] } else { Vec::new() };
+        return Parsed { ends, ..Parsed::default() };
     }
-    match surface {
+    let mut parsed = match surface {
         Surface::Messages => messages(data),
         Surface::Responses => responses(data),
         _ => chat(data),
+    };
+    if surface != Surface::Responses && find(data, "error").is_some_and(|(_, it)| it != b"null") {
+        parsed.ends.push(Ends::All);
     }
+    parsed
 }
 
 /// The inside of a string value.
@@ -105,14 +121,10 @@ pub fn word<'d>(data: &'d [u8], name: &str) -> &'d [u8] {
 
 fn chat(data: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
-    let Some((choices, list)) = find(data, "choices").filter(|(_, it)| it.starts_with(b"[")) else {
-        parsed.ends = Ends::All;
+    let Some((choices, _)) = find(data, "choices").filter(|(_, it)| it.starts_with(b"[")) else {
         parsed.whole(data, Span::whole(data), 0);
         return parsed;
     };
-    if list.len() > 2 && find(data, "error").is_some_and(|(_, error)| error != b"null") {
-        parsed.ends = Ends::All;
-    }
     let mut pull = Pull::new(data, choices);
     pull.enter();
     let mut place = 0;
@@ -130,21 +142,28 @@ fn chat(data: &[u8]) -> Parsed {
 
 impl Parsed {
     fn choice(&mut self, data: &[u8], choice: Span, group: u64) {
+        let (mut thinks, mut speaks) = (false, calls(data, choice));
         for found in walk::texts(data, choice) {
-            let key = Key { group, name: found.path };
+            let is_reasoning = found.is_reasoning;
+            let key = Key { group, name: found.path, is_reasoning };
             match found.what {
-                What::Text | What::Json => {
+                What::Logprobs => self.logprobs.push((group, found.span, "null")),
+                What::Text | What::Json if found.goes_on => {
                     let is_json = found.what == What::Json;
                     self.texts.push(Said { key, span: found.span, is_json });
+                    thinks |= is_reasoning;
+                    speaks |= !is_reasoning;
                 }
-                What::Bare => self.wholes.push(found),
-                What::Logprobs => self.logprobs.push((group, found.span, "null")),
+                _ => self.wholes.push(found),
             }
         }
         self.group = group;
+        if speaks && !thinks {
+            self.ends.push(Ends::Reasoning(group));
+        }
         let reason = json::find(data, choice, "finish_reason");
-        if reason.is_some_and(|reason| reason.of(data) != b"null") {
-            self.ends = if self.ends == Ends::None { Ends::Group(group) } else { Ends::All };
+        if reason.is_some_and(|reason| Finish::of(reason.of(data)).is_some()) {
+            self.ends.push(Ends::Group(group));
         }
     }
 
@@ -161,21 +180,25 @@ impl Parsed {
     }
 }
 
+/// Whether tools are called in a choice.
+fn calls(data: &[u8], choice: Span) -> bool {
+    let delta = json::find(data, choice, "delta");
+    let calls = delta.and_then(|delta| json::find(data, delta, "tool_calls"));
+    calls.is_some_and(|calls| calls.len() > 2 && calls.of(data).starts_with(b"["))
+}
+
 fn messages(data: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     let group = walk::number(data, Span::whole(data), "index").unwrap_or(u64::MAX);
     match word(data, "type") {
         b"content_block_delta" => parsed.block_delta(data, group),
-        b"content_block_stop" => parsed.ends = Ends::Group(group),
-        b"content_block_start" => {
-            parsed.ends = Ends::Group(group);
-            parsed.whole(data, Span::whole(data), group);
-        }
+        b"content_block_stop" => parsed.ends.push(Ends::Group(group)),
         b"ping" => {}
-        b"message_start" => parsed.whole(data, Span::whole(data), group),
-        _ => {
-            parsed.ends = Ends::All;
+        kind => {
             parsed.whole(data, Span::whole(data), group);
+            if [&b"message_delta"[..], b"message_stop", b"error"].contains(&kind) {
+                parsed.ends.push(Ends::All);
+            }
         }
     }
     parsed
@@ -186,16 +209,8 @@ impl Parsed {
         let Some((delta, _)) = find(data, "delta") else { return };
         self.group = group;
         for found in walk::texts(data, delta) {
-            let before = &data[..found.span.start.saturating_sub(1)];
-            let key = Key { group, name: found.path };
-            let is_text =
-                [&b"\"text\""[..], b"\"thinking\"", b"\"partial_json\""].iter().any(|name| {
-                    before
-                        .trim_ascii_end()
-                        .strip_suffix(b":")
-                        .is_some_and(|it| it.trim_ascii_end().ends_with(name))
-                });
-            if is_text {
+            if found.goes_on && matches!(found.what, What::Text | What::Json) {
+                let key = Key { group, name: found.path, is_reasoning: false };
                 let is_json = found.what == What::Json;
                 self.texts.push(Said { key, span: found.span, is_json });
             } else {
@@ -211,7 +226,7 @@ fn responses(data: &[u8]) -> Parsed {
     let number = |name| walk::number(data, Span::whole(data), name).unwrap_or(u64::MAX);
     let group = number("output_index");
     let part = number("content_index").min(number("summary_index"));
-    let field = |base: &[u8]| Key { group, name: walk::joined(part, base) };
+    let field = |base: &[u8]| Key { group, name: walk::joined(part, base), is_reasoning: false };
     if let Some(base) = kind.strip_suffix(b".delta") {
         let delta = find(data, "delta").and_then(|(value, _)| inside(data, value));
         if let Some(span) = delta {
@@ -223,12 +238,12 @@ fn responses(data: &[u8]) -> Parsed {
         }
         return parsed;
     }
-    parsed.ends = match kind.strip_suffix(b".done") {
-        Some(b"response.output_item") => Ends::Group(group),
-        Some(base) => Ends::Field(field(base)),
-        None if ends_answer(kind) => Ends::All,
-        None => Ends::None,
-    };
+    match kind.strip_suffix(b".done") {
+        Some(b"response.output_item") => parsed.ends.push(Ends::Group(group)),
+        Some(base) => parsed.ends.push(Ends::Field(field(base))),
+        None if ends_answer(kind) => parsed.ends.push(Ends::All),
+        None => {}
+    }
     parsed.repeats = true;
     match find(data, "response") {
         // What is asked for stands there too, and is the client's own.
@@ -356,7 +371,7 @@ mod tests {
             terminated: true,
         };
         let parsed = parse(Surface::Chat, &event);
-        assert_eq!(parsed.ends, Ends::Group(2));
+        assert_eq!(parsed.ends, [Ends::Reasoning(2), Ends::Group(2)]);
         let said = parsed.texts.iter().find(|it| it.span.of(data) == b"sk-").unwrap();
         let rest = with_rest(Surface::Chat, (data, said.span), b"sk-x");
         let wanted = r#"{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":2,"delta":{"tool_calls":[{"index":1,"type":"function","function":{"arguments":"sk-x"}}]},"finish_reason":null}]}"#;

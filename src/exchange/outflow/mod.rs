@@ -287,7 +287,7 @@ impl Outflow {
         if stop.is_some() {
             return Passed { bytes: Bytes::from(out), stop };
         }
-        let rest = if end { self.flush(Ends::All) } else { Vec::new() };
+        let rest = if end { self.flush(&[Ends::All]) } else { Vec::new() };
         if done == 0 && out.is_empty() && rest.is_empty() {
             return Passed { bytes: whole.slice(..ready), stop: None };
         }
@@ -344,7 +344,7 @@ impl Outflow {
             let held = field.held();
             let mut out = Vec::with_capacity(raw.len());
             field.feed(raw, &mut out);
-            if parsed.ends.covers(said.key) {
+            if parsed.ends(said.key) {
                 field.finish(&mut out);
             }
             let (held_now, stop) = (field.held(), field.stop());
@@ -409,12 +409,13 @@ impl Outflow {
 
     /// What must go out before an event that ends fields.
     fn ending(&mut self, parsed: &Parsed) -> Vec<u8> {
-        if matches!(parsed.ends, Ends::None) { Vec::new() } else { self.flush(parsed.ends) }
+        if parsed.ends.is_empty() { Vec::new() } else { self.flush(&parsed.ends) }
     }
 
     /// Ends fields: what is still held of them, as last events.
-    fn flush(&mut self, ends: Ends) -> Vec<u8> {
-        let keys: Vec<Key> = self.fields.keys().filter(|key| ends.covers(**key)).copied().collect();
+    fn flush(&mut self, ends: &[Ends]) -> Vec<u8> {
+        let is_over = |key: &&Key| ends.iter().any(|ends| ends.covers(**key));
+        let keys: Vec<Key> = self.fields.keys().filter(is_over).copied().collect();
         let mut out = Vec::new();
         for key in keys {
             let Some(Open { mut field, last }) = self.fields.remove(&key) else { continue };

@@ -490,3 +490,87 @@ fn a_part_that_breaks_blocks_unless_it_may_not() {
         assert_eq!(passed.stop, Some(Stop::Failed));
     }
 }
+
+/// A stream of those events, one after another.
+fn written(events: &[Value]) -> String {
+    let mut out = Vec::new();
+    for event in events {
+        let name = event["type"].as_str();
+        match event.as_str() {
+            Some(bare) => write_event(&mut out, name, bare.as_bytes()),
+            None => write_event(&mut out, name, event.to_string().as_bytes()),
+        }
+    }
+    String::from_utf8(out).unwrap()
+}
+
+fn delta(index: u32, delta: Value, reason: Value) -> Value {
+    json!({"choices": [{"index": index, "delta": delta, "finish_reason": reason}]})
+}
+
+#[test]
+fn events_that_say_nothing_do_not_cut_a_secret_in_two() {
+    let (first, last) = KEY.split_at(20);
+    let chat = |text: &str| delta(0, json!({"content": text}), Value::Null);
+    let between = ["", "x", r#"{"object":"ping"}"#, r#"{"choices":null}"#, r#"{"choices":[]}"#];
+    for between in between {
+        let stream = written(&[chat(first), json!(between), chat(last), json!("[DONE]")]);
+        let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+        assert!(!out.contains(first) && out.contains(MARK), "{between}: {out}");
+    }
+    let said = |text: &str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
+    for between in [json!({"type": "news"}), json!({"type": "ping"}), json!({"x": 1})] {
+        let stream = written(&[said(first), between, said(last)]);
+        let (out, _) = flown(redacting(), Surface::Messages, &[stream.as_bytes()]);
+        assert!(!out.contains(first) && out.contains(MARK), "{out}");
+    }
+}
+
+#[test]
+fn an_empty_reason_ends_nothing() {
+    let chunk = |text: &str, reason: &str| delta(0, json!({"content": text}), json!(reason));
+    let (first, last) = KEY.split_at(20);
+    let stream = written(&[chunk(first, ""), chunk(last, ""), chunk("", "stop")]);
+    let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+    assert!(!out.contains(first) && out.contains(MARK), "{out}");
+    let mut flow = Outflow::new(redacting(), Surface::Chat);
+    flow.feed(Bytes::from(written(&[chunk("a", "")])), false);
+    let closing = flow.closing(Stop::Found);
+    assert_eq!(events(str::from_utf8(&closing).unwrap())[0]["choices"][0]["index"], 0);
+}
+
+#[test]
+fn what_is_whole_is_not_gone_on_with() {
+    let cited = |title: &str| {
+        let annotation =
+            json!({"type": "url_citation", "url_citation": {"title": title, "content": title}});
+        delta(0, json!({"annotations": [annotation]}), Value::Null)
+    };
+    let stream = written(&[cited("Windows 11"), cited("Windows 11"), cited("4111 1111")]);
+    assert_eq!(flown(redacting(), Surface::Chat, &[stream.as_bytes()]).0, stream);
+}
+
+#[test]
+fn choices_that_finish_together_end_no_other() {
+    let (first, last) = KEY.split_at(20);
+    let ended = |index: u32| json!({"index": index, "delta": {}, "finish_reason": "stop"});
+    let stream = written(&[
+        delta(2, json!({"content": first}), Value::Null),
+        json!({"choices": [ended(0), ended(1)]}),
+        delta(2, json!({"content": last}), Value::Null),
+    ]);
+    let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+    assert!(!out.contains(first) && out.contains(MARK), "{out}");
+}
+
+#[test]
+fn reasoning_ends_where_words_or_calls_begin() {
+    let thought = delta(0, json!({"reasoning_content": "= gsk_"}), Value::Null);
+    let calls = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]});
+    for next in [json!({"content": "words"}), calls] {
+        let stream = written(&[thought.clone(), delta(0, next, Value::Null), json!("[DONE]")]);
+        let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+        let next = out.find("words").or_else(|| out.find("tool_calls")).unwrap();
+        assert!(out.rfind("gsk_").unwrap() < next, "{out}");
+    }
+}

@@ -57,6 +57,10 @@ pub struct Found {
     pub path: u64,
     /// What it is.
     pub what: What,
+    /// Whether later events may go on with it, by its name; else it is whole wherever it stands.
+    pub goes_on: bool,
+    /// Whether it is in a member that is named like reasoning.
+    pub is_reasoning: bool,
 }
 
 /// What a text is.
@@ -75,55 +79,106 @@ pub enum What {
 /// The texts of the value that lies at `value`.
 pub fn texts(json: &[u8], value: Span) -> Vec<Found> {
     let mut walk = Walk { json, found: Vec::new() };
-    walk.value(value, 0, (What::Text, 0));
+    walk.value(value, Way::START);
     walk.found
 }
+
+/// Texts that come piece by piece, in one event after another, besides all that is named like reasoning.
+const GOING_ON: [&[u8]; 9] = [
+    b"content",
+    b"text",
+    b"refusal",
+    b"thinking",
+    b"summary",
+    b"arguments",
+    b"partial_json",
+    b"input",
+    b"transcript",
+];
+/// Members in which nothing goes on: what they hold comes whole.
+const WHOLE: [&[u8]; 5] = [b"annotations", b"citations", b"citation", b"search_results", b"images"];
 
 struct Walk<'b> {
     json: &'b [u8],
     found: Vec<Found>,
 }
 
+/// What is known of a value from the way to it.
+#[derive(Clone, Copy)]
+struct Way {
+    path: u64,
+    what: What,
+    goes_on: bool,
+    /// Nothing below can go on.
+    is_whole: bool,
+    is_reasoning: bool,
+    depth: usize,
+}
+
+impl Way {
+    const START: Self = Self {
+        path: 0,
+        what: What::Text,
+        goes_on: false,
+        is_whole: false,
+        is_reasoning: false,
+        depth: 0,
+    };
+
+    fn member(self, key: &[u8], what: What) -> Self {
+        let is_whole = self.is_whole || WHOLE.contains(&key);
+        let is_named = key.starts_with(b"reasoning");
+        Self {
+            path: joined(self.path, key),
+            what,
+            goes_on: !is_whole && (is_named || GOING_ON.contains(&key)),
+            is_whole,
+            is_reasoning: self.is_reasoning || is_named,
+            depth: self.depth + 1,
+        }
+    }
+}
+
 impl Walk<'_> {
-    fn value(&mut self, value: Span, path: u64, (what, depth): (What, usize)) {
-        if depth > JSON_DEPTH_MAX {
+    fn value(&mut self, value: Span, way: Way) {
+        if way.depth > JSON_DEPTH_MAX {
             return;
         }
         match value.of(self.json).first() {
             Some(b'"') if value.len() > 2 => {
-                let span = Span::new(value.start + 1, value.end - 1);
-                self.found.push(Found { span, path, what });
+                self.push(Span::new(value.start + 1, value.end - 1), way);
             }
-            Some(b'{') => self.object(value, path, depth),
-            Some(b'[') => self.list(value, path, depth),
+            Some(b'{') => self.object(value, way),
+            Some(b'[') => self.list(value, way),
             _ => {}
         }
     }
 
-    fn object(&mut self, value: Span, path: u64, depth: usize) {
+    fn push(&mut self, span: Span, Way { path, what, goes_on, is_reasoning, .. }: Way) {
+        self.found.push(Found { span, path, what, goes_on, is_reasoning });
+    }
+
+    fn object(&mut self, value: Span, way: Way) {
         for member in json::members(self.json, value) {
             let key = member.key.of(self.json);
             if SKIPPED.contains(&key) {
                 continue;
             }
-            let path = joined(path, key);
             let first = member.value.of(self.json).first().copied();
             match key {
-                b"logprobs" => {
-                    self.found.push(Found { span: member.value, path, what: What::Logprobs });
-                }
+                b"logprobs" => self.push(member.value, way.member(key, What::Logprobs)),
                 b"arguments" | b"partial_json" | b"input" if first == Some(b'"') => {
-                    self.value(member.value, path, (What::Json, depth + 1));
+                    self.value(member.value, way.member(key, What::Json));
                 }
                 b"arguments" | b"input" if matches!(first, Some(b'{' | b'[')) => {
-                    self.found.push(Found { span: member.value, path, what: What::Bare });
+                    self.push(member.value, way.member(key, What::Bare));
                 }
-                _ => self.value(member.value, path, (What::Text, depth + 1)),
+                _ => self.value(member.value, way.member(key, What::Text)),
             }
         }
     }
 
-    fn list(&mut self, value: Span, path: u64, depth: usize) {
+    fn list(&mut self, value: Span, way: Way) {
         let mut pull = Pull::new(self.json, value);
         pull.enter();
         let mut place = 0_u64;
@@ -133,7 +188,8 @@ impl Walk<'_> {
                 return;
             }
             let index = index(self.json, item).unwrap_or(place);
-            self.value(item, joined(path, &index.to_le_bytes()), (What::Text, depth + 1));
+            let path = joined(way.path, &index.to_le_bytes());
+            self.value(item, Way { path, what: What::Text, depth: way.depth + 1, ..way });
             place += 1;
         }
     }
