@@ -97,7 +97,11 @@ fn plain(terms: &Terms, body: &Bytes, tally: &mut Tally) -> Passed {
     json::quote_into(&String::from_utf8_lossy(body), &mut quoted);
     let (quoted, path) = (Bytes::from(quoted), 0);
     let span = Span::new(1, quoted.len() - 1);
-    let passed = searched(terms, (&quoted, &[Found { span, path, what: What::Text }]), tally);
+    let passed = searched(
+        terms,
+        (&quoted, &[Found { span, path, what: What::Text, goes_on: false, is_reasoning: false }]),
+        tally,
+    );
     if passed.stop.is_some() || passed.bytes == quoted {
         let bytes = if passed.stop.is_some() { Bytes::new() } else { body.clone() };
         return Passed { bytes, ..passed };
@@ -112,7 +116,13 @@ fn strings(data: &[u8], value: Span, found: &mut Vec<Found>) {
     match value.of(data).first() {
         Some(b'"') if value.len() > 2 => {
             let span = Span::new(value.start + 1, value.end - 1);
-            found.push(Found { span, path: 0, what: What::Text });
+            found.push(Found {
+                span,
+                path: 0,
+                what: What::Text,
+                goes_on: false,
+                is_reasoning: false,
+            });
         }
         Some(b'{') => {
             for member in json::members(data, value) {
