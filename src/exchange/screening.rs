@@ -140,12 +140,12 @@ fn judged(terms: &Terms<'_>, (body, texts): (&[u8], &Texts), memory: &mut dyn Me
     let mut memory = Salted { memory, salt: salt(terms) };
     let found = screen::screen_by(&looks_at, &judge, (body, texts), &mut memory);
     let mut out = Screened { action: Action::Off, ..Screened::default() };
-    let mut removals = Removals::default();
+    let mut removals = Removals { body, places: BTreeMap::new() };
     for finding in found {
-        out.take(terms, body, finding, &mut removals);
+        out.take(terms, finding, &mut removals);
     }
     if out.action == Action::Sanitize {
-        out.edits = removals.edits(body);
+        out.edits = removals.edits();
     }
     out
 }
@@ -190,8 +190,9 @@ impl Memory for Salted<'_> {
 }
 
 impl Screened {
-    fn take(&mut self, terms: &Terms<'_>, body: &[u8], finding: Finding, removals: &mut Removals) {
+    fn take(&mut self, terms: &Terms<'_>, finding: Finding, removals: &mut Removals<'_>) {
         let Finding { piece, others, mut verdict } = finding;
+        let body = removals.body;
         let raw = piece.span.of(body);
         if verdict.marks.is_empty() && others.is_none() {
             // It was known; attacks are rare enough to be judged again for the names of their rules.
@@ -275,24 +276,28 @@ fn joined(mut places: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     out
 }
 
-/// What is to be taken out, by where its text begins: of each text all, or the marked places.
-#[derive(Default)]
-struct Removals(BTreeMap<usize, (Piece, Option<Vec<Mark>>)>);
+/// What is to be taken out of a body.
+struct Removals<'b> {
+    body: &'b [u8],
+    /// By where a text begins: the marked places, or `None` for all of it.
+    places: BTreeMap<usize, (Piece, Option<Vec<Mark>>)>,
+}
 
-impl Removals {
+impl Removals<'_> {
     fn marks(&mut self, piece: &Piece, marks: Vec<Mark>) {
-        self.0.entry(piece.span.start).or_insert((*piece, Some(marks)));
+        self.places.entry(piece.span.start).or_insert((*piece, Some(marks)));
     }
 
     fn whole(&mut self, piece: &Piece) {
         if !is_fixed(piece) {
-            self.0.insert(piece.span.start, (*piece, None));
+            self.places.insert(piece.span.start, (*piece, None));
         }
     }
 
-    /// The edits of `body`, which stays JSON.
-    fn edits(self, body: &[u8]) -> Vec<Edit> {
-        let edits = self.0.into_values().flat_map(|(piece, marks)| match marks {
+    /// The edits of the body, which stays JSON.
+    fn edits(self) -> Vec<Edit> {
+        let Self { body, places } = self;
+        let edits = places.into_values().flat_map(|(piece, marks)| match marks {
             Some(marks) if can_be_cut(&piece, body) => cut(&piece, body, &marks),
             _ => vec![without(&piece, body)],
         });
