@@ -64,8 +64,7 @@ fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Pass
         };
     }
     let mut edits = Vec::new();
-    for part in parts(surface, &body) {
-        let found = walk::texts(&body, part);
+    for found in parts(surface, &body) {
         let edits_before = edits.len();
         for one in found.iter().filter(|one| one.what != What::Logprobs) {
             let text = text(terms, &body, *one);
@@ -98,17 +97,21 @@ pub fn stop(terms: &Terms, stop: Option<Stop>, tally: &mut Tally) -> Option<Stop
     (terms.guards.canary == Canary::Block).then_some(Stop::Canary)
 }
 
-/// The parts of an answer that the model has said: each choice for itself.
-fn parts(surface: Surface, body: &[u8]) -> Vec<Span> {
+/// The texts of an answer, by its parts: each choice for itself, and what stands beside them. Of a response only
+/// what was said: what it was asked for stands there too, and is the client's own.
+fn parts(surface: Surface, body: &[u8]) -> Vec<Vec<Found>> {
     let white = body.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     let whole = Span::new(white, body.len());
-    let names: &[&str] = match surface {
-        Surface::Messages => &["content", "error"],
-        Surface::Responses => &["output", "output_text", "error"],
-        _ => &["choices", "error"],
+    let (names, beside): (&[&str], _) = match surface {
+        Surface::Messages => (&["content"], Some("content")),
+        Surface::Responses => (&["output", "output_text", "error"], None),
+        _ => (&["choices"], Some("choices")),
     };
     let values = names.iter().filter_map(|name| json::find(body, whole, name));
-    values.flat_map(|value| items(body, value)).collect()
+    let items = values.flat_map(|value| items(body, value));
+    let mut parts: Vec<Vec<Found>> = items.map(|item| walk::texts(body, item)).collect();
+    parts.extend(beside.map(|name| walk::texts_beside(body, whole, name)));
+    parts
 }
 
 /// The items of a list; any other value is one.

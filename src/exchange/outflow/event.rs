@@ -125,6 +125,8 @@ fn chat(data: &[u8]) -> Parsed {
         parsed.whole(data, Span::whole(data), 0);
         return parsed;
     };
+    // Errors, citations and whatever else stands beside the choices.
+    parsed.all(walk::texts_beside(data, Span::whole(data), "choices"), u64::MAX);
     let mut pull = Pull::new(data, choices);
     pull.enter();
     let mut place = 0;
@@ -169,8 +171,12 @@ impl Parsed {
 
     /// Everything in `value` is whole.
     fn whole(&mut self, data: &[u8], value: Span, group: u64) {
+        self.all(walk::texts(data, value), group);
+    }
+
+    fn all(&mut self, texts: Vec<walk::Found>, group: u64) {
         self.group = group;
-        for found in walk::texts(data, value) {
+        for found in texts {
             if found.what == What::Logprobs {
                 self.logprobs.push((group, found.span, "[]"));
             } else {

@@ -27,15 +27,15 @@ use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
 use crate::base::fault::{Code, Fault};
-use crate::base::limit::GUARD_FIELDS_MAX;
+use crate::base::limit::{GUARD_FIELDS_MAX, SSE_EVENT_BYTES_MAX};
 use crate::base::surface::Surface;
 use crate::config::guards::{Canary, Guards, OnFailure};
 use crate::exchange::outflow::event::{Ends, Key, Parsed};
 use crate::exchange::outflow::field::{Field, Maker};
 use crate::exchange::screening::FAILURE;
-use crate::guard::canary::Token;
 use crate::guard::detect::Action;
 use crate::guard::filter::Finding;
+use crate::guard::{self, canary::Token};
 use crate::record::GuardRecord;
 use crate::wire::sse::{self, Decoder, write_event};
 use crate::wire::syntax::Span;
@@ -48,8 +48,8 @@ pub const CANARY: &str = "canary";
 pub struct Terms {
     /// What is done about finds, and about failures.
     pub guards: Arc<Guards>,
-    /// The canary that stands in the request.
-    pub token: Option<Token>,
+    /// The search for the canary that stands in the request, made once for all texts.
+    pub canary: Option<guard::canary::Canary>,
     /// What makes the search of one text.
     pub maker: Maker,
 }
@@ -64,7 +64,8 @@ impl Terms {
     /// The terms of an exchange, if anything is looked for in its answer.
     pub fn of(guards: &Arc<Guards>, token: Option<Token>) -> Option<Self> {
         let looks = guards.output.is_some() || token.is_some();
-        looks.then(|| Self { guards: Arc::clone(guards), token, maker: field::usual })
+        let canary = token.as_ref().map(guard::canary::Canary::new);
+        looks.then(|| Self { guards: Arc::clone(guards), canary, maker: field::usual })
     }
 
     /// Whether answers on that surface are texts.
@@ -243,21 +244,43 @@ impl Outflow {
             let bytes = if stop { Bytes::new() } else { bytes };
             return Passed { bytes, stop: None };
         }
-        let (before, tail) = (bytes.clone(), self.tail.clone());
-        let look = AssertUnwindSafe(|| self.look(&bytes, end));
+        let at = self.tail_at;
+        let tail = (!self.tail.is_empty()).then(|| {
+            let mut tail = std::mem::take(&mut self.tail);
+            tail.extend_from_slice(&bytes);
+            tail
+        });
+        let whole = tail.as_deref().unwrap_or(&bytes);
+        let look = AssertUnwindSafe(|| self.look(whole, &bytes, end));
         let looked = catch_unwind(look).unwrap_or_else(|_| {
             // What a panic leaves behind is not to be trusted: it is not asked again.
             self.fields.clear();
             self.over = Some(false);
             match self.tally.failed(self.terms.guards.on_failure) {
-                Some(stop) => Passed { bytes: Bytes::new(), stop: Some(stop) },
-                None => Passed { bytes: Bytes::from([&tail[..], &before].concat()), stop: None },
+                Some(stop) => {
+                    Looked { ready: whole.len(), changed: Some(Vec::new()), stop: Some(stop) }
+                }
+                None => Looked { ready: whole.len(), changed: None, stop: None },
             }
         });
-        if looked.stop.is_some() {
+        let Looked { ready, changed, stop } = looked;
+        self.tail_at = at + ready as u64;
+        let same = self.keep_tail(tail, &bytes, ready);
+        if stop.is_some() {
             self.over = Some(true);
         }
-        looked
+        Passed { bytes: changed.map_or(same, Bytes::from), stop }
+    }
+
+    /// Keeps what is not ready, and gives back what is. What waits is never copied again.
+    fn keep_tail(&mut self, tail: Option<BytesMut>, bytes: &Bytes, ready: usize) -> Bytes {
+        if let Some(mut tail) = tail {
+            let same = tail.split_to(ready);
+            self.tail = tail;
+            return same.freeze();
+        }
+        self.tail.extend_from_slice(&bytes[ready..]);
+        bytes.slice(..ready)
     }
 
     /// The bytes that end the stream after a stop.
@@ -265,40 +288,49 @@ impl Outflow {
         Bytes::from(self.frame.closing(self.surface, &stop.fault()))
     }
 
-    fn look(&mut self, bytes: &Bytes, end: bool) -> Passed {
-        let (whole, at) = if self.tail.is_empty() {
-            (bytes.clone(), self.tail_at)
-        } else {
-            self.tail.extend_from_slice(bytes);
-            (self.tail.split().freeze(), self.tail_at)
-        };
+    /// Looks at `bytes`, which are the last of `whole`.
+    fn look(&mut self, whole: &[u8], bytes: &[u8], end: bool) -> Looked {
+        let at = self.tail_at;
         let mut decoder = std::mem::take(&mut self.decoder);
-        let mut cut = Cut { whole: &whole, base: at, done: 0, out: Vec::new(), stop: None };
+        let mut cut = Cut { whole, base: at, done: 0, out: Vec::new(), stop: None };
         decoder.feed(bytes, |event| self.take(&event, &mut cut));
-        let mut ready = usize::try_from(decoder.open_start() - at).unwrap_or(whole.len());
+        // Before `at` if an event goes on of which the beginning has been let through.
+        let open = decoder.open_start().checked_sub(at);
+        let mut ready = open
+            .and_then(|open| usize::try_from(open).ok())
+            .map_or(whole.len(), |it| it.min(whole.len()));
         if end {
             decoder.finish(|event| self.take(&event, &mut cut));
             ready = whole.len();
         }
         self.decoder = decoder;
-        let Cut { done, mut out, stop, .. } = cut;
-        self.tail_at = at + ready as u64;
-        self.tail.extend_from_slice(&whole[ready..]);
+        let Cut { done, mut out, mut stop, .. } = cut;
+        if stop.is_none() && whole.len() - ready > SSE_EVENT_BYTES_MAX {
+            // No event may wait for its end for ever; what there is of it passes, or nothing does.
+            stop = self.tally.failed(self.terms.guards.on_failure);
+            out.extend_from_slice(if stop.is_some() {
+                &whole[done.min(ready)..ready]
+            } else {
+                b""
+            });
+            ready = whole.len();
+        }
         if stop.is_some() {
-            return Passed { bytes: Bytes::from(out), stop };
+            return Looked { ready, changed: Some(out), stop };
         }
         let rest = if end { self.flush(&[Ends::All]) } else { Vec::new() };
         if done == 0 && out.is_empty() && rest.is_empty() {
-            return Passed { bytes: whole.slice(..ready), stop: None };
+            return Looked { ready, changed: None, stop: None };
         }
         out.extend_from_slice(&whole[done.min(ready)..ready]);
         out.extend_from_slice(&rest);
-        Passed { bytes: Bytes::from(out), stop: None }
+        Looked { ready, changed: Some(out), stop: None }
     }
 
     /// Takes one event; what becomes of it goes into `cut`.
     fn take(&mut self, event: &sse::Event<'_>, cut: &mut Cut<'_>) {
-        if cut.stop.is_some() {
+        // What began before has been let through, and counted, already.
+        if cut.stop.is_some() || event.range.start < cut.base {
             return;
         }
         if event.oversized {
@@ -438,6 +470,15 @@ struct Changes {
     edits: Vec<(Span, Vec<u8>)>,
     /// Groups whose text is held back or changed.
     touched: Vec<u64>,
+    stop: Option<Stop>,
+}
+
+/// What came of the bytes of a stream that are there.
+struct Looked {
+    /// So many of them are dealt with.
+    ready: usize,
+    /// What goes on in their place; `None` if they do.
+    changed: Option<Vec<u8>>,
     stop: Option<Stop>,
 }
 

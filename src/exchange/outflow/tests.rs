@@ -24,7 +24,8 @@ fn guards(policy: Policy) -> Guards {
 
 fn terms(guards: Guards) -> Terms {
     let token = (guards.canary != Canary::Off).then(token);
-    Terms { guards: Arc::new(guards), token, maker: field::usual }
+    let canary = token.as_ref().map(guard::canary::Canary::new);
+    Terms { guards: Arc::new(guards), canary, maker: field::usual }
 }
 
 fn token() -> Token {
@@ -573,4 +574,41 @@ fn reasoning_ends_where_words_or_calls_begin() {
         let next = out.find("words").or_else(|| out.find("tool_calls")).unwrap();
         assert!(out.rfind("gsk_").unwrap() < next, "{out}");
     }
+}
+
+#[test]
+fn an_event_without_an_end_does_not_pile_up() {
+    for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
+        let terms = terms(Guards { on_failure, ..guards(Policy::default()) });
+        let mut flow = Outflow::new(terms, Surface::Chat);
+        let piece = Bytes::from(vec![b'a'; 64 * 1024]);
+        let (mut fed, mut passed) = (0, flow.feed(Bytes::from_static(b"data: "), false));
+        while passed.stop.is_none() && fed <= 2 * SSE_EVENT_BYTES_MAX {
+            passed = flow.feed(piece.clone(), false);
+            fed += piece.len();
+            assert!(flow.tail.len() <= SSE_EVENT_BYTES_MAX);
+        }
+        assert_eq!(passed.stop, stop);
+        assert_eq!(flow.record().unwrap().failures, 1);
+        if stop.is_none() {
+            let end = flow.feed(Bytes::from_static(b"\n\n"), false).bytes;
+            assert_eq!(end, "\n\n");
+            let next = written(&[delta(0, json!({"content": format!("{KEY} ")}), json!("stop"))]);
+            let next = flow.feed(Bytes::from(next), true).bytes;
+            assert!(str::from_utf8(&next).unwrap().contains(MARK));
+        }
+    }
+}
+
+#[test]
+fn what_stands_beside_the_choices_is_searched() {
+    let choices = json!([{"index": 0, "delta": {"content": "a"}, "message": {"content": "a"}}]);
+    let body = json!({"choices": choices, "citations": [KEY], "error": {"message": KEY}});
+    let (out, _) = flown(redacting(), Surface::Chat, &[written(&[body.clone()]).as_bytes()]);
+    assert!(!out.contains(KEY) && out.matches(MARK).count() == 2, "{out}");
+    let mut tally = Tally::default();
+    let body = Bytes::from(body.to_string());
+    let passed = document(&redacting(), Surface::Chat, body, &mut tally);
+    let out = str::from_utf8(&passed.bytes).unwrap();
+    assert!(!out.contains(KEY) && out.matches(MARK).count() == 2, "{out}");
 }

@@ -15,7 +15,7 @@ use crate::wire::syntax::Span;
 
 /// Members that are no text: names and numbers of things, words of the protocol, signatures, what is sealed,
 /// pictures and sound.
-const SKIPPED: [&[u8]; 30] = [
+const SKIPPED: [&[u8]; 31] = [
     b"id",
     b"type",
     b"role",
@@ -34,7 +34,6 @@ const SKIPPED: [&[u8]; 30] = [
     b"thought_signature",
     b"encrypted_content",
     b"encrypted_index",
-    b"data",
     b"b64_json",
     b"result",
     b"format",
@@ -46,6 +45,8 @@ const SKIPPED: [&[u8]; 30] = [
     b"usage",
     b"media_type",
     b"system_fingerprint",
+    b"service_tier",
+    b"provider",
 ];
 
 /// A text that was found.
@@ -98,6 +99,13 @@ const GOING_ON: [&[u8]; 9] = [
 /// Members in which nothing goes on: what they hold comes whole.
 const WHOLE: [&[u8]; 5] = [b"annotations", b"citations", b"citation", b"search_results", b"images"];
 
+/// The texts of an object, but for those in that member.
+pub fn texts_beside(json: &[u8], object: Span, name: &str) -> Vec<Found> {
+    let mut walk = Walk { json, found: Vec::new() };
+    walk.members(object, Way::START, Some(name));
+    walk.found
+}
+
 struct Walk<'b> {
     json: &'b [u8],
     found: Vec<Found>,
@@ -112,6 +120,9 @@ struct Way {
     /// Nothing below can go on.
     is_whole: bool,
     is_reasoning: bool,
+    /// Its member is sound, or a tool of the client's own making.
+    is_audio: bool,
+    is_custom: bool,
     depth: usize,
 }
 
@@ -122,6 +133,8 @@ impl Way {
         goes_on: false,
         is_whole: false,
         is_reasoning: false,
+        is_audio: false,
+        is_custom: false,
         depth: 0,
     };
 
@@ -134,6 +147,8 @@ impl Way {
             goes_on: !is_whole && (is_named || GOING_ON.contains(&key)),
             is_whole,
             is_reasoning: self.is_reasoning || is_named,
+            is_audio: matches!(key, b"audio" | b"input_audio"),
+            is_custom: key == b"custom",
             depth: self.depth + 1,
         }
     }
@@ -148,7 +163,7 @@ impl Walk<'_> {
             Some(b'"') if value.len() > 2 => {
                 self.push(Span::new(value.start + 1, value.end - 1), way);
             }
-            Some(b'{') => self.object(value, way),
+            Some(b'{') => self.members(value, way, None),
             Some(b'[') => self.list(value, way),
             _ => {}
         }
@@ -158,15 +173,21 @@ impl Walk<'_> {
         self.found.push(Found { span, path, what, goes_on, is_reasoning });
     }
 
-    fn object(&mut self, value: Span, way: Way) {
+    fn members(&mut self, value: Span, way: Way, but: Option<&str>) {
         for member in json::members(self.json, value) {
             let key = member.key.of(self.json);
-            if SKIPPED.contains(&key) {
+            if SKIPPED.contains(&key) || but.is_some_and(|name| json::key_is(key, name)) {
+                continue;
+            }
+            if key == b"data" && (way.is_audio || self.is_sealed(value)) {
                 continue;
             }
             let first = member.value.of(self.json).first().copied();
             match key {
                 b"logprobs" => self.push(member.value, way.member(key, What::Logprobs)),
+                b"input" if way.is_custom || self.is_a(value, &[b"custom_tool_call"]) => {
+                    self.value(member.value, way.member(key, What::Text));
+                }
                 b"arguments" | b"partial_json" | b"input" if first == Some(b'"') => {
                     self.value(member.value, way.member(key, What::Json));
                 }
@@ -176,6 +197,21 @@ impl Walk<'_> {
                 _ => self.value(member.value, way.member(key, What::Text)),
             }
         }
+    }
+
+    /// Whether the type of an object is one of those.
+    fn is_a(&self, object: Span, kinds: &[&[u8]]) -> bool {
+        let kind = json::find(self.json, object, "type").map(|kind| kind.of(self.json));
+        let word = kind.and_then(|kind| kind.strip_prefix(b"\"")?.strip_suffix(b"\""));
+        word.is_some_and(|word| kinds.contains(&word))
+    }
+
+    /// Whether the data of an object is of no use to readers: a picture, a sound, or sealed.
+    fn is_sealed(&self, object: Span) -> bool {
+        const KINDS: [&[u8]; 3] = [b"base64", b"redacted_thinking", b"reasoning.encrypted"];
+        let is_media = ["media_type", "mime_type", "mimeType"];
+        self.is_a(object, &KINDS)
+            || is_media.iter().any(|name| json::find(self.json, object, name).is_some())
     }
 
     fn list(&mut self, value: Span, way: Way) {
@@ -241,6 +277,21 @@ mod tests {
             (r#"{"k":4}"#, What::Bare),
             (r#"{"content":[]}"#, What::Logprobs),
         ];
+        assert_eq!(told(json), wanted.map(|(text, what)| (text.to_owned(), what)));
+    }
+
+    #[test]
+    fn only_pictures_sound_and_seals_have_data_that_is_no_text() {
+        let json = r#"[{"data":"a"},{"type":"base64","data":"b"},{"audio":{"data":"c"}},
+            {"type":"redacted_thinking","data":"d"},{"data":"e","media_type":"image/png"}]"#;
+        assert_eq!(told(json), [("a".to_owned(), What::Text)]);
+    }
+
+    #[test]
+    fn what_tools_of_the_clients_own_get_is_text() {
+        let json =
+            r#"[{"type":"custom_tool_call","input":"a"},{"custom":{"input":"b"}},{"input":"c"}]"#;
+        let wanted = [("a", What::Text), ("b", What::Text), ("c", What::Json)];
         assert_eq!(told(json), wanted.map(|(text, what)| (text.to_owned(), what)));
     }
 

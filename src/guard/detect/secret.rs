@@ -238,8 +238,12 @@ fn pem_foot(look: &mut Look<'_>, body: usize, foot: usize) -> Sight<Option<usize
 fn broken_pem(look: &mut Look<'_>, body: usize) -> Sight<Option<usize>> {
     let (mut place, mut end) = (body, None);
     while place - body < GUARD_FIND_BYTES_MAX {
-        while place - body < GUARD_FIND_BYTES_MAX && look.is(Class::Space, place)? {
-            place += 1;
+        while place - body < GUARD_FIND_BYTES_MAX {
+            let blank = blank_at(look, place)?;
+            if blank == 0 {
+                break;
+            }
+            place += blank;
         }
         let line = look.run(Class::Base64, place, GUARD_FIND_BYTES_MAX)?;
         if line < PEM_BODY_MIN {
@@ -249,4 +253,12 @@ fn broken_pem(look: &mut Look<'_>, body: usize) -> Sight<Option<usize>> {
         end = Some(place);
     }
     Ok(end)
+}
+
+/// The length of a blank, or of the end of a line as it is written in JSON and in code.
+fn blank_at(look: &Look<'_>, place: usize) -> Sight<usize> {
+    if look.is(Class::Space, place)? {
+        return Ok(1);
+    }
+    Ok(if look.says(place, "\\n")? || look.says(place, "\\r")? { 2 } else { 0 })
 }

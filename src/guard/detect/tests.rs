@@ -206,6 +206,8 @@ fn assignments_stay_parsable() {
 fn a_key_that_breaks_off_is_still_one() {
     let text = format!("-----BEGIN PRIVATE KEY-----\n{}\n{}", noise(64), noise(64));
     assert_eq!(redacted(&text), "[X]");
+    assert_eq!(redacted(&text.replace('\n', "\\n")), "[X]");
+    assert_eq!(redacted(&text.replace('\n', "\\r\\n")), "[X]");
     assert_eq!(redacted(&format!("sk-ant-api03-{}", noise(60))), "[X]");
 }
 
