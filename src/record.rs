@@ -104,12 +104,18 @@ impl Record {
         }
     }
 
-    /// How often a stronger model was tried after a failure: by the strategy's count, else the attempts that
-    /// followed the first one.
+    /// How often another model was tried after a failure: by the strategy's count, else by the attempts. Another
+    /// key of the same model is none.
     pub fn escalations(&self) -> u64 {
-        let further = (self.attempts.len() as u64).saturating_sub(1);
-        self.choice.as_ref().map_or(further, |choice| u64::from(choice.escalations))
+        let hops = || hops(&self.attempts).count() as u64;
+        self.choice.as_ref().map_or_else(hops, |choice| u64::from(choice.escalations))
     }
+}
+
+/// The attempts that were followed by one at another model, each with that one.
+pub fn hops(attempts: &[AttemptRecord]) -> impl Iterator<Item = (&AttemptRecord, &AttemptRecord)> {
+    let pairs = attempts.iter().zip(attempts.iter().skip(1));
+    pairs.filter(|(from, to)| from.model != to.model)
 }
 
 /// How a strategy chose among the models (S2-18). Words of fixed lists, names from the configuration, numbers.

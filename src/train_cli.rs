@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::base::hex::hex;
 use crate::base::limit;
 use crate::learn::dataset::Suite;
-use crate::learn::feedback;
+use crate::learn::feedback::{self, Measure};
 use crate::learn::lines::Lines;
 use crate::learn::replay;
 use crate::learn::report::{self, Account};
@@ -149,27 +149,40 @@ fn from_log(told: &Train, log: &Path, router: &Path) -> Result<(), String> {
             router.display()
         ));
     }
-    let read = feedback::read(lines.lines(), &scores)
+    let name = name_of(log);
+    let learnt = current.about().data.iter().rev().find(|source| source.name == name);
+    let after = learnt.map_or("", |source| &source.last);
+    let read = feedback::read(lines.lines(), &scores, after)
         .map_err(|error| format!("{}: {error}", log.display()))?;
     let better =
         feedback::improve(current.heads().weights(), &read).map_err(|error| error.to_string())?;
     let mut about = current.about().clone();
     about.data.push(Source {
-        name: name_of(log),
+        name,
         source: "request log".to_owned(),
         licence: String::new(),
         queries: better.learnt,
         digest,
+        last: read.last.clone(),
     });
+    // They were measured with another table.
+    about.evaluation.clear();
+    about.operating.clear();
     let table = Router::table_of(&bytes).map_err(|error| error.to_string())?;
     let bytes = file::write(&better.weights, &about, table).map_err(|error| error.to_string())?;
     write(&told.output, &bytes)?;
     say(&format!(
-        "{}: learnt from {} outcomes ({} requests scored, {} without a task); error on {} held-out ones {:.4}, was {:.4}; new models: {}\n",
+        "{}: learnt {} from {} outcomes ({} requests scored, {} without a task, {} learnt before); error of {} on {} held-out ones {:.4}, was {:.4}; new models: {}; its evaluation and settings of the dial were measured before and are left out\n",
         told.output.display(),
+        match better.by {
+            Measure::Quality => "qualities and lengths",
+            Measure::Length => "lengths only, for want of scores,",
+        },
         better.learnt,
         read.scored,
         read.without_task,
+        read.passed,
+        better.by,
         better.held,
         better.errors.0,
         better.errors.1,

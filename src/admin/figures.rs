@@ -179,3 +179,27 @@ impl Stream for Events {
         self.0.poll_recv(cx).map(|event| event.map(Ok))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_asked_for_its_key_all_the_same() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut look = interval(Duration::from_millis(1));
+        let mut looks = 0;
+        let mut goes_on = || {
+            looks += 1;
+            looks < 3
+        };
+        let event = || Bytes::from_static(b"x");
+        assert!(deliver(&sender, event(), (&mut look, &mut || true)).await, "there is room");
+        let waits = deliver(&sender, event(), (&mut look, &mut goes_on));
+        let waited = tokio::time::timeout(Duration::from_secs(60), waits).await;
+        assert_eq!((waited, looks), (Ok(false), 3));
+        assert_eq!(receiver.recv().await, Some(event()));
+        drop(receiver);
+        assert!(!deliver(&sender, event(), (&mut look, &mut || true)).await, "it has left");
+    }
+}

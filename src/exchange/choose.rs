@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use crate::config::catalog::{Model, Tier};
 use crate::config::snapshot::Snapshot;
 use crate::exchange::asked::Asked;
-use crate::exchange::pinned::Session;
+use crate::exchange::pinned::{Leash, Session};
 use crate::record::ChoiceRecord;
 use crate::routing::decision::{self, Aim, Decision, Failure, Tried};
 use crate::routing::features::{self, Features, Reading};
@@ -80,6 +80,8 @@ pub struct Desk<'a> {
     pub snapshot: &'a Snapshot,
     /// The request.
     pub asked: &'a Asked,
+    /// What is known of its session, where sessions are pinned.
+    pub session: Option<&'a Leash>,
 }
 
 impl Desk<'_> {

@@ -49,10 +49,13 @@ impl Desk<'_> {
         let input_tokens = self.input_tokens(features);
         let cap = self.asked.envelope.as_ref().and_then(|envelope| envelope.meant_output_cap());
         let cap = cap.filter(|cap| *cap > 0).unwrap_or(u64::MAX);
+        let session = self.session.and_then(|leash| Some((leash, leash.next(self.asked)?)));
         let cost = |(&place, &tokens): (&usize, &u32)| {
             let Some(model) = self.model(place) else { return i64::MAX };
             let output_tokens = u64::from(tokens).min(cap);
-            let outlook = Outlook { input_tokens, warm_tokens: 0, output_tokens };
+            let warm = session.as_ref().map(|(leash, next)| leash.warm_tokens(model, next));
+            let warm_tokens = warm.unwrap_or(0);
+            let outlook = Outlook { input_tokens, warm_tokens, output_tokens };
             outlook.cost(&outlook::price_of(model, &self.snapshot.catalog)).0
         };
         able.iter().zip(judgement.output_tokens()).map(cost).collect()
@@ -175,7 +178,7 @@ mod tests {
             wide_context: false,
             texts: std::sync::OnceLock::new(),
         };
-        let desk = Desk { snapshot: &snapshot, asked: &asked };
+        let desk = Desk { snapshot: &snapshot, asked: &asked, session: None };
         assert_eq!(desk.tools_offered(), 2);
         let chosen = desk.by_request(Strategy::Learned, &[0, 1, 2]);
         let id = |place: &usize| snapshot.catalog.get(*place).unwrap().id.to_string();

@@ -19,7 +19,7 @@ use crate::pinning::pin::{Answer, Pin, SessionKey};
 use crate::pinning::prospect::{Known, Next};
 use crate::pinning::rehome::{self, Home};
 use crate::pinning::window::{Fit, Sight, State, Verdict};
-use crate::pinning::worth::{self, Margin, Tariff};
+use crate::pinning::worth::{self, Margin, Side, Tariff};
 use crate::record::{Outcome, Record, UsageSource};
 use crate::usage::count::Usage;
 use crate::usage::price::Price;
@@ -37,6 +37,37 @@ pub struct Leash {
     pub hits: Arc<Hits>,
     /// Now, in milliseconds since the Unix epoch.
     pub now_ms: u64,
+}
+
+impl Leash {
+    /// The request, as far as its session's caches go; `None` where it has no pin.
+    pub fn next(&self, asked: &Asked) -> Option<Next> {
+        let marks = memchr::memmem::find(&asked.body, b"cache_control");
+        Some(Next {
+            now_ms: self.now_ms,
+            prompt_tokens: self.pin.as_ref()?.tokens_of(asked.wish.body_bytes),
+            has_marks: marks.is_some(),
+        })
+    }
+
+    /// That model as the next one of the session; `None` where it has no pin.
+    fn side(&self, model: &Model, next: &Next) -> Option<Side> {
+        let pin = self.pin.as_ref()?;
+        let is_long = pin.trail_of(&model.id).is_long || pin.trail.is_long;
+        let known = Known {
+            id: &model.id,
+            tariff: tariff(&model.price, next.prompt_tokens, is_long),
+            rule: model.cache_rule.hitting(self.hits.of(&model.id)),
+        };
+        Some(pin.side(&known, (next, &self.habits.pauses)))
+    }
+
+    /// How many tokens of that request are expected to be read from the model's cache.
+    pub fn warm_tokens(&self, model: &Model, next: &Next) -> u64 {
+        let side = self.side(model, next);
+        let side = side.filter(|side| next.prompt_tokens >= side.rule.tokens_min);
+        side.map_or(0, |side| side.warm_tokens())
+    }
 }
 
 /// How the pin took part in a plan; kept until the answer is there.
@@ -141,7 +172,7 @@ impl Bench<'_> {
         };
         match (self.snapshot.pinning.windows.judge(Some(pin), &sight), here) {
             (Verdict::Stay(state), here) => (state, here),
-            (Verdict::Weigh, Some(here)) => (State::Soft, self.weigh(leash, here, order, tokens)),
+            (Verdict::Weigh, Some(here)) => (State::Soft, self.weigh(leash, here, order)),
             (Verdict::Outgrown, Some(here)) => match self.rehome(here, tokens) {
                 Some(home) => (State::RehomedContext, Some(home)),
                 None => (State::EvictedContext, None),
@@ -153,25 +184,15 @@ impl Bench<'_> {
 
     /// The pinned model, where leaving it for the strategy's does not pay. The cache has a say against models of
     /// its own tier and weaker ones: a saving is no answer to a request that wants a stronger model.
-    fn weigh(&self, leash: &Leash, here: usize, order: &[usize], tokens: u64) -> Option<usize> {
+    fn weigh(&self, leash: &Leash, here: usize, order: &[usize]) -> Option<usize> {
         let pinning = &self.snapshot.pinning;
         let there = order.first().copied().filter(|&there| there != here)?;
         if pinning.bonus_ppm == 0 || self.model(there)?.tier > self.model(here)?.tier {
             return None;
         }
         let pin = leash.pin.as_ref()?;
-        let marks = memchr::memmem::find(&self.asked.body, b"cache_control");
-        let next = Next { now_ms: leash.now_ms, prompt_tokens: tokens, has_marks: marks.is_some() };
-        let side = |index: usize| {
-            let model = self.model(index)?;
-            let is_long = pin.trail_of(&model.id).is_long || pin.trail.is_long;
-            let known = Known {
-                id: &model.id,
-                tariff: tariff(&model.price, tokens, is_long),
-                rule: model.cache_rule.hitting(leash.hits.of(&model.id)),
-            };
-            Some(pin.side(&known, (&next, &leash.habits.pauses)))
-        };
+        let next = leash.next(self.asked)?;
+        let side = |index: usize| leash.side(self.model(index)?, &next);
         let (at, other) = (side(here)?, side(there)?);
         let turn = pin.turns.saturating_add(1);
         let later = leash.habits.lengths.more_milli(turn, pinning.expected_turns);

@@ -87,7 +87,7 @@ pub struct Scene<'a> {
 pub fn plan(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     let mut plan = unexplained(scene, asked)?;
     if asked.explain {
-        let desk = Desk { snapshot: &scene.current.snapshot, asked };
+        let desk = Desk { snapshot: &scene.current.snapshot, asked, session: scene.session };
         plan.explain = Some(explain::line(scene, &desk, &plan).into_boxed_str());
     }
     Ok(plan)
@@ -306,7 +306,8 @@ impl Chooser<'_> {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { snapshot: &self.scene.current.snapshot, asked: self.asked }
+        let Scene { current, session, .. } = *self.scene;
+        Desk { snapshot: &current.snapshot, asked: self.asked, session }
     }
 
     fn attempts_max(&self) -> usize {

@@ -173,6 +173,19 @@ fn a_warm_cache_keeps_a_session_from_its_own_tier_and_below_only() {
 }
 
 #[test]
+fn what_lies_in_a_models_cache_is_known_before_the_choice() {
+    let stage = Stage::new("");
+    let asked = stage.asked("hello", "");
+    let leash = leash("fast", asked.wish.body_bytes);
+    let next = leash.next(&asked).unwrap();
+    let model = |at| stage.current.snapshot.catalog.get(at).unwrap();
+    let warm = leash.warm_tokens(model(0), &next);
+    assert!((40_000..50_000).contains(&warm), "{warm}: a little has gone since");
+    assert_eq!(leash.warm_tokens(model(1), &next), 0);
+    assert!(Leash { pin: None, ..leash }.next(&asked).is_none());
+}
+
+#[test]
 fn a_pin_counts_the_bytes_that_were_planned_with() {
     let stage = Stage::new("routing: {strategy: rule_based}\n");
     let asked = stage.asked("hello", "");

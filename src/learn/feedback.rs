@@ -1,8 +1,11 @@
 //! The feedback loop: what became of requests moves the table of task by model. Each cell is a Beta counter, whose
 //! evidence is what it rests on so far; nothing else of the router is touched. A request log holds no prompt, and none
 //! is needed.
+//!
+//! That an answer came does not make it good: quality is learnt of scores alone, lengths of all answers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::hash::BuildHasher;
 
 use serde_json::Value;
@@ -13,8 +16,6 @@ use super::lines::LineError;
 use crate::base::limit;
 use crate::learned::heads::{Tier, Weights};
 
-/// What an answer without a score says of quality, against one with a score. That an answer came does not make it good.
-const UNSCORED: f64 = 0.1;
 /// Requests of a model that is not known yet before it gets a column of its own.
 const NEW_MODEL_REQUESTS: usize = 30;
 /// Observations that a new model's tier weighs.
@@ -29,8 +30,7 @@ const HELD_MIN: usize = 20;
 pub struct Seen {
     task: String,
     model: String,
-    value: f64,
-    weight: f64,
+    score: Option<f64>,
     tokens: Option<f64>,
     held: bool,
 }
@@ -43,6 +43,10 @@ pub struct Log {
     pub without_task: usize,
     /// Lines with a score.
     pub scored: usize,
+    /// Lines passed over, because they were learnt from before.
+    pub passed: usize,
+    /// The request of the last line; empty without one.
+    pub last: String,
 }
 
 /// Why a candidate is not better than what there is.
@@ -60,9 +64,11 @@ pub enum FeedbackError {
     },
     /// The candidate is not better where neither has learnt.
     #[error(
-        "the candidate is not better than the current file: its error on {held} held-out requests is {candidate:.5}, that of the current one {current:.5}"
+        "the candidate is not better than the current file: its error of {of} on {held} held-out requests is {candidate:.5}, that of the current one {current:.5}"
     )]
     NotBetter {
+        /// What was compared.
+        of: Measure,
         /// Observations held out.
         held: usize,
         /// Mean squared error of the candidate.
@@ -72,6 +78,31 @@ pub enum FeedbackError {
     },
 }
 
+/// By what a candidate is compared with the current file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// The scores of answers.
+    Quality,
+    /// Their lengths in tokens: too few were scored.
+    Length,
+}
+
+impl Measure {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quality => "quality",
+            Self::Length => "length",
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What the loop found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Improved {
@@ -79,6 +110,8 @@ pub struct Improved {
     pub weights: Weights,
     /// Observations learnt from.
     pub learnt: usize,
+    /// What was compared; of the length alone, no quality was touched.
+    pub by: Measure,
     /// Observations held out.
     pub held: usize,
     /// Mean squared error of the candidate on those, and of the current file.
@@ -114,13 +147,15 @@ fn id(value: &Value) -> Option<String> {
     known.map(str::to_owned)
 }
 
-/// Reads a request log.
+/// Reads a request log behind the line of the request `after`, where that is in it; logs grow, and no line is to be
+/// learnt twice.
 ///
 /// # Errors
 /// The line that is not an object of JSON, or too many of them.
 pub fn read<'a, S: BuildHasher>(
     lines: impl Iterator<Item = &'a str>,
     scores: &HashMap<String, f64, S>,
+    after: &str,
 ) -> Result<Log, LineError> {
     let mut log = Log::default();
     for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -138,6 +173,11 @@ pub fn read<'a, S: BuildHasher>(
         }
         let held = fold::of(fold::key(line, 0), HOLD_OUT) == 0;
         log.take(&value, scores, held);
+        log.last = id(&value).unwrap_or_default();
+        if !after.is_empty() && log.last == after {
+            let passed = at + 1;
+            log = Log { passed, last: log.last, ..Log::default() };
+        }
     }
     Ok(log)
 }
@@ -157,31 +197,12 @@ impl Log {
         };
         let score = id(value).and_then(|id| scores.get(&id).copied());
         self.scored += usize::from(score.is_some());
-        let last = text("final_model").or_else(|| text("decision_model"));
-        let tried = value.get("models_tried").and_then(Value::as_array);
-        let tried = tried.into_iter().flatten().filter_map(Value::as_str);
-        let mut add = |model: &str, value: f64, weight: f64, tokens: Option<f64>| {
-            self.seen.push(Seen {
-                task: task.into(),
-                model: model.into(),
-                value,
-                weight,
-                tokens,
-                held,
-            });
-        };
-        // Whoever was tried before the last one has failed the request.
-        tried
-            .filter(|model| Some(*model) != last)
-            .for_each(|model| add(model, 0.0, UNSCORED, None));
-        let Some(last) = last else { return };
-        let tokens =
-            value.get("completion_tokens").and_then(Value::as_f64).filter(|count| *count > 0.0);
-        match (score, value.get("ok").and_then(Value::as_bool)) {
-            (Some(score), _) => add(last, score, 1.0, tokens),
-            (None, Some(ok)) => add(last, if ok { 1.0 } else { 0.0 }, UNSCORED, tokens),
-            (None, None) => {}
-        }
+        let Some(model) = text("final_model").or_else(|| text("decision_model")) else { return };
+        // An answer that broke off says nothing of lengths.
+        let is_whole = value.get("ok").and_then(Value::as_bool) != Some(false);
+        let tokens = value.get("completion_tokens").and_then(Value::as_f64);
+        let tokens = tokens.filter(|count| is_whole && *count > 0.0);
+        self.seen.push(Seen { task: task.into(), model: model.into(), score, tokens, held });
     }
 }
 
@@ -201,42 +222,74 @@ pub fn improve(current: &Weights, log: &Log) -> Result<Improved, FeedbackError> 
         }
     }
     let unknown = log.seen.iter().filter(|seen| !weights.tasks.contains(&seen.task)).count();
-    let held: Vec<_> = known.iter().filter(|(_, seen)| seen.held).collect();
+    let held = |measure| {
+        let own = known.iter().filter(|(_, seen)| seen.held);
+        own.filter_map(|(cell, seen)| Some((*cell, seen.of(measure)?))).collect::<Vec<_>>()
+    };
+    let (scored, lengths) = (held(Measure::Quality), held(Measure::Length));
+    let (by, held) = if scored.len() < HELD_MIN {
+        (Measure::Length, lengths)
+    } else {
+        (Measure::Quality, scored)
+    };
     if held.len() < HELD_MIN {
         return Err(FeedbackError::TooLittle { held: held.len(), unknown });
     }
-    let learnt = known.len() - held.len();
-    for (cell, seen) in known.iter().filter(|(_, seen)| !seen.held) {
-        count(&mut weights, *cell, seen);
-    }
-    let error = |of: &Weights| {
-        let (mut sum, mut weight) = (0.0, 0.0);
-        for (cell, seen) in &held {
-            let off = f64::from(of.quality[*cell]) - seen.value;
-            (sum, weight) = (sum + seen.weight * off * off, weight + seen.weight);
-        }
-        sum / f64::max(weight, 1e-9)
-    };
-    let (candidate, before) = (error(&weights), error(&started));
+    let learnt = learn(&mut weights, &known, by);
+    let (candidate, before) = (error(&weights, &held, by), error(&started, &held, by));
     if candidate >= before {
-        return Err(FeedbackError::NotBetter { held: held.len(), candidate, current: before });
+        return Err(FeedbackError::NotBetter {
+            of: by,
+            held: held.len(),
+            candidate,
+            current: before,
+        });
     }
-    Ok(Improved { weights, learnt, held: held.len(), errors: (candidate, before), new_models })
+    let errors = (candidate, before);
+    Ok(Improved { weights, learnt, by, held: held.len(), errors, new_models })
 }
 
-/// One more observation of a cell.
-fn count(weights: &mut Weights, cell: usize, seen: &Seen) {
-    let evidence = f64::from(weights.evidence[cell]);
-    let after = evidence + seen.weight;
-    let quality =
-        (f64::from(weights.quality[cell]) * evidence + seen.weight * seen.value) / after.max(1e-9);
-    weights.quality[cell] = quality as f32;
-    if let Some(tokens) = seen.tokens {
-        // Lengths are known whether or not an answer was scored.
-        let length = f64::from(weights.tokens[cell]);
-        weights.tokens[cell] = (length + (tokens - length) / (evidence + 1.0)) as f32;
+impl Seen {
+    /// What it says of that measure.
+    fn of(&self, measure: Measure) -> Option<f64> {
+        match measure {
+            Measure::Quality => self.score,
+            Measure::Length => self.tokens,
+        }
     }
-    weights.evidence[cell] = after as f32;
+}
+
+/// Mean squared error of the table in those cells.
+fn error(of: &Weights, held: &[(usize, f64)], by: Measure) -> f64 {
+    let table = match by {
+        Measure::Quality => &of.quality,
+        Measure::Length => &of.tokens,
+    };
+    let squares = held.iter().map(|(cell, value)| (f64::from(table[*cell]) - value).powi(2));
+    squares.sum::<f64>() / held.len().max(1) as f64
+}
+
+/// Moves the table by all that is not held out; says by how much of it.
+fn learn(weights: &mut Weights, known: &[(usize, &Seen)], by: Measure) -> usize {
+    // Lengths are known whether or not an answer was scored, so that they have evidence of their own.
+    let mut lengths: Vec<f64> = weights.evidence.iter().map(|one| f64::from(*one)).collect();
+    let mut learnt = 0;
+    for (cell, seen) in known.iter().filter(|(_, seen)| !seen.held) {
+        let score = seen.score.filter(|_| by == Measure::Quality);
+        learnt += usize::from(score.is_some() || seen.tokens.is_some());
+        if let Some(tokens) = seen.tokens {
+            lengths[*cell] += 1.0;
+            let length = f64::from(weights.tokens[*cell]);
+            weights.tokens[*cell] = (length + (tokens - length) / lengths[*cell]) as f32;
+        }
+        if let Some(score) = score {
+            let evidence = f64::from(weights.evidence[*cell]);
+            let sum = f64::from(weights.quality[*cell]) * evidence + score;
+            weights.quality[*cell] = (sum / (evidence + 1.0)) as f32;
+            weights.evidence[*cell] = (evidence + 1.0) as f32;
+        }
+    }
+    learnt
 }
 
 /// Adds a column for each model that the log speaks of often enough; it starts as the middle tier.

@@ -103,6 +103,7 @@ fn source(suite: &Suite) -> Source {
         licence: suite.licence.clone().unwrap_or_default(),
         queries: suite.queries.len(),
         digest: suite.digest.clone(),
+        last: String::new(),
     }
 }
 

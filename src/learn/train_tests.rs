@@ -3,14 +3,14 @@
 use std::sync::OnceLock;
 
 use super::dataset::{Outcome, Query, Suite};
-use super::feedback::{self, FeedbackError};
+use super::feedback::{self, FeedbackError, Measure};
 use super::fit::Examples;
 use super::operate;
 use super::select::{self, Learnt, Plan};
 use super::solve::Grid;
 use super::train::{self, Trained, Wish, ranks};
 use crate::learned::file::INPUTS;
-use crate::learned::heads::{Heads, OTHER, Tier};
+use crate::learned::heads::{Heads, OTHER, Tier, Weights};
 
 const WISH: Wish = Wish { seed: 3, folds: 2 };
 
@@ -172,7 +172,7 @@ fn log(lines: usize, ok: impl Fn(usize) -> bool) -> feedback::Log {
     });
     let scores: Vec<String> = scores.collect();
     let scores = feedback::scores(scores.iter().map(String::as_str)).unwrap();
-    feedback::read(text.iter().map(String::as_str), &scores).unwrap()
+    feedback::read(text.iter().map(String::as_str), &scores, "").unwrap()
 }
 
 #[test]
@@ -191,6 +191,47 @@ fn a_log_moves_the_table_when_that_is_better() {
     assert!(judged.quality()[0] > judged.quality()[1] + 0.1, "{:?}", judged.quality());
 }
 
+/// Answers that nobody scored, of that many tokens.
+fn unscored(current: &Weights, lines: usize, tokens: usize) -> Vec<String> {
+    let line = |at: usize| {
+        format!(
+            r#"{{"request_id": "q{at}", "task_type": "{}", "final_model": "small", "ok": true, "completion_tokens": {tokens}}}"#,
+            current.tasks[0]
+        )
+    };
+    (0..lines).map(line).collect()
+}
+
+#[test]
+fn without_scores_lengths_alone_are_learnt() {
+    let (_, _, Trained { weights: current, .. }) = skilled();
+    let none = std::collections::HashMap::new();
+    let lines = unscored(&current, 400, 777);
+    let log = feedback::read(lines.iter().map(String::as_str), &none, "").unwrap();
+    let better = feedback::improve(&current, &log).unwrap();
+    assert_eq!(better.by, Measure::Length);
+    assert_eq!(better.weights.quality, current.quality, "that answers came makes none good");
+    assert_eq!(better.weights.evidence, current.evidence);
+    let of = |weights: &Weights| weights.tokens[0];
+    assert!((of(&better.weights) - 777.0).abs() < (of(&current) - 777.0).abs());
+}
+
+#[test]
+fn a_log_that_has_grown_is_learnt_from_where_it_ended() {
+    let (_, _, Trained { weights: current, .. }) = skilled();
+    let none = std::collections::HashMap::new();
+    let lines = unscored(&current, 400, 50);
+    let read = |until: usize, after: &str| {
+        feedback::read(lines[..until].iter().map(String::as_str), &none, after).unwrap()
+    };
+    let first = read(300, "");
+    assert_eq!((first.last.as_str(), first.passed), ("q299", 0));
+    let more = read(400, &first.last);
+    assert_eq!((more.last.as_str(), more.passed), ("q399", 300));
+    assert_eq!(read(300, &first.last).passed, 300, "nothing is new");
+    assert_eq!(read(300, "of another log"), first);
+}
+
 #[test]
 fn a_candidate_that_is_not_better_is_refused() {
     let (_, _, Trained { weights: current, .. }) = skilled();
@@ -204,7 +245,7 @@ fn a_candidate_that_is_not_better_is_refused() {
         })
         .collect();
     let unknown =
-        feedback::read(lines.iter().map(String::as_str), &std::collections::HashMap::new())
+        feedback::read(lines.iter().map(String::as_str), &std::collections::HashMap::new(), "")
             .unwrap();
     assert_eq!(
         feedback::improve(&current, &unknown),
@@ -222,7 +263,7 @@ fn a_candidate_that_is_not_better_is_refused() {
         .collect();
     let scores: std::collections::HashMap<String, f64> =
         (0..2_000).map(|at| (format!("q{at}"), f64::from(cell))).collect();
-    let same = feedback::read(lines.iter().map(String::as_str), &scores).unwrap();
+    let same = feedback::read(lines.iter().map(String::as_str), &scores, "").unwrap();
     let refused = feedback::improve(&current, &same);
     assert!(matches!(refused, Err(FeedbackError::NotBetter { .. })), "{refused:?}");
 }
@@ -233,11 +274,12 @@ fn what_is_wrong_with_scores_and_logs_is_told() {
     assert_eq!(scores(r#"{"id": "a", "score": 7}"#), "line 1: score: not a number between 0 and 1");
     assert_eq!(scores(r#"{"score": 1}"#), "line 1: id: missing, or not a name");
     let none = std::collections::HashMap::new();
-    let log = feedback::read(["", "[]"].into_iter(), &none).unwrap_err();
+    let log = feedback::read(["", "[]"].into_iter(), &none, "").unwrap_err();
     assert_eq!(log.to_string(), "line 2: the line: not an object");
     let escalated =
         r#"{"task_type": "t", "models_tried": ["a", "b"], "final_model": "b", "ok": true}"#;
     assert!(
-        feedback::read([escalated, "{}"].into_iter(), &none).is_ok_and(|log| log.without_task == 1)
+        feedback::read([escalated, "{}"].into_iter(), &none, "")
+            .is_ok_and(|log| log.without_task == 1)
     );
 }

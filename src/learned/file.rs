@@ -95,6 +95,8 @@ pub struct Source {
     pub queries: usize,
     /// SHA-256 of its lines, in hex.
     pub digest: String,
+    /// Of a request log the last request; lines up to it are not learnt again. Empty for data sets.
+    pub last: String,
 }
 
 /// A setting of the dial, and what it kept on queries that it was not set with.
@@ -342,7 +344,7 @@ fn fill(weights: &mut Weights, rank: usize, bytes: &[u8]) -> Result<(), RouterEr
 fn describe(weights: &Weights, about: &About) -> Value {
     let data = about.data.iter().map(|one| {
         json!({"name": one.name, "source": one.source, "licence": one.licence,
-            "queries": one.queries, "sha256": one.digest})
+            "queries": one.queries, "sha256": one.digest, "last": one.last})
     });
     let operating = about.operating.iter().map(|one| {
         json!({"target": one.target, "alpha": one.alpha, "quality": one.quality, "saved": one.saved})
@@ -421,6 +423,7 @@ fn source(value: &Value) -> Source {
         licence: text("licence"),
         queries: usize::try_from(queries).unwrap_or(usize::MAX),
         digest: text("sha256"),
+        last: text("last"),
     }
 }
 

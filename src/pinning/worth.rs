@@ -69,6 +69,12 @@ pub struct Weighed {
 }
 
 impl Side {
+    /// Tokens of the next prompt that are expected to be read from the cache.
+    pub fn warm_tokens(&self) -> u64 {
+        let warm = u128::from(self.cached_tokens) * u128::from(self.warm_ppm);
+        u64::try_from(warm / u128::from(WHOLE_PPM)).unwrap_or(u64::MAX)
+    }
+
     /// Whether the prompt is long enough to be cached at all.
     const fn is_cached(&self, prompt_tokens: u64) -> bool {
         prompt_tokens >= self.rule.tokens_min

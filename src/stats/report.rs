@@ -232,6 +232,7 @@ fn per_minute(count: u64, span_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ChoiceRecord;
     use crate::stats::sample;
     use serde_json::{Value, json};
 
@@ -253,6 +254,8 @@ mod tests {
         let mut stats = Stats::default();
         let mut failed = sample::record();
         failed.attempts.truncate(1);
+        failed.choice =
+            failed.choice.map(|choice| Box::new(ChoiceRecord { escalations: 0, ..*choice }));
         (failed.status, failed.served_model, failed.usage) = (429, None, None);
         (failed.duration_us, failed.cost) = (50_000, NanoUsd::ZERO);
         stats.observe(&failed, Some(&Yardstick::sample()), NOW - 30_000);

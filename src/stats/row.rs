@@ -42,6 +42,8 @@ pub struct Row {
     pub choice: Option<Box<ChoiceRecord>>,
     /// Every model tried, in order.
     pub tried: Box<[AttemptRecord]>,
+    /// How often another model had to be tried.
+    pub escalations: u64,
     /// Whether the client got a complete answer that is no error.
     pub is_ok: bool,
     /// What went wrong.
@@ -103,6 +105,7 @@ impl Row {
             decision: record.decision,
             choice: record.choice.clone(),
             tried: record.attempts.as_slice().into(),
+            escalations: record.escalations(),
             is_ok: record.is_ok(),
             error: record.error_type(),
             status: record.status,
@@ -160,11 +163,10 @@ impl Row {
         let quoted = |text: &str| format!("\"{}\"", escaped(text));
         let tried: Vec<String> = self.tried.iter().map(|one| quoted(&one.model)).collect();
         let attempts: Vec<String> = self.tried.iter().map(attempt_json).collect();
-        let escalations = self.tried.len().saturating_sub(1).to_string();
         let object = object
             .raw("models_tried", &format!("[{}]", tried.join(",")))
             .raw("attempts", &format!("[{}]", attempts.join(",")))
-            .raw("escalation_count", &escalations)
+            .raw("escalation_count", &self.escalations.to_string())
             .flag("ok", self.is_ok)
             .raw("status", &self.status.to_string())
             .flag("streaming", self.streaming);

@@ -63,6 +63,7 @@ pub(crate) fn record() -> Record {
             model: "gpt".into(),
             reason: "hard code".into(),
             confidence_ppm: 900_000,
+            escalations: 1,
             pin_state: "fresh",
             ..ChoiceRecord::default()
         })),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::limit::STATS_LABELS_MAX;
 use crate::base::money::NanoUsd;
+use crate::record;
 use crate::stats::histogram::Histogram;
 use crate::stats::row::{self, Row};
 use crate::stats::table::{Name, Sum, Table};
@@ -15,7 +16,7 @@ pub struct Tally {
     pub requests: u64,
     /// Those with a complete answer that is no error.
     pub ok: u64,
-    /// Those with more than one attempt.
+    /// Those that another model had to be tried for.
     pub escalated: u64,
     /// Input tokens, cached ones included.
     pub prompt: u64,
@@ -195,14 +196,15 @@ impl Tally {
             provider.errors += u64::from(is_failed(attempt));
             provider.time_us = provider.time_us.saturating_add(attempt.duration_us);
         }
-        if row.tried.len() < 2 {
+        if row.escalations == 0 {
             return;
         }
         self.escalated += 1;
-        for attempt in &row.tried {
-            *self.escalation.at(&attempt.model) += 1;
+        if let Some(first) = row.tried.first() {
+            *self.escalation.at(&first.model) += 1;
         }
-        for (from, to) in row.tried.iter().zip(&row.tried[1..]) {
+        for (from, to) in record::hops(&row.tried) {
+            *self.escalation.at(&to.model) += 1;
             *self.hops.at(&(Arc::clone(&from.model), Arc::clone(&to.model))) += 1;
             *self.reasons.at(&row::trigger(from)) += 1;
         }
@@ -270,6 +272,26 @@ mod tests {
         assert_eq!(tally.tasks.top(9), [("code".into(), 1)]);
         assert_eq!(tally.pins.top(9), [("fresh", 1)]);
         assert!(tally.baseline > tally.cost);
+    }
+
+    #[test]
+    fn another_key_of_the_same_model_is_no_escalation() {
+        let mut tally = Tally::default();
+        let mut keys = sample::record();
+        keys.choice = None;
+        keys.attempts[0].model = "claude".into();
+        assert_eq!(keys.escalations(), 0);
+        let row = Row::of(&keys, None, 7);
+        assert_eq!(row.escalations, 0);
+        tally.add(&row);
+        assert_eq!((tally.escalated, tally.hops.top(9)), (0, Vec::new()));
+        assert_eq!(tally.providers.top(9)[0].1.requests, 2, "two attempts all the same");
+        // And with a second model after both keys of the first.
+        keys.attempts.push(keys.attempts[0].clone());
+        keys.attempts[2].model = "gpt".into();
+        tally.add(&Row::of(&keys, None, 8));
+        assert_eq!(tally.hops.top(9), [(("claude".into(), "gpt".into()), 1)]);
+        assert_eq!(tally.escalation.top(9).len(), 2);
     }
 
     #[test]
