@@ -157,6 +157,10 @@ async fn answer(
             let key_id = Caller::key_id(&head.headers, &current.snapshot.gate);
             json(200, &mutators::switch(&current, &about.name, &key_id)?)
         }
+        Call::Thinking => {
+            let key_id = Caller::key_id(&head.headers, &current.snapshot.gate);
+            json(200, &mutators::switch_thinking(&current, &about.name, &key_id)?)
+        }
         call => bytes(200, JSON, in_time(about_money(call, &parts, &about)).await?),
     })
 }

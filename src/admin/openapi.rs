@@ -86,9 +86,10 @@ fn reply(reply: &Reply) -> Value {
     json!({"description": reply.meaning, "content": content})
 }
 
-fn compressor() -> Value {
+/// What the switch of that mutator answers.
+fn switched(mutator: &str) -> Value {
     let switch = json!({"enum": ["on", "off"]});
-    object(&[("ok", json!({"const": true})), ("compressor", switch)], &[])
+    object(&[("ok", json!({"const": true})), (mutator, switch)], &[])
 }
 
 /// Every schema, by its name.
@@ -146,7 +147,8 @@ fn schemas() -> Value {
             ],
             &[],
         ),
-        "Compressor": compressor(),
+        "Compressor": switched("compressor"),
+        "ThinkingSwitch": switched("thinking"),
         "Reloaded": object(
             &[
                 ("status", json!({"const": "reloaded"})),

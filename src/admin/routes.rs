@@ -67,6 +67,8 @@ pub enum Call {
     Active,
     /// Tool results are shortened, or not.
     ToolResults,
+    /// Models are told to think, or not.
+    Thinking,
     /// Requests of the past.
     AuditRequests,
     /// Switches of the past.
@@ -236,6 +238,7 @@ const SWITCHED: &[Reply] = &[
     NOT_DURABLE,
 ];
 const TOOL_RESULTS: &[Reply] = &[reply(200, "From the next request on.", "Compressor"), BAD_FIELD];
+const THINKING: &[Reply] = &[reply(200, "From the next request on.", "ThinkingSwitch"), BAD_FIELD];
 const ACTIVE: &[Reply] = &[
     reply(200, "The model that the agent is switched to.", "Active"),
     BAD_FIELD,
@@ -396,6 +399,11 @@ pub const ROUTES: &[Route] = &[
         "/api/mutators/tool-results/{switch}",
         Call::ToolResults,
         ("Shorten tool results, on or off", TOOL_RESULTS),
+    ),
+    post(
+        "/api/mutators/thinking/{switch}",
+        Call::Thinking,
+        ("Let strategies have models told to think, on or off", THINKING),
     ),
     post(
         "/optmod/compressor/{switch}",

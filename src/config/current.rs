@@ -33,3 +33,31 @@ impl Current {
         self.controls.tool_results().unwrap_or(in_file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::upstream::breaker::Cooldowns;
+
+    #[test]
+    fn the_switch_goes_before_the_file() {
+        let shortens = |yaml: &str, switched: Option<bool>| {
+            let yaml = format!(
+                "providers:\n  p: {{dialect: openai, base_url: 'http://127.0.0.1:9/v1'}}\n\
+                 models: [{{id: m, provider: p}}]\n{yaml}"
+            );
+            let snapshot = config::load(&yaml, "test", &|_| None).unwrap();
+            let endpoints = snapshot.endpoints(&mut Cooldowns::default());
+            let controls = Arc::new(Controls::default());
+            if let Some(on) = switched {
+                controls.set_tool_results(on);
+            }
+            Current { snapshot, endpoints, controls }.shortens_tool_results()
+        };
+        let on = "mutators: {tool_results: {enabled: true}}\n";
+        assert!(shortens(on, None) && !shortens(on, Some(false)));
+        let off = "";
+        assert!(!shortens(off, None) && shortens(off, Some(true)));
+    }
+}

@@ -111,6 +111,19 @@ async fn it_is_switched_at_run_time_and_off_by_default() {
     assert_eq!(gateway.ask_admin(nobody).await.status, 401);
 }
 
+#[tokio::test]
+async fn the_thinking_of_models_has_a_switch() {
+    let (gateway, _up) = start("mutators: {thinking: false}\n").await;
+    for word in ["on", "off"] {
+        let path = format!("/api/mutators/thinking/{word}");
+        assert_eq!(switch(&gateway, &path).await, json!({"ok": true, "thinking": word}));
+    }
+    let odd = admin(&gateway, Ask::post("/api/mutators/thinking/maybe", "")).await;
+    assert_eq!((odd.status, &odd.json()["error"]["code"]), (400, &json!("invalid_request")));
+    let stranger = Ask::post("/api/mutators/thinking/on", "").bearer(AGENT_KEY);
+    assert_eq!(gateway.ask_admin(stranger).await.status, 403);
+}
+
 fn marked(with_marker: bool) -> Ask {
     let mut last = json!({"type": "text", "text": "go on"});
     if with_marker {
