@@ -111,6 +111,15 @@ struct Walk<'b> {
     found: Vec<Found>,
 }
 
+/// Whose member a value is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Other,
+    Audio,
+    /// A tool of the client's own making.
+    Custom,
+}
+
 /// What is known of a value from the way to it.
 #[derive(Clone, Copy)]
 struct Way {
@@ -120,9 +129,7 @@ struct Way {
     /// Nothing below can go on.
     is_whole: bool,
     is_reasoning: bool,
-    /// Its member is sound, or a tool of the client's own making.
-    is_audio: bool,
-    is_custom: bool,
+    within: Within,
     depth: usize,
 }
 
@@ -133,8 +140,7 @@ impl Way {
         goes_on: false,
         is_whole: false,
         is_reasoning: false,
-        is_audio: false,
-        is_custom: false,
+        within: Within::Other,
         depth: 0,
     };
 
@@ -147,8 +153,11 @@ impl Way {
             goes_on: !is_whole && (is_named || GOING_ON.contains(&key)),
             is_whole,
             is_reasoning: self.is_reasoning || is_named,
-            is_audio: matches!(key, b"audio" | b"input_audio"),
-            is_custom: key == b"custom",
+            within: match key {
+                b"audio" | b"input_audio" => Within::Audio,
+                b"custom" => Within::Custom,
+                _ => Within::Other,
+            },
             depth: self.depth + 1,
         }
     }
@@ -179,13 +188,15 @@ impl Walk<'_> {
             if SKIPPED.contains(&key) || but.is_some_and(|name| json::key_is(key, name)) {
                 continue;
             }
-            if key == b"data" && (way.is_audio || self.is_sealed(value)) {
+            if key == b"data" && (way.within == Within::Audio || self.is_sealed(value)) {
                 continue;
             }
             let first = member.value.of(self.json).first().copied();
             match key {
                 b"logprobs" => self.push(member.value, way.member(key, What::Logprobs)),
-                b"input" if way.is_custom || self.is_a(value, &[b"custom_tool_call"]) => {
+                b"input"
+                    if way.within == Within::Custom || self.is_a(value, &[b"custom_tool_call"]) =>
+                {
                     self.value(member.value, way.member(key, What::Text));
                 }
                 b"arguments" | b"partial_json" | b"input" if first == Some(b'"') => {
