@@ -196,7 +196,7 @@ mod tests {
         let event = || Bytes::from_static(b"x");
         assert!(deliver(&sender, event(), (&mut look, &mut || true)).await, "there is room");
         let waits = deliver(&sender, event(), (&mut look, &mut goes_on));
-        let waited = tokio::time::timeout(Duration::from_secs(60), waits).await;
+        let waited = tokio::time::timeout(Duration::from_mins(1), waits).await;
         assert_eq!((waited, looks), (Ok(false), 3));
         assert_eq!(receiver.recv().await, Some(event()));
         drop(receiver);

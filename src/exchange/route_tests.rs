@@ -165,7 +165,7 @@ fn a_warm_cache_keeps_a_session_from_its_own_tier_and_below_only() {
         let asked = stage.asked(text, "");
         let plan = stage.plan(&asked, Some(&leash(model, asked.wish.body_bytes)));
         let pin = plan.choice.as_ref().unwrap().session.as_ref().unwrap().state.name();
-        (stage.order(&plan)[0].clone(), state)
+        (stage.order(&plan)[0].clone(), pin)
     };
     assert_eq!(first("middle", "hello"), ("middle".to_owned(), "soft"), "a weaker one is wanted");
     assert_eq!(first("fast", "prove this theorem"), ("best".to_owned(), "soft"));

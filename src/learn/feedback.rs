@@ -265,7 +265,8 @@ fn error(of: &Weights, held: &[(usize, f64)], by: Measure) -> f64 {
         Measure::Quality => &of.quality,
         Measure::Length => &of.tokens,
     };
-    let squares = held.iter().map(|(cell, value)| (f64::from(table[*cell]) - value).powi(2));
+    let misses = held.iter().map(|(cell, value)| f64::from(table[*cell]) - value);
+    let squares = misses.map(|miss| miss * miss);
     squares.sum::<f64>() / held.len().max(1) as f64
 }
 

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::config::guards::{Canary, Guards};
     use crate::exchange::outflow::document::document;
-    use crate::exchange::outflow::{Outflow, Stop, field};
+    use crate::exchange::outflow::{Outflow, Stop};
     use crate::guard::canary::Token;
     use crate::guard::detect::policy::Policy;
     use crate::wire::sse::write_event;
@@ -168,7 +168,7 @@ mod tests {
     fn terms() -> Terms {
         let output = Some(Arc::new(Policy::default()));
         let guards = Guards { output, canary: Canary::Block, ..Guards::default() };
-        Terms { guards: Arc::new(guards), token: Some(token()), maker: field::usual }
+        Terms::of(&Arc::new(guards), Some(token())).unwrap()
     }
 
     fn failed(body: &str) -> (String, Option<Stop>, Tally) {

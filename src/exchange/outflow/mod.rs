@@ -50,6 +50,8 @@ pub struct Terms {
     pub guards: Arc<Guards>,
     /// The search for the canary that stands in the request, made once for all texts.
     pub canary: Option<guard::canary::Canary>,
+    /// The token itself, to know the line that it stands in.
+    pub token: Option<Token>,
     /// What makes the search of one text.
     pub maker: Maker,
 }
@@ -65,7 +67,7 @@ impl Terms {
     pub fn of(guards: &Arc<Guards>, token: Option<Token>) -> Option<Self> {
         let looks = guards.output.is_some() || token.is_some();
         let canary = token.as_ref().map(guard::canary::Canary::new);
-        looks.then(|| Self { guards: Arc::clone(guards), canary, maker: field::usual })
+        looks.then(|| Self { guards: Arc::clone(guards), canary, token, maker: field::usual })
     }
 
     /// Whether answers on that surface are texts.
@@ -318,13 +320,13 @@ impl Outflow {
         if stop.is_some() {
             return Looked { ready, changed: Some(out), stop };
         }
-        let rest = if end { self.flush(&[Ends::All]) } else { Vec::new() };
+        let (rest, stop) = if end { self.flush(&[Ends::All]) } else { (Vec::new(), None) };
         if done == 0 && out.is_empty() && rest.is_empty() {
-            return Looked { ready, changed: None, stop: None };
+            return Looked { ready, changed: None, stop };
         }
         out.extend_from_slice(&whole[done.min(ready)..ready]);
         out.extend_from_slice(&rest);
-        Looked { ready, changed: Some(out), stop: None }
+        Looked { ready, changed: Some(out), stop }
     }
 
     /// Takes one event; what becomes of it goes into `cut`.
@@ -344,8 +346,9 @@ impl Outflow {
             return;
         }
         let parsed = event::parse(self.surface, event);
-        let changes = self.changes(event, &parsed);
-        let before = self.ending(&parsed);
+        let mut changes = self.changes(event, &parsed);
+        let (before, stop) = self.ending(&parsed);
+        changes.stop = changes.stop.or(stop);
         if changes.stop.is_none() {
             self.frame.note(self.surface, event);
         }
@@ -440,26 +443,28 @@ impl Outflow {
     }
 
     /// What must go out before an event that ends fields.
-    fn ending(&mut self, parsed: &Parsed) -> Vec<u8> {
-        if parsed.ends.is_empty() { Vec::new() } else { self.flush(&parsed.ends) }
+    fn ending(&mut self, parsed: &Parsed) -> (Vec<u8>, Option<Stop>) {
+        if parsed.ends.is_empty() { (Vec::new(), None) } else { self.flush(&parsed.ends) }
     }
 
-    /// Ends fields: what is still held of them, as last events.
-    fn flush(&mut self, ends: &[Ends]) -> Vec<u8> {
+    /// Ends fields: what is still held of them, as last events, and why nothing may follow.
+    fn flush(&mut self, ends: &[Ends]) -> (Vec<u8>, Option<Stop>) {
         let is_over = |key: &&Key| ends.iter().any(|ends| ends.covers(**key));
         let keys: Vec<Key> = self.fields.keys().filter(is_over).copied().collect();
-        let mut out = Vec::new();
+        let (mut out, mut stop) = (Vec::new(), None);
         for key in keys {
             let Some(Open { mut field, last }) = self.fields.remove(&key) else { continue };
             let mut rest = Vec::new();
             field.finish(&mut rest);
             self.tally.add(&field.take_findings(), false);
+            // What was held to the last may be what must not go out.
+            stop = stop.or_else(|| self.judge(field.stop()));
             if let Some((name, data, span)) = last.filter(|_| !rest.is_empty()) {
                 let data = event::with_rest(self.surface, (&data, span), &rest);
                 write_event(&mut out, name.as_deref(), &data);
             }
         }
-        out
+        (out, stop)
     }
 }
 

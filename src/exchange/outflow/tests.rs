@@ -11,7 +11,7 @@ use super::document::document;
 use super::field::{Field, Filter};
 use super::*;
 use crate::guard::detect::policy::Policy;
-use crate::guard::detect::{self, Detector};
+use crate::guard::detect::{self, Action, Detector};
 use crate::guard::filter;
 
 const KEY: &str = "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYzCrDhSg";
@@ -25,7 +25,7 @@ fn guards(policy: Policy) -> Guards {
 fn terms(guards: Guards) -> Terms {
     let token = (guards.canary != Canary::Off).then(token);
     let canary = token.as_ref().map(guard::canary::Canary::new);
-    Terms { guards: Arc::new(guards), canary, maker: field::usual }
+    Terms { guards: Arc::new(guards), canary, token, maker: field::usual }
 }
 
 fn token() -> Token {
@@ -505,8 +505,21 @@ fn written(events: &[Value]) -> String {
     String::from_utf8(out).unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `json!` makes them")]
 fn delta(index: u32, delta: Value, reason: Value) -> Value {
     json!({"choices": [{"index": index, "delta": delta, "finish_reason": reason}]})
+}
+
+#[test]
+fn a_secret_in_the_last_words_ends_the_stream_as_one() {
+    let policy = Policy::default().with(&[(Detector::ApiKey, Action::Block)]);
+    let said = |text: &str| delta(0, json!({"content": text}), Value::Null);
+    let finish = delta(0, json!({}), json!("stop"));
+    for tail in [vec![json!("[DONE]")], vec![finish, json!("[DONE]")], vec![]] {
+        let stream = written(&[&[said("it is "), said(KEY)][..], &tail].concat());
+        let (out, stop) = flown(terms(guards(policy.clone())), Surface::Chat, &[stream.as_bytes()]);
+        assert!(stop.is_some() && !out.contains(KEY), "{out}");
+    }
 }
 
 #[test]
@@ -604,7 +617,8 @@ fn an_event_without_an_end_does_not_pile_up() {
 fn what_stands_beside_the_choices_is_searched() {
     let choices = json!([{"index": 0, "delta": {"content": "a"}, "message": {"content": "a"}}]);
     let body = json!({"choices": choices, "citations": [KEY], "error": {"message": KEY}});
-    let (out, _) = flown(redacting(), Surface::Chat, &[written(&[body.clone()]).as_bytes()]);
+    let (out, _) =
+        flown(redacting(), Surface::Chat, &[written(std::slice::from_ref(&body)).as_bytes()]);
     assert!(!out.contains(KEY) && out.matches(MARK).count() == 2, "{out}");
     let mut tally = Tally::default();
     let body = Bytes::from(body.to_string());
