@@ -51,8 +51,11 @@ impl Exchange {
         // Our key or the request was refused: a model that is no stronger may stand in, but nobody is paid more
         // for that.
         let refused = self.current.as_ref().is_some_and(|current| {
-            let status = if current.recorded { self.failed_as } else { current.status };
-            let failure = Failure::of_status(status);
+            let told = self.attempts.last().filter(|_| current.recorded);
+            let failure = told.map_or_else(
+                || Failure::of_status(current.status),
+                |last| failure_of(last, self.failed_as),
+            );
             !failure.escalates() && (failure != Failure::Auth || current.own_credential)
         });
         !refused || self.tier_of(candidate) <= self.current_model().map(|model| model.tier)

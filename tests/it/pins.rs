@@ -13,6 +13,8 @@ use crate::provider::{mock, openai};
 const START_MS: i64 = 1_800_000_000_000;
 /// Rules lead Hebrew to the middle tier, and this to the first.
 const PLAIN: &str = "hello there";
+/// A conversation that has grown, as they do.
+const LONGER: &str = "hello there, and once more hello to all of you who are listening today";
 const HEBREW: &str = "שלום, מה שלומך היום";
 
 /// A gateway whose strategy is the rules, over three tiers; the cheap model and the middle one cache.
@@ -25,12 +27,12 @@ async fn start(more: &str) -> (Gateway, Upstream) {
         model(
             "small",
             "upstream_id: mock-cached=5000, tier: fast, context_tokens: 30000, \
-             price: {input: 1, output: 1, cache_read: 0.3}"
+             price: {input: 1, output: 1, cache_read: 0.9}"
         ),
         model("large", "tier: fast, context_tokens: 900000, price: {input: 2, output: 2}"),
         model(
             "middle",
-            "upstream_id: mock-cached=5000, tier: reasoning, vision: true, \
+            "upstream_id: mock-cached=5000, tier: reasoning, vision: true, cache_ttl_s: 900, \
              price: {input: 3, output: 3, cache_read: 0.3}"
         ),
         model("best", "tier: oracle, vision: true, price: {input: 9, output: 9}"),
@@ -78,8 +80,8 @@ async fn a_session_stays_by_the_windows() {
     after(&gateway, 250 + 340);
     // A stronger model is wanted: what the cache would save has no say.
     is(&ask(&gateway, chat("s", HEBREW)).await, "middle", "soft");
-    // 5,000 tokens were read from the cache: it is warm, and sending them anew is dearer.
-    is(&ask(&gateway, chat("other", PLAIN)).await, "middle", "soft");
+    // 5,000 tokens were read from the cache: it is warm, and they cost less there than at the cheap model.
+    is(&ask(&gateway, chat("other", LONGER)).await, "middle", "soft");
     after(&gateway, 590 + 1_700);
     // Long dead, so that the strategy is followed, in the soft window as well.
     is(&ask(&gateway, chat("s", PLAIN)).await, "small", "soft");
