@@ -11,7 +11,7 @@ use weir::base::id::RequestId;
 use weir::base::surface::Surface;
 use weir::config;
 use weir::config::current::Current;
-use weir::exchange::asked::{self, Asked, Wish};
+use weir::exchange::asked::{self, Asked};
 use weir::exchange::route::{self, Scene};
 use weir::exchange::{Exchange, Now};
 use weir::routing::round_robin::Rotation;
@@ -64,19 +64,8 @@ fn begin(stage: &Stage, body: &Bytes) -> Exchange {
     let presented = asked::presented(&stage.request_headers).expect("one of each");
     let principal = stage.current.snapshot.gate.identify(&presented).expect("a good key");
     let envelope = asked::scan(Surface::Chat, &stage.request_headers, body).expect("good JSON");
-    let asked = Asked {
-        wish: Wish::of(envelope.as_deref(), body),
-        envelope,
-        surface: Surface::Chat,
-        principal,
-        target: "/v1/chat/completions".to_owned(),
-        body: body.clone(),
-        route: None,
-        explain: false,
-        session: None,
-        wide_context: false,
-        texts: std::sync::OnceLock::new(),
-    };
+    let target = "/v1/chat/completions".to_owned();
+    let asked = Asked::new(Surface::Chat, principal, target, (body.clone(), envelope));
     let scene = Scene {
         current: &stage.current,
         rotation: &stage.rotation,

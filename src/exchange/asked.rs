@@ -76,6 +76,35 @@ impl Wish {
 }
 
 impl Asked {
+    /// What that body asks for, with `target` as path and query, and without anything that only headers say.
+    pub fn new(
+        surface: Surface,
+        principal: Principal,
+        target: String,
+        (body, envelope): (Bytes, Option<Box<Envelope>>),
+    ) -> Self {
+        Self {
+            wish: Wish::of(envelope.as_deref(), &body),
+            surface,
+            principal,
+            target,
+            body,
+            envelope,
+            route: None,
+            explain: false,
+            session: None,
+            wide_context: false,
+            texts: OnceLock::new(),
+        }
+    }
+
+    /// Another body in the place of this one, for all attempts. What the client wished stays as it said it.
+    pub fn set_body(&mut self, body: Bytes, envelope: Option<Box<Envelope>>) {
+        self.wish.body_bytes = body.len() as u64;
+        (self.body, self.envelope) = (body, envelope);
+        self.texts = OnceLock::new();
+    }
+
     /// The model named in the body.
     pub fn model(&self) -> Option<&str> {
         self.wish.model.as_deref()
@@ -98,10 +127,7 @@ impl Asked {
         let changed = splice::splice(&self.body, edits).map_err(|it| misfit(it.to_string()))?;
         let body = changed.contiguous();
         let envelope = envelope::scan(&body).map_err(|error| misfit(error.to_string()))?;
-        self.wish.body_bytes = body.len() as u64;
-        self.envelope = Some(Box::new(envelope));
-        self.body = body;
-        self.texts = OnceLock::new();
+        self.set_body(body, Some(Box::new(envelope)));
         Ok(())
     }
 

@@ -108,7 +108,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::exchange::asked::Wish;
     use crate::identity::agent::{Agent, Mode};
     use crate::identity::principal::Principal;
     use crate::wire::envelope;
@@ -125,22 +124,18 @@ mod tests {
             may_route: true,
         };
         Asked {
-            surface,
-            principal: Principal {
-                agent: Arc::new(agent),
-                alias: None,
-                grant: None,
-                client_credential: None,
-            },
-            target: "/v1/chat/completions".to_owned(),
-            wish: Wish::of(envelope.as_deref(), &body),
-            body,
-            envelope,
-            route: None,
             session: session.map(Arc::from),
-            explain: false,
-            wide_context: false,
-            texts: std::sync::OnceLock::new(),
+            ..Asked::new(
+                surface,
+                Principal {
+                    agent: Arc::new(agent),
+                    alias: None,
+                    grant: None,
+                    client_credential: None,
+                },
+                "/v1/chat/completions".to_owned(),
+                (body, envelope),
+            )
         }
     }
 

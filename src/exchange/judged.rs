@@ -113,7 +113,7 @@ mod tests {
     use crate::config::problem::Problem;
     use crate::config::snapshot::Snapshot;
     use crate::config::{Outside, load_with};
-    use crate::exchange::asked::{self, Asked, Wish};
+    use crate::exchange::asked::{self, Asked};
     use crate::identity::principal::Presented;
     use crate::learned::file::{self, About, INPUTS};
     use crate::learned::heads::{VECTOR, Weights};
@@ -165,19 +165,12 @@ mod tests {
             b"{\"tools\": [{}, {}], \"messages\": [{\"role\": \"user\", \"content\": \"Play e4\"}]}",
         );
         let envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body).unwrap();
-        let asked = Asked {
-            surface: Surface::Chat,
-            principal: snapshot.gate.identify(&Presented::default()).unwrap(),
-            target: String::new(),
-            wish: Wish::of(envelope.as_deref(), &body),
-            envelope,
-            body,
-            route: None,
-            explain: false,
-            session: None,
-            wide_context: false,
-            texts: std::sync::OnceLock::new(),
-        };
+        let asked = Asked::new(
+            Surface::Chat,
+            snapshot.gate.identify(&Presented::default()).unwrap(),
+            String::new(),
+            (body, envelope),
+        );
         let desk = Desk { snapshot: &snapshot, asked: &asked, session: None };
         assert_eq!(desk.tools_offered(), 2);
         let chosen = desk.by_request(Strategy::Learned, &[0, 1, 2]);

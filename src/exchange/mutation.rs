@@ -112,7 +112,7 @@ mod tests {
     use crate::base::id::RequestId;
     use crate::base::money::PicoUsdPerToken;
     use crate::config;
-    use crate::exchange::asked::{self, Wish};
+    use crate::exchange::asked;
     use crate::exchange::purse::Purse;
     use crate::exchange::route::{self, Scene};
     use crate::exchange::{Exchange, Now};
@@ -127,7 +127,7 @@ mod tests {
     use bytes::Bytes;
     use http::HeaderMap;
     use serde_json::Value;
-    use std::sync::{Arc, OnceLock};
+    use std::sync::Arc;
 
     const CONFIG: &str = "
 providers:
@@ -159,19 +159,12 @@ models:
         let body = Bytes::copy_from_slice(body.as_bytes());
         let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
         let is_claude = envelope.as_ref().unwrap().model(&body) == Some("claude");
-        let asked = Asked {
-            surface: if is_claude { Surface::Messages } else { Surface::Chat },
-            principal: current.snapshot.gate.identify(&Presented::default()).unwrap(),
-            target: "/v1/x".to_owned(),
-            wish: Wish::of(envelope.as_deref(), &body),
-            envelope,
-            body,
-            route: None,
-            session: None,
-            explain: false,
-            wide_context: false,
-            texts: OnceLock::new(),
-        };
+        let asked = Asked::new(
+            if is_claude { Surface::Messages } else { Surface::Chat },
+            current.snapshot.gate.identify(&Presented::default()).unwrap(),
+            "/v1/x".to_owned(),
+            (body, envelope),
+        );
         let rotation = Rotation::default();
         let scene = Scene { current, rotation: &rotation, now_ms: 0, purse: None, session: None };
         let mut plan = route::plan(&scene, &asked).unwrap();

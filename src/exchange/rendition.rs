@@ -14,7 +14,7 @@ use crate::base::surface::Surface;
 use crate::config::catalog::{Model, Translation};
 use crate::dialect::canonical::style::{Memory, Style, Target};
 use crate::dialect::translate::Passage;
-use crate::exchange::asked::{self, Asked, Wish};
+use crate::exchange::asked::{self, Asked};
 use crate::exchange::{Exchange, Now};
 use crate::upstream::provider::Provider;
 use crate::wire::weigh::Weight;
@@ -77,22 +77,13 @@ fn translate(asked: &Asked, passage: Passage, made_for: MadeFor) -> Result<Rendi
         .map_err(|refused| refused.fault())?;
     let body = Bytes::from(translated.body);
     let envelope = asked::scan(made_for.surface, &http::HeaderMap::new(), &body)?;
-    let wish = Wish { model: asked.wish.model.clone(), ..Wish::of(envelope.as_deref(), &body) };
+    let (target, principal) = (path(made_for.surface).to_owned(), asked.principal.clone());
+    // A wider window is asked for by a header of the client's dialect, which stays behind.
+    let mut rendered = Asked::new(made_for.surface, principal, target, (body, envelope));
+    rendered.wish.model.clone_from(&asked.wish.model);
+    rendered.session.clone_from(&asked.session);
     Ok(Rendition {
-        asked: Asked {
-            surface: made_for.surface,
-            principal: asked.principal.clone(),
-            target: path(made_for.surface).to_owned(),
-            wish,
-            envelope,
-            body,
-            route: None,
-            explain: false,
-            session: asked.session.clone(),
-            // A wider window is asked for by a header of the client's dialect, which stays behind.
-            wide_context: false,
-            texts: std::sync::OnceLock::new(),
-        },
+        asked: rendered,
         passage,
         memory: Arc::new(translated.memory),
         dropped: translated.dropped,

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use crate::base::surface::Surface;
     use crate::config::{self, catalog::Catalog, snapshot::Snapshot};
-    use crate::exchange::asked::{self, Wish};
+    use crate::exchange::asked;
     use crate::identity::principal::Presented;
     use http::HeaderMap;
     use serde_json::{Value, json};
@@ -271,19 +271,12 @@ models:
     fn asked(snapshot: &Snapshot, body: &str) -> Asked {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
-        Asked {
-            surface: Surface::Chat,
-            principal: snapshot.gate.identify(&Presented::default()).unwrap(),
-            target: "/v1/chat/completions?a=b".to_owned(),
-            wish: Wish::of(envelope.as_deref(), &body),
-            envelope,
-            body,
-            route: None,
-            explain: false,
-            session: None,
-            wide_context: false,
-            texts: std::sync::OnceLock::new(),
-        }
+        Asked::new(
+            Surface::Chat,
+            snapshot.gate.identify(&Presented::default()).unwrap(),
+            "/v1/chat/completions?a=b".to_owned(),
+            (body, envelope),
+        )
     }
 
     fn models<'a>(catalog: &'a Catalog, ids: &[&str]) -> Vec<&'a Model> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::asked::{self, Asked, Wish};
+use super::asked::{self, Asked};
 use super::pinned::{self, Leash};
 use super::purse::Purse;
 use super::route::{self, Plan, Scene};
@@ -70,17 +70,13 @@ impl Stage {
         let body = Bytes::from(body);
         let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
         Asked {
-            surface: Surface::Chat,
-            principal: self.current.snapshot.gate.identify(&Presented::default()).unwrap(),
-            target: "/v1/chat/completions".to_owned(),
-            wish: Wish::of(envelope.as_deref(), &body),
-            envelope,
-            body,
-            route: None,
-            session: None,
             explain: true,
-            wide_context: false,
-            texts: std::sync::OnceLock::new(),
+            ..Asked::new(
+                Surface::Chat,
+                self.current.snapshot.gate.identify(&Presented::default()).unwrap(),
+                "/v1/chat/completions".to_owned(),
+                (body, envelope),
+            )
         }
     }
 

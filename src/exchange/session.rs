@@ -183,7 +183,6 @@ mod tests {
     use bytes::Bytes;
 
     use crate::base::surface::Surface;
-    use crate::exchange::asked::Wish;
     use crate::identity::agent::{Agent, Mode};
     use crate::identity::principal::{ClientCredential, CredentialHeader, Principal};
     use crate::wire::envelope;
@@ -199,24 +198,12 @@ mod tests {
             keyed: false,
             may_route: true,
         };
-        Asked {
-            surface: Surface::Chat,
-            principal: Principal {
-                agent: Arc::new(agent),
-                alias: None,
-                grant: None,
-                client_credential: None,
-            },
-            target: "/v1/chat/completions".to_owned(),
-            wish: Wish::of(envelope.as_deref(), &body),
-            body,
-            envelope,
-            route: None,
-            explain: false,
-            session: None,
-            wide_context: false,
-            texts: std::sync::OnceLock::new(),
-        }
+        Asked::new(
+            Surface::Chat,
+            Principal { agent: Arc::new(agent), alias: None, grant: None, client_credential: None },
+            "/v1/chat/completions".to_owned(),
+            (body, envelope),
+        )
     }
 
     fn key_of(body: &str) -> Option<SessionKey> {

@@ -16,7 +16,7 @@ use crate::base::fault::{Code, Fault};
 use crate::base::limit::INFER_UNKEYED_BYTES_MAX;
 use crate::base::surface::Surface;
 use crate::config::current::Current;
-use crate::exchange::asked::{self, Asked, Wish};
+use crate::exchange::asked::{self, Asked};
 use crate::exchange::defence::{self, Down};
 use crate::exchange::infer::{self, Ask, SUB_AGENT, Sanitized};
 use crate::exchange::infer_reply::{self, Cost, Filtered, Told};
@@ -123,26 +123,13 @@ pub async fn admit(
 /// What the provider is asked, as if a client had asked so.
 fn chat(principal: Principal, session: Option<Arc<str>>, body: Bytes) -> Result<Asked, Fault> {
     let envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body)?;
-    Ok(Asked {
-        wish: Wish::of(envelope.as_deref(), &body),
-        envelope,
-        route: None,
-        session,
-        explain: false,
-        wide_context: false,
-        texts: std::sync::OnceLock::new(),
-        target: CHAT_PATH.to_owned(),
-        surface: Surface::Chat,
-        principal,
-        body,
-    })
+    let target = CHAT_PATH.to_owned();
+    Ok(Asked { session, ..Asked::new(Surface::Chat, principal, target, (body, envelope)) })
 }
 
 fn set_body(asked: &mut Asked, body: Bytes) -> Result<(), Fault> {
-    asked.envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body)?;
-    asked.wish.body_bytes = body.len() as u64;
-    asked.body = body;
-    asked.texts = std::sync::OnceLock::new();
+    let envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body)?;
+    asked.set_body(body, envelope);
     Ok(())
 }
 

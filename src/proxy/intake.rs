@@ -14,7 +14,7 @@ use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
 use crate::config::current::Current;
 use crate::exchange::Exchange;
-use crate::exchange::asked::{self, Asked, Wish};
+use crate::exchange::asked::{self, Asked};
 use crate::exchange::path::{self, Destination, RequestLine};
 use crate::exchange::pinned::Leash;
 use crate::exchange::prompt;
@@ -166,18 +166,13 @@ async fn read_request(
     let head = session.req_header();
     let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let envelope = asked::scan(surface, &head.headers, &body)?;
+    let target = path::upstream_path(path_and_query).to_owned();
     let asked = Asked {
-        wish: Wish::of(envelope.as_deref(), &body),
-        envelope,
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
         explain: head.headers.get(&X_GATEWAY_EXPLAIN).is_some_and(|value| value == "1"),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
         wide_context: asked::asks_wide_context(&head.headers),
-        texts: std::sync::OnceLock::new(),
-        target: path::upstream_path(path_and_query).to_owned(),
-        surface,
-        principal,
-        body,
+        ..Asked::new(surface, principal, target, (body, envelope))
     };
     if let Some(model) = &asked.wish.model {
         ctx.draft.model = Arc::clone(model);
