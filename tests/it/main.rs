@@ -32,6 +32,8 @@ mod guard;
 mod guard_ends;
 mod http2;
 mod http2_client;
+mod http2_frames;
+mod http2_hostile;
 mod infer;
 mod ledger;
 mod models;
