@@ -37,7 +37,7 @@ pub struct Record {
     pub requested_model: Arc<str>,
     /// The configured model that answered.
     pub served_model: Option<Arc<str>>,
-    /// The provider that answered.
+    /// The provider that answered, or was asked last: what an attempt costs is its, shown or not.
     pub provider: Option<Arc<str>>,
     /// How the model was chosen: `named`, `alias`, `wildcard`, or the name of a strategy.
     pub decision: &'static str,

@@ -144,12 +144,27 @@ pub struct Fault {
     pub extra: Vec<(&'static str, String)>,
     /// Seconds after which the same request may succeed, where this fault knows better than its kind.
     pub retry_after_s: Option<u32>,
+    /// The methods that the path has, where it has not the one that was asked for.
+    pub allow: Option<&'static str>,
 }
 
 impl Fault {
     /// A fault of that kind with a message for people.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), param: None, extra: Vec::new(), retry_after_s: None }
+        Self {
+            code,
+            message: message.into(),
+            param: None,
+            extra: Vec::new(),
+            retry_after_s: None,
+            allow: None,
+        }
+    }
+
+    /// The refusal of a method at a path that has only those.
+    pub fn only(methods: &'static str) -> Self {
+        let message = format!("this path takes {methods} only");
+        Self { allow: Some(methods), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
     /// The same fault, naming the field that caused it.

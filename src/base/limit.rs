@@ -637,3 +637,13 @@ pub const GUARD_STRIPS_MAX: usize = 8;
 /// Bytes on each side of a seam between two parts of a message that are judged joined: more than any phrase has,
 /// and little beside parts that are long, which have been judged by themselves.
 pub const GUARD_SEAM_BYTES_MAX: usize = 4 * 1024;
+
+/// How often the percent signs of a path are read, to see whether it is another spelling of one of ours: servers
+/// behind one another may each read them once.
+pub const PATH_DECODES_MAX: usize = 3;
+
+/// Fields and files of a multipart form that are looked at for the model's name: forms have a dozen.
+pub const FORM_PARTS_MAX: usize = 256;
+
+/// Bytes of the head of one field of a form: a name and a content type.
+pub const FORM_HEAD_BYTES_MAX: usize = 4 * 1024;

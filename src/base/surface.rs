@@ -68,6 +68,11 @@ impl Surface {
         }
     }
 
+    /// Whether what comes back is the answer of a model.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions | Self::Responses | Self::Messages)
+    }
+
     /// The name used in logs.
     pub const fn name(self) -> &'static str {
         match self {

@@ -189,6 +189,16 @@ fn prices(names: &Names<'_>, links: &BudgetLinks, warnings: &mut Vec<String>) {
         };
         warnings.push(format!("{}: has no price, so its use {use_of_it}", model.id.place.path));
     }
+    for (at, model) in raw.models.iter().enumerate() {
+        let is_open = model.output_tokens_max.is_none() && model.context_tokens.is_none();
+        if is_open && model.price.is_some() && is_capped(names, links, at) {
+            warnings.push(format!(
+                "{}: has neither output_tokens_max nor context_tokens, so that requests without an output limit \
+                 of their own are refused under a hard cap",
+                model.id.place.path
+            ));
+        }
+    }
     if policy == UnknownPrice::AssumeMax && raw.models.iter().all(|model| model.price.is_none()) {
         let message = "is assume_max, but no model has a price (give one, or use refuse or free)";
         names.problems.add(&raw.budget.unknown_price_place, message);

@@ -2,7 +2,7 @@
 //! own headers.
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
@@ -56,6 +56,14 @@ pub fn kind_of(headers: &HeaderMap) -> Kind {
     }
 }
 
+/// Whether a good answer with these headers cannot be one of a model: it has no body, or is a page for people.
+pub fn is_none(headers: &HeaderMap) -> bool {
+    let is_page = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        value.as_bytes().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html"))
+    });
+    is_page || headers.get(CONTENT_LENGTH).is_some_and(|value| value.as_bytes() == b"0")
+}
+
 /// Whether a header is kept beside the body of a failed answer: not its framing, which is made anew.
 pub fn kept_with_body(name: &str) -> bool {
     answer_header_passes(name) && !matches!(name, "content-length" | "transfer-encoding")
@@ -76,7 +84,9 @@ pub fn unanswered(attempts: &[AttemptRecord]) -> Fault {
         ),
         Some(Outcome::Broken) => Fault::new(
             Code::UpstreamInvalid,
-            format!("the provider's answer broke off or was not HTTP ({tried} attempts)"),
+            format!(
+                "the provider's answer broke off, or was none that can be read ({tried} attempts)"
+            ),
         ),
         _ => Fault::new(
             Code::UpstreamUnreachable,
@@ -115,9 +125,7 @@ pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> 
     if let Some(id) = text(&exchange.id.to_string()) {
         headers.push(("x-gateway-request-id", id));
     }
-    if let Some(left) =
-        exchange.grant.as_ref().and_then(|grant| text(&grant.remaining?.to_string()))
-    {
+    if let Some(left) = exchange.left().and_then(|left| text(&left.to_string())) {
         headers.push(("x-gateway-budget-remaining-usd", left));
     }
     if let Some(explained) = exchange.plan.explain.as_deref().and_then(text) {
@@ -172,6 +180,12 @@ impl Exchange {
     pub(super) fn complete_json(&mut self, body: Bytes, now: Now) -> Step {
         let mut facts = answer::read_answer(self.heard().surface, &body);
         let shown = self.answer_is_shown();
+        if facts.closing_brace.is_none() && !shown && self.asked.surface.is_answered() {
+            // Nothing, half an object, a page for people: to a client it would be a success without an answer.
+            self.rest_endpoint(now, None);
+            self.record_attempt(Outcome::Broken, now, 502);
+            return Step::Retry;
+        }
         if let Some(code) = facts.error_code
             && self.has_next()
             && !shown
@@ -394,9 +408,14 @@ impl Exchange {
 
     /// What is left when the hold has become the cost.
     fn left_after(&self, bill: &settle::Bill) -> Option<NanoUsd> {
-        let grant = self.grant.as_ref()?;
-        let left = grant.remaining?.0.saturating_add(grant.amount.0).saturating_sub(bill.cost.0);
-        Some(NanoUsd(left))
+        let held = self.grant.as_ref().map_or(0, |grant| grant.amount.0);
+        Some(NanoUsd(self.left()?.0.saturating_add(held).saturating_sub(bill.cost.0)))
+    }
+
+    /// What is left while the answer runs. Where nothing is held, what was left before.
+    fn left(&self) -> Option<NanoUsd> {
+        let before = || Some(self.purse.as_ref()?.room?.remaining);
+        self.grant.as_ref().map_or_else(before, |grant| grant.remaining)
     }
 
     /// What the client calls the model that answers; empty if there is none.

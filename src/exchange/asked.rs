@@ -6,14 +6,16 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::{ID_HEADER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
 use crate::base::surface::Surface;
 use crate::identity::principal::{Presented, Principal};
 use crate::wire::envelope::{self, Envelope};
+use crate::wire::form::{self, Found};
 use crate::wire::splice::{self, Edit};
+use crate::wire::syntax::Span;
 use crate::wire::texts::{self, Texts};
 
 /// One request to a provider, as the client meant it.
@@ -30,6 +32,8 @@ pub struct Asked {
     /// Where its fields lie; `None` for bodies that are no JSON object (files, nothing at all), and
     /// once the body is gone.
     pub envelope: Option<Box<Envelope>>,
+    /// What a body that is no JSON says of its model.
+    pub form: Form,
     /// What the body said, as far as it is needed to the end.
     pub wish: Wish,
     /// A strategy asked for by name, for this request only.
@@ -42,6 +46,18 @@ pub struct Asked {
     pub wide_context: bool,
     /// Where the texts of the body lie, once somebody has asked.
     pub texts: OnceLock<Texts>,
+}
+
+/// What a body that is no JSON says of its model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing, or the body is JSON, or there is none.
+    #[default]
+    Nothing,
+    /// A form whose field lies there.
+    Model(Span),
+    /// It cannot be read, so it may name any model.
+    Unread,
 }
 
 /// Whether those headers ask Anthropic for a window of a million tokens.
@@ -90,12 +106,31 @@ impl Asked {
             target,
             body,
             envelope,
+            form: Form::Nothing,
             route: None,
             explain: false,
             session: None,
             wide_context: false,
             texts: OnceLock::new(),
         }
+    }
+
+    /// The same with what a body that is no JSON says of its model, by its content type.
+    #[must_use]
+    pub fn with_form(mut self, content_type: Option<&HeaderValue>) -> Self {
+        if self.envelope.is_some() || self.body.is_empty() {
+            return self;
+        }
+        let kind = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+        self.form = match form::model(kind, &self.body) {
+            Some(Found::Nothing) => Form::Nothing,
+            Some(Found::Model(span)) => Form::Model(span),
+            Some(Found::Unclear) | None => Form::Unread,
+        };
+        if let Form::Model(span) = self.form {
+            self.wish.model = std::str::from_utf8(span.of(&self.body)).ok().map(bounded_name);
+        }
+        self
     }
 
     /// Another body in the place of this one, for all attempts. What the client wished stays as it said it.
@@ -136,6 +171,7 @@ impl Asked {
     pub fn let_go(&mut self) {
         self.body = Bytes::new();
         self.envelope = None;
+        self.form = Form::Nothing;
         self.texts = OnceLock::new();
     }
 }
@@ -173,7 +209,9 @@ pub fn scan(
     body: &Bytes,
 ) -> Result<Option<Box<Envelope>>, Fault> {
     if matches!(surface, Surface::Other(_)) && (body.is_empty() || !says_json(headers)) {
-        return Ok(None);
+        // Providers read an object as one whatever it is called; what only begins like one is a file.
+        let is_object = body.trim_ascii_start().first() == Some(&b'{');
+        return Ok(is_object.then(|| envelope::scan(body).ok().map(Box::new)).flatten());
     }
     envelope::scan(body).map(|found| Some(Box::new(found))).map_err(|error| error.fault())
 }

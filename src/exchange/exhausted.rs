@@ -91,6 +91,7 @@ pub fn explained(
     let limit = standing.and_then(|standing| standing.limit);
     let left = standing.and_then(|standing| standing.remaining);
     let percent = limit.zip(left).map(|(limit, left)| percentage(left, limit));
+    let is_used_up = fault.extra.iter().all(|(key, _)| *key != UNBOUNDED);
     fault
         .extra("agent_id", json_text(agent))
         .extra("budget_total", usd(limit))
@@ -101,8 +102,17 @@ pub fn explained(
         .extra("current_tier", offer.tier.map_or_else(null, |at| at.to_string()))
         .extra("models_allowed", json_list(&offer.models))
         .extra("hard_cap", standing.is_none_or(|standing| standing.hard).to_string())
-        .extra("exhausted", "true".to_owned())
+        .extra("exhausted", is_used_up.to_string())
 }
+
+/// A request that nobody can reckon beforehand, or not without its price: whatever is left, there is no budget
+/// that it could be held against.
+pub fn unbounded(message: String) -> Fault {
+    Fault::new(Code::BudgetExhausted, message).extra(UNBOUNDED, "true".to_owned())
+}
+
+/// Says of a refusal that nothing is used up.
+const UNBOUNDED: &str = "unbounded";
 
 impl Exchange {
     /// A budget refusal with how the agent's own account stands, and what it might have been served with.

@@ -352,6 +352,10 @@ impl Exchange {
             Verdict::Return => {
                 let good = (200..300).contains(&status);
                 let mut kind = if good { answer::kind_of(headers) } else { Kind::Opaque };
+                if good && self.asked.surface.is_answered() && answer::is_none(headers) {
+                    // It is read to its end, and found to be no answer there.
+                    kind = Kind::Json;
+                }
                 if self.reads_failures() && !good {
                     return self.collect_refusal(headers, now);
                 }
@@ -431,6 +435,11 @@ impl Exchange {
         if let Some(relay) = &mut self.relay {
             relay.mark_open();
         }
+    }
+
+    /// Whether what comes back ought to be the answer of a model, which is never empty.
+    pub const fn expects_answer(&self) -> bool {
+        self.asked.surface.is_answered()
     }
 
     /// Whether anything of an answer may have gone to the client.

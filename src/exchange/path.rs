@@ -3,7 +3,9 @@
 //! Only paths are read here; queries are carried along untouched.
 
 use crate::base::fault::{Code, Fault};
+use crate::base::limit::PATH_DECODES_MAX;
 use crate::base::surface::{Dialect, Surface};
+use crate::exchange::models;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +62,7 @@ pub fn classify<'a>(line: &RequestLine<'a>) -> Result<Destination<'a>, Fault> {
             _ => Ok(Destination::Provider(Surface::Other(dialect_of(line)))),
         },
         "/infer" | "/api/messages" if line.method == "POST" => Ok(Destination::Infer),
-        "/infer" | "/api/messages" => {
-            Err(Fault::new(Code::MethodNotAllowed, "this path takes POST only"))
-        }
+        "/infer" | "/api/messages" => Err(Fault::only("POST")),
         path if path.starts_with("/api/") => Ok(Destination::Api),
         path => provider_path(line, path),
     }
@@ -93,7 +93,7 @@ fn provider_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destinatio
     if line.method == "POST" {
         return Ok(Destination::Provider(surface));
     }
-    Err(Fault::new(Code::MethodNotAllowed, "this path takes POST only"))
+    Err(Fault::only("POST"))
 }
 
 fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'a>, Fault> {
@@ -102,6 +102,14 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     }
     if steps_out(path) {
         return Err(Fault::new(Code::NotFound, "a path must not hold `.` or `..` segments"));
+    }
+    if !matches!(line.method, "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
+        // A server that obeys TRACE sends back the request, our credential included.
+        return Err(Fault::only("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if let Some(path) = means_ours(path) {
+        let message = format!("write the path as {path}");
+        return Err(Fault::new(Code::NotFound, message));
     }
     if path == "/v1" || path.starts_with("/v1/") {
         return Ok(Destination::Provider(Surface::Other(dialect_of(line))));
@@ -115,6 +123,28 @@ fn steps_out(path: &str) -> bool {
     let plain =
         path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
     plain.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+}
+
+/// The path of a surface of ours that a provider which is not strict about paths would read there: as such it
+/// would be answered without guards, meter and budget.
+fn means_ours(path: &str) -> Option<&'static str> {
+    const OURS: [&str; 6] = [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+    ];
+    let mut text = path.to_owned();
+    for _ in 0..PATH_DECODES_MAX {
+        text = models::percent_decoded(&text);
+    }
+    let text = text.to_ascii_lowercase();
+    let segments = text.split(['/', '\\']).filter(|segment| !segment.is_empty());
+    let names = segments.map(|segment| segment.split(';').next().unwrap_or_default().trim());
+    let meant = names.fold(String::new(), |path, name| path + "/" + name);
+    OURS.into_iter().find(|ours| *ours == meant)
 }
 
 fn dialect_of(line: &RequestLine<'_>) -> Dialect {
@@ -131,7 +161,7 @@ fn read_only<'a>(
     if matches!(line.method, "GET" | "HEAD") {
         return Ok(destination);
     }
-    Err(Fault::new(Code::MethodNotAllowed, "this path takes GET and HEAD only"))
+    Err(Fault::only("GET, HEAD"))
 }
 
 #[cfg(test)]
@@ -174,10 +204,34 @@ mod tests {
         assert_eq!(go("GET", "/v2/chat"), Err(Code::NotFound));
         assert_eq!(go("GET", "/v1x"), Err(Code::NotFound));
         assert_eq!(go("POST", "/"), Err(Code::NotFound));
+        for method in ["TRACE", "CONNECT", "PROPFIND"] {
+            assert_eq!(go(method, "/v1/x"), Err(Code::MethodNotAllowed), "{method}");
+        }
         for path in ["/v1/../admin", "/v1/%2e%2E/admin", "/v1/a/..%2fb", "/v1/.", "/v1/a/..%5Cb"] {
             assert_eq!(go("GET", path), Err(Code::NotFound), "{path}");
         }
         assert!(go("GET", "/v1/files/a..b").is_ok());
+    }
+
+    #[test]
+    fn a_surface_has_one_spelling() {
+        for path in [
+            "/v1/chat/completions/",
+            "/v1//chat/completions",
+            "/v1/%63hat/completions",
+            "/v1/chat%2fcompletions",
+            "/v1/chat%252fcompletions",
+            "/v1/Chat/Completions",
+            "/v1/chat/completions;x=1",
+            "/v1/chat\\completions",
+            "/v1/messages/",
+            "/anthropic/v1//messages",
+        ] {
+            assert_eq!(go("POST", path), Err(Code::NotFound), "{path}");
+        }
+        for path in ["/v1/chat/completions/x", "/v1/messages/batches", "/v1/files/a%20b/"] {
+            assert!(go("POST", path).is_ok(), "{path}");
+        }
     }
 
     #[test]

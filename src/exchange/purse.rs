@@ -201,7 +201,7 @@ impl Exchange {
         };
         bound::bound(&ask, &facts).map_err(|why| {
             let message = format!("model `{}`: {why}; this agent has a hard budget", model.id);
-            Fault::new(Code::BudgetExhausted, message)
+            exhausted::unbounded(message)
         })
     }
 
@@ -265,7 +265,7 @@ fn hidden_fee(model: &Model) -> Fault {
          model), so its cost cannot be held against this agent's hard budget",
         model.id
     );
-    Fault::new(Code::BudgetExhausted, message).param("model")
+    exhausted::unbounded(message).param("model")
 }
 
 fn unpriced(model: &Model) -> Fault {
@@ -273,5 +273,5 @@ fn unpriced(model: &Model) -> Fault {
         "model `{}` has no price, so its cost cannot be held against this agent's hard budget",
         model.id
     );
-    Fault::new(Code::BudgetExhausted, message).param("model")
+    exhausted::unbounded(message).param("model")
 }

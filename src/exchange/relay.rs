@@ -370,7 +370,12 @@ impl Relay {
     }
 
     fn first_event(&self) -> Option<EventKind> {
-        self.facts.iter().map(|fact| fact.kind).find(|kind| *kind != EventKind::Comment)
+        // What only says that an answer begins is worth waiting behind while somebody else could be asked:
+        // a provider that is overloaded says so next.
+        let waits = self.may_retry();
+        let is_none =
+            |kind: EventKind| kind == EventKind::Comment || waits && kind == EventKind::Opening;
+        self.facts.iter().map(|fact| fact.kind).find(|kind| !is_none(*kind))
     }
 
     fn open_with_prefix(&mut self, bytes: Bytes) -> Step {
@@ -642,6 +647,32 @@ mod tests {
         let event: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
         let late = [event, error].concat();
         assert!(relayed(orders(Kind::Stream), &[&late]).unwrap().starts_with(&late));
+    }
+
+    #[test]
+    fn an_error_behind_an_opening_is_a_failure_too() {
+        let events = b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\n\
+            event: ping\ndata: {\"type\":\"ping\"}\n\n";
+        let error = b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+        let messages = |may_retry| {
+            let orders = orders(Kind::Stream);
+            let (surface, heard) = (Surface::Messages, Surface::Messages);
+            Relay::new(Orders { surface, heard, may_retry, ..orders })
+        };
+        let mut relay = messages(true);
+        assert_eq!(relay.feed(Bytes::from_static(events), false, 0), Step::Hold);
+        assert_eq!(relay.feed(Bytes::from_static(error), false, 0), Step::Retry);
+        // Where nobody else is left, nothing is waited for.
+        let mut relay = messages(false);
+        let step = relay.feed(Bytes::from_static(events), false, 0);
+        assert!(matches!(step, Step::Open { .. }), "{step:?}");
+        // What an answer begins with comes out once it goes on.
+        let mut relay = messages(true);
+        assert_eq!(relay.feed(Bytes::from_static(events), false, 0), Step::Hold);
+        let next = b"event: content_block_start\ndata: {\"type\":\"content_block_start\"}\n\n";
+        let step = relay.feed(Bytes::from_static(next), false, 0);
+        let Step::Open { bytes, .. } = step else { panic!("{step:?}") };
+        assert_eq!(bytes, [&events[..], next].concat());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::base::limit::JOIN_BYTES_MAX;
 use crate::base::surface::Surface;
 use crate::config::catalog::Model;
 use crate::dialect::canonical::marks;
-use crate::exchange::asked::Asked;
+use crate::exchange::asked::{Asked, Form};
 use crate::exchange::mutation;
 use crate::upstream::provider::{OutputCapField, Provider};
 use crate::usage::price::Price;
@@ -135,11 +135,16 @@ fn asks_usage(asked: &Asked, provider: &Provider) -> bool {
 }
 
 fn edits(asked: &Asked, model: Option<&Model>, asks_usage: bool) -> Vec<Edit> {
-    let Some(envelope) = &asked.envelope else { return Vec::new() };
+    let is_renamed =
+        |model: &Model| !model.is_wildcard() && asked.model() != Some(&*model.upstream_id);
+    let model = model.filter(|model| is_renamed(model));
+    let Some(envelope) = &asked.envelope else {
+        let Form::Model(span) = asked.form else { return Vec::new() };
+        let name = |model: &Model| Bytes::copy_from_slice(model.upstream_id.as_bytes());
+        return model.map(|model| Edit::replace(span, name(model))).into_iter().collect();
+    };
     let mut edits = Vec::with_capacity(2);
-    if let Some(model) = model.filter(|model| !model.is_wildcard())
-        && asked.model() != Some(&*model.upstream_id)
-    {
+    if let Some(model) = model {
         edits.push(splice::set_model(envelope, &model.model_json));
     }
     if asks_usage {

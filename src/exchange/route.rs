@@ -10,7 +10,7 @@ use crate::base::surface::Surface;
 use crate::config::catalog::{Choice as Meant, Model, Tier, Via, Wildcards};
 use crate::config::current::Current;
 use crate::config::overlay;
-use crate::exchange::asked::Asked;
+use crate::exchange::asked::{Asked, Form};
 use crate::exchange::choose::{Choice, Chosen, Desk};
 use crate::exchange::explain;
 use crate::exchange::pinned::{self, Bench, Leash};
@@ -101,6 +101,11 @@ fn unexplained(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
         return (Chooser { scene, asked }).by_switch();
     }
     if name.is_none() && matches!(surface, Surface::Other(_)) {
+        if asked.form == Form::Unread && asked.principal.agent.models.is_some() {
+            let message = "this agent may use certain models only, and no model can be read in this body: send \
+                           JSON, or a form with one field `model`";
+            return Err(Fault::new(Code::AgentForbidden, message).param("model"));
+        }
         return any_provider(scene, asked);
     }
     let choice = Chooser { scene, asked };
@@ -138,8 +143,19 @@ pub fn is_counted_here(scene: &Scene<'_>, asked: &Asked) -> bool {
     if asked.surface != Surface::CountTokens {
         return false;
     }
-    let catalog = &scene.current.snapshot.catalog;
+    let (catalog, active) = (&scene.current.snapshot.catalog, &scene.current.snapshot.active);
     let dialect = asked.surface.dialect();
+    let agent = &asked.principal.agent;
+    match agent.mode {
+        // Whatever is named, one of the tiers would answer.
+        Mode::Budget => return (Chooser { scene, asked }).by_budget().is_err(),
+        Mode::Manual => {
+            let switched = active.get(asked.principal.id()).and_then(|active| active.model);
+            let model = switched.and_then(|index| catalog.get(index));
+            return model.is_some_and(|model| model.dialect() != dialect);
+        }
+        _ => {}
+    }
     match catalog.resolve(asked.model()) {
         Meant::Model { index, .. } => {
             catalog.get(index).is_some_and(|model| model.dialect() != dialect)
@@ -390,10 +406,7 @@ impl Chooser<'_> {
             },
             None => current.strategy(),
         };
-        let is_answered_by_model = matches!(
-            self.asked.surface,
-            Surface::Chat | Surface::Completions | Surface::Responses | Surface::Messages
-        );
+        let is_answered_by_model = self.asked.surface.is_answered();
         let reads = strategy.reads_requests();
         Ok(if reads && !is_answered_by_model { Strategy::RoundRobin } else { strategy })
     }

@@ -233,10 +233,9 @@ pub fn complete(mut exchange: Exchange, record: &mut Record, now: Now) -> Settle
     record.decision = exchange.plan.decision;
     record.streaming = exchange.asked.wish.stream;
     let answered = record.attempts.last().is_some_and(|last| last.outcome == Outcome::Answered);
+    record.provider = record.attempts.last().map(|last| Arc::clone(&last.provider));
     if answered {
         record.served_model = exchange.current_model().map(|model| Arc::clone(&model.id));
-        record.provider =
-            exchange.current.as_ref().map(|current| Arc::clone(&current.provider.name));
         record.switched = exchange.switched();
         let shown = exchange.around.snapshot.stream.notice != NoticeMode::Off;
         let readable = matches!(kind, Some(Kind::Stream | Kind::Json));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_core::protocols::Digest;
@@ -301,7 +301,8 @@ impl CustomSession for Held {
 
     // --- the answer
 
-    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+    async fn response_duplex_vec(&mut self, mut tasks: Vec<HttpTask>) -> Result<bool> {
+        fit(&mut tasks, self.req_header().version);
         let ready = {
             let mut state = self.gate.state.lock();
             if state.gone {
@@ -436,6 +437,23 @@ impl CustomSession for Held {
 
     fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Leaves of an answer what that client may be told: no interim answer, of which only the provider's own
+/// connection is the better, and no chunks before HTTP/1.1, where the end of the connection is the end of the body.
+fn fit(tasks: &mut Vec<HttpTask>, version: Version) {
+    let Some(HttpTask::Header(..)) = tasks.first() else { return };
+    tasks.retain(
+        |task| !matches!(task, HttpTask::Header(header, _) if header.status.is_informational()),
+    );
+    if version != Version::HTTP_10 {
+        return;
+    }
+    for task in tasks {
+        if let HttpTask::Header(header, _) = task {
+            header.remove_header(&http::header::TRANSFER_ENCODING);
+        }
     }
 }
 

@@ -44,14 +44,12 @@ pub fn call_of(head: &RequestHeader) -> Result<Option<Call>, Fault> {
         "/api/switch" => Call::Switch,
         _ => return Ok(None),
     };
-    let fits = match call {
-        Call::Switch => head.method == Method::POST,
-        Call::Models | Call::Active => matches!(head.method, Method::GET | Method::HEAD),
-    };
-    if fits {
-        return Ok(Some(call));
+    match (call, &head.method) {
+        (Call::Switch, &Method::POST)
+        | (Call::Models | Call::Active, &Method::GET | &Method::HEAD) => Ok(Some(call)),
+        (Call::Switch, _) => Err(Fault::only("POST")),
+        (Call::Models | Call::Active, _) => Err(Fault::only("GET, HEAD")),
     }
-    Err(Fault::new(Code::MethodNotAllowed, "this path has no such method"))
 }
 
 /// Answers it.

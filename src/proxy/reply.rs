@@ -4,7 +4,7 @@
 //! the last failed one, which is returned as it came.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
@@ -41,7 +41,10 @@ impl Reply {
         if let Some(seconds) = fault.retry_after_s.or(fault.code.retry_after_seconds()) {
             reply.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
         }
-        if fault.code == Code::BudgetExhausted {
+        if let Some(methods) = fault.allow {
+            reply.headers.push((ALLOW, HeaderValue::from_static(methods)));
+        }
+        if matches!(fault.code, Code::BudgetExhausted | Code::KeyQuarantined) {
             // SDKs would try again by themselves, and be refused again (C-09).
             let never = HeaderValue::from_static("false");
             reply.headers.push((HeaderName::from_static("x-should-retry"), never));

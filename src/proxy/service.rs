@@ -279,11 +279,11 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
         header.insert_header("x-gateway-guard", found)?;
     }
     let translated = exchange.is_translated();
-    // An empty answer cannot be translated: it is none.
+    // An empty answer of a model is none: the exchange says what becomes of it.
     let empty = header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     let bodiless = session.req_header().method == http::Method::HEAD
         || matches!(ctx.status, 204 | 304)
-        || empty && !translated;
+        || empty && !exchange.expects_answer();
     if kind == Kind::Opaque || bodiless {
         exchange.open_now();
         ctx.gate.open(None);

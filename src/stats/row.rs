@@ -7,11 +7,9 @@ use crate::base::limit::STATS_NAME_BYTES_MAX;
 use crate::base::money::NanoUsd;
 use crate::base::surface::Surface;
 use crate::record::{AttemptRecord, ChoiceRecord, GuardRecord, Outcome, Record};
+use crate::routing::strategy::Strategy;
 use crate::stats::yardstick::Yardstick;
 use crate::wire::object::Object;
-
-/// Ways to name a model that are no strategies.
-const NO_STRATEGIES: [&str; 4] = ["", "named", "alias", "wildcard"];
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -84,6 +82,8 @@ impl Row {
     pub fn of(record: &Record, yardstick: Option<&Yardstick>, ended_ms: u64) -> Self {
         let last = record.attempts.last();
         let model = record.served_model.as_ref().or(last.map(|attempt| &attempt.model));
+        // What goes to a provider without a model's name belongs to no model.
+        let model = model.filter(|model| !model.is_empty());
         let provider = record.provider.as_ref().or(last.map(|attempt| &attempt.provider));
         let usage = record.usage.unwrap_or_default();
         let baseline = match (yardstick, &record.usage) {
@@ -126,8 +126,8 @@ impl Row {
     /// The strategy that chose; `None` where the client had named a model.
     pub fn strategy(&self) -> Option<&'static str> {
         let chosen = self.choice.as_ref().map(|choice| choice.strategy);
-        let decision = Some(self.decision).filter(|decision| !NO_STRATEGIES.contains(decision));
-        chosen.filter(|strategy| !strategy.is_empty()).or(decision)
+        let decision = || Strategy::from_name(self.decision).map(Strategy::name);
+        chosen.filter(|strategy| !strategy.is_empty()).or_else(decision)
     }
 
     /// The row as JSON, in the words of the request log (S2-18).
@@ -283,7 +283,12 @@ mod tests {
         assert_eq!((&row["router"], &row["decision_reason"]), (&json!("named"), &json!("named")));
         assert!(row["requested_model"].as_str().unwrap().len() <= STATS_NAME_BYTES_MAX + 3);
         assert_eq!(row["guard_rules"], json!(["injection", "pii"]));
-        assert_eq!(Row::of(&record, None, 7).strategy(), None);
+        for decision in ["named", "manual", "offered", "budget", ""] {
+            record.decision = decision;
+            assert_eq!(Row::of(&record, None, 7).strategy(), None, "{decision}");
+        }
+        record.decision = "round_robin";
+        assert_eq!(Row::of(&record, None, 7).strategy(), Some("round_robin"));
         record.unpriced = true;
         assert_eq!(Row::of(&record, Some(&Yardstick::sample()), 7).baseline, record.cost);
     }

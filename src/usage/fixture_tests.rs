@@ -166,7 +166,7 @@ fn kinds(name: &str, surface: Surface) -> Vec<EventKind> {
 
 #[test]
 fn only_a_chunk_of_nothing_but_usage_is_for_cutting() {
-    use EventKind::{Done, Error, UsageOnly};
+    use EventKind::{Done, Error, Opening, UsageOnly};
     let cases: &[(&str, &[EventKind])] = &[
         ("openai_chat_stream_usage.sse", &[UsageOnly, Done]),
         ("openai_chat_stream_tools.sse", &[UsageOnly, Done]),
@@ -184,9 +184,11 @@ fn only_a_chunk_of_nothing_but_usage_is_for_cutting() {
     for (name, expected) in cases {
         assert_eq!(kinds(name, Surface::Chat), *expected, "{name}");
     }
-    assert_eq!(kinds("responses_stream.sse", Surface::Responses), [Done]);
-    assert_eq!(kinds("responses_stream_failed.sse", Surface::Responses), [Error(Some(500))]);
-    assert_eq!(kinds("anthropic_stream_text.sse", Surface::Messages), [Done]);
+    let responses = kinds("responses_stream.sse", Surface::Responses);
+    assert_eq!(responses, [Opening, Opening, Done]);
+    let failed = kinds("responses_stream_failed.sse", Surface::Responses);
+    assert_eq!(failed.last(), Some(&Error(Some(500))));
+    assert_eq!(kinds("anthropic_stream_text.sse", Surface::Messages), [Opening, Opening, Done]);
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct EventFact {
 pub enum EventKind {
     /// A sign of life that no client dispatches: a comment, or a block without data.
     Comment,
+    /// Says that an answer begins, or is on its way, and holds nothing of it.
+    Opening,
     /// Anything with data that is none of the others.
     Content,
     /// A chunk that holds a usage report, no choices, and nothing else that a client could miss: to
@@ -171,6 +173,8 @@ enum Named {
     Delta,
     /// Nothing to meter.
     Idle,
+    /// Nothing to meter, and nothing of an answer.
+    Opening,
     MessageStart,
     MessageDelta,
     MessageStop,
@@ -185,7 +189,10 @@ impl Named {
     fn of(name: &[u8]) -> Self {
         match name {
             b"content_block_delta" => Self::Delta,
-            b"ping" | b"content_block_start" | b"content_block_stop" => Self::Idle,
+            b"ping" | b"response.created" | b"response.in_progress" | b"response.queued" => {
+                Self::Opening
+            }
+            b"content_block_start" | b"content_block_stop" => Self::Idle,
             b"message_start" => Self::MessageStart,
             b"message_delta" => Self::MessageDelta,
             b"message_stop" => Self::MessageStop,
@@ -289,6 +296,7 @@ impl Tally {
                 EventKind::Content
             }
             Named::Idle => EventKind::Content,
+            Named::Opening => EventKind::Opening,
             Named::Unknown => self.chunk(data),
             named => self.inspect(named, data),
         }
@@ -392,6 +400,7 @@ impl Tally {
     /// What the event means for the end of the stream.
     fn ending(&mut self, named: Named, top: &Top<'_>, body: &Top<'_>) -> EventKind {
         match named {
+            Named::MessageStart => return EventKind::Opening,
             Named::MessageStop => self.ends.message_stop = true,
             Named::ResponseDone => {
                 self.ends.response_end = true;

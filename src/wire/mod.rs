@@ -5,6 +5,7 @@ pub mod block;
 pub mod ceiling;
 pub mod cursor;
 pub mod envelope;
+pub mod form;
 pub mod gist;
 pub mod growth;
 pub mod json;

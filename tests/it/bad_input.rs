@@ -97,6 +97,33 @@ async fn bodies_that_are_no_json_object() {
 }
 
 #[tokio::test]
+async fn a_path_of_ours_has_one_spelling_and_its_methods_are_named() {
+    let (gateway, up) = start().await;
+    for path in [
+        "/v1/chat/completions/",
+        "/v1//chat/completions",
+        "/v1/%63hat/completions",
+        "/v1/chat%252Fcompletions",
+        "/v1/Messages",
+    ] {
+        let answer = gateway.ask(Ask::post(path, r#"{"model":"one","messages":[]}"#)).await;
+        assert_eq!((answer.status, answer.openai_code().as_str()), (404, "not_found"), "{path}");
+        assert!(answer.text().contains("write the path as /v1/"), "{}", answer.text());
+    }
+    assert!(up.requests().is_empty());
+    for (ask, methods) in [
+        (Ask::get("/v1/chat/completions"), "POST"),
+        (Ask::get("/infer"), "POST"),
+        (Ask::get("/livez").with_method("DELETE"), "GET, HEAD"),
+        (Ask::get("/api/switch"), "POST"),
+        (Ask::post("/api/models", "{}"), "GET, HEAD"),
+    ] {
+        let answer = gateway.ask(ask.header("x-agent-id", "known")).await;
+        assert_eq!((answer.status, answer.header("allow")), (405, methods), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn models_that_make_no_sense() {
     let (gateway, up) = start().await;
     let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(300));

@@ -3,7 +3,7 @@
 use loadtest::upstream::server::Upstream;
 
 use crate::client::{Ask, Line, Piece};
-use crate::gateway::{Gateway, Setup};
+use crate::gateway::{Gateway, SOON, Setup};
 use crate::provider::{Canned, mock, openai, scripted};
 
 const KIB_PER_MIB: u64 = 1024;
@@ -123,17 +123,66 @@ async fn headers_of_a_provider_are_filtered() {
 }
 
 #[tokio::test]
-async fn documents_that_are_no_json_or_empty_pass() {
-    for body in ["", "not json at all", "{\"a\":", "[]", "null", "{}", "{}\n\n", " {} x"] {
-        let up = Canned::json("200 OK", "", body.as_bytes()).await;
+async fn what_is_no_answer_of_a_model_is_no_success() {
+    let good = mock("good").await;
+    let length = "content-length: 0\r\n";
+    let page = "content-type: text/html\r\n";
+    let json = "content-type: application/json\r\n";
+    for (head, body) in [
+        (json, ""),
+        (length, ""),
+        (json, "not json at all"),
+        (json, "{\"a\":"),
+        (json, "[]"),
+        (json, "null"),
+        (json, " {} x"),
+        (page, "<html>{}</html>"),
+    ] {
+        let head = if head == length { "" } else { head };
+        let up = Canned::start(sized(head, body)).await;
         let gateway = with_provider(up.address).await;
-        let answer = gateway.ask(Ask::chat("m", false)).await;
-        assert_eq!((answer.status, answer.whole), (200, true), "{body:?}");
-        if body.trim() == "{}" {
-            assert!(answer.json()["_weir"].is_object(), "{body:?}: {}", answer.text());
-        } else {
-            assert_eq!(answer.text(), body);
+        for stream in [false, true] {
+            let answer = gateway.ask(Ask::chat("m", stream)).await;
+            assert_eq!(answer.status, 502, "{head} {body:?} {stream}: {}", answer.text());
+            let said = (answer.status, answer.openai_code());
+            assert_eq!(said, (502, "upstream_invalid".to_owned()), "{head} {body:?}");
         }
+        let yaml = format!(
+            "providers:\n{}{}models:\n  - {{id: m, provider: up}}\n  - {{id: good, provider: good}}\n\
+             routing: {{cooldown_ms: 0, fallbacks: {{m: [good]}}}}\n",
+            openai("up", up.address, ""),
+            openai("good", good.addr, "")
+        );
+        let gateway = Setup::new(yaml).start().await;
+        let answer = gateway.ask(Ask::chat("m", true)).await;
+        assert_eq!((answer.status, answer.header("x-gateway-provider")), (200, "good"), "{body:?}");
+    }
+    for body in ["{}", "{}\n\n"] {
+        let up = Canned::json("200 OK", "", body.as_bytes()).await;
+        let answer = with_provider(up.address).await.ask(Ask::chat("m", false)).await;
+        assert!(answer.json()["_weir"].is_object(), "{body:?}: {}", answer.text());
+    }
+    // Other paths have answers of any kind.
+    for body in ["", "not json at all", "[]"] {
+        let up = Canned::json("200 OK", "", body.as_bytes()).await;
+        let answer = with_provider(up.address).await.ask(Ask::get("/v1/files")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, body));
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_are_for_the_gateway_alone() {
+    let body = r#"{"choices":[]}"#;
+    for interim in ["HTTP/1.1 103 Early Hints\r\nlink: x", "HTTP/1.1 100 Continue"] {
+        let answer = sized("content-type: application/json\r\n", body);
+        let up = Canned::start(format!("{interim}\r\n\r\n{answer}")).await;
+        let gateway = with_provider(up.address).await;
+        let mut line = Line::open(gateway.data).await.unwrap();
+        line.send(&Ask::chat("m", false).header("connection", "close").to_bytes()).await;
+        let said = line.until_closed(SOON).await.expect("it is closed");
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{said}");
     }
 }
 

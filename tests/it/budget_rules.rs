@@ -520,3 +520,20 @@ async fn a_key_in_hand_of_nobody_pays_from_the_default() {
     assert!(up.bill_total() <= 1_000_000);
     assert_eq!(spent_nano(&gateway, "default").await, up.bill_total());
 }
+
+#[tokio::test]
+async fn what_is_left_is_told_where_nothing_can_be_held_and_what_has_no_bound_is_no_empty_budget() {
+    let models = "  - {id: open, provider: up, upstream_id: 'mock-chunks=3', price: {input: 1, output: 1}}\n";
+    let agents = "agents:\n  default: {}\n  soft: {budget: {limit_usd: 5, hard_cap: false}}\n  \
+                  hard: {budget: {limit_usd: 5}}\n";
+    let (gateway, _up) = start(models, agents).await;
+    let answer = gateway.ask(ask("soft", "open", "")).await;
+    assert_eq!((answer.status, answer.header("x-gateway-budget-remaining-usd")), (200, "5"));
+    assert!(answer.json()["_weir"]["budget_remaining"].is_number(), "{}", answer.text());
+    let refused = gateway.ask(ask("hard", "open", "")).await;
+    budget_exhausted(&refused, "the output has no bound");
+    let body = refused.json();
+    assert_eq!((&body["exhausted"], &body["unbounded"]), (&json!(false), &json!(true)));
+    assert!(gateway.said().contains("has neither output_tokens_max nor context_tokens"));
+    assert_eq!(gateway.ask(ask("hard", "open", r#","max_tokens":9"#)).await.status, 200);
+}

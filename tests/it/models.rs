@@ -127,7 +127,9 @@ async fn other_paths_go_to_the_first_provider_of_the_dialect() {
     a.clear();
     assert_eq!(gateway.ask(ask.chunked(20)).await.status, 200);
     let seen = a.requests().remove(0);
-    assert_eq!(seen.body_sha256, sha256_hex(form.as_bytes()));
+    // A form names its model, too.
+    let sent = form.replace("vendor/one", "up-one");
+    assert_eq!(seen.body_sha256, sha256_hex(sent.as_bytes()));
     assert_eq!(seen.header("content-type"), Some("multipart/form-data; boundary=b"));
     // A JSON body names its model here too.
     a.clear();
@@ -147,6 +149,53 @@ async fn other_paths_go_to_the_first_provider_of_the_dialect() {
     let answer =
         gateway.ask(Ask::post("/v1/completions", r#"{"model":"vendor/one","prompt":"hi"}"#)).await;
     assert_eq!((answer.status, answer.json()["_weir"].is_object()), (200, true));
+}
+
+#[tokio::test]
+async fn the_model_of_other_paths_counts_however_it_is_written() {
+    let (up, far) = (mock("up").await, mock("far").await);
+    let yaml = format!(
+        "providers:\n{}{}models:\n  - {{id: near, provider: up, upstream_id: near-up}}\n  - {{id: voice, provider: far, \
+         upstream_id: voice-up}}\nagents:\n  default: {{}}\n  narrow: {{models: [near]}}\n",
+        openai("up", up.addr, ""),
+        openai("far", far.addr, "")
+    );
+    let gateway = Setup::new(yaml).start().await;
+    let form = |model: &str| {
+        format!(
+            "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n\
+             --X\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n--X--\r\n"
+        )
+    };
+    let kind = "multipart/form-data; boundary=X";
+    let ask = |kind: &str, body: String| {
+        Ask::post("/v1/audio/transcriptions", body).set("content-type", kind)
+    };
+    for (ask, sent) in [
+        (ask(kind, form("voice")), form("voice-up")),
+        (
+            ask("text/plain", r#"{"model":"voice"}"#.to_owned()),
+            r#"{"model":"voice-up"}"#.to_owned(),
+        ),
+    ] {
+        gateway.ask(ask).await;
+        let seen = far.requests().pop().expect("it goes to the provider of its model");
+        assert_eq!(seen.body_sha256, sha256_hex(sent.as_bytes()));
+    }
+    assert!(up.requests().is_empty());
+    for (kind, body) in [
+        (kind, form("voice")),
+        ("text/plain", r#" {"model":"voice"}"#.to_owned()),
+        ("application/json", r#"{"model":"voice"}"#.to_owned()),
+        (kind, form("near") + &form("voice")),
+        ("application/octet-stream", "model=voice".to_owned()),
+    ] {
+        let allowed = kind.starts_with("multipart") && body.matches("--X--").count() == 2;
+        let answer = gateway.ask(ask(kind, body.clone()).header("x-agent-id", "narrow")).await;
+        // Behind the end of a form there is nothing, whatever is written there.
+        assert_eq!(answer.status == 403, !allowed, "{kind} {body}: {}", answer.text());
+    }
+    assert_eq!(far.requests().len(), 2);
 }
 
 #[tokio::test]

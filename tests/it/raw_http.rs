@@ -421,3 +421,21 @@ async fn slow_clients_are_let_go_at_their_deadline() {
     })
     .await;
 }
+
+/// Before HTTP/1.1 there are no chunks: a body without a length ends with its connection.
+#[tokio::test]
+async fn an_old_client_is_sent_no_chunks() {
+    let (gateway, _up, _spare) = start().await;
+    for keep in ["", "Connection: keep-alive\r\n"] {
+        let body = r#"{"model":"m","stream":true,"max_tokens":3,"messages":[]}"#;
+        let head = HEAD.replace("HTTP/1.1", "HTTP/1.0");
+        let text = format!("{head}{keep}Content-Length: {}\r\n\r\n{body}", body.len());
+        let mut line = Line::open(gateway.data).await.unwrap();
+        line.send(&with_key(&text)).await;
+        let said = line.until_closed(ANSWER).await.expect("its end is the connection's");
+        let said = String::from_utf8_lossy(&said).to_lowercase();
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        assert!(body.starts_with("data: {") && body.ends_with("data: [done]\n\n"), "{body}");
+    }
+}

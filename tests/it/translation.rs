@@ -356,6 +356,25 @@ async fn tokens_are_estimated_where_the_provider_cannot_count_them() {
     assert!(!answer.has("x-gateway-estimated") && up.requests().len() == 1, "{}", answer.text());
 }
 
+/// Whatever such an agent names, others choose: it is counted as by the model that would answer.
+#[tokio::test]
+async fn tokens_are_estimated_for_an_agent_whose_budget_or_operator_chooses() {
+    let agents = "agents:\n  default: {}\n  tiered: {mode: budget, budget: {limit_usd: 1}, \
+                  tiers: [{remaining_min: 0, models: [chat-plain]}]}\n";
+    let (gateway, up) = start(agents).await;
+    let body =
+        json!({"model": "messages-plain", "messages": [{"role": "user", "content": "hello"}]});
+    let ask = Ask::post("/v1/messages/count_tokens", body.to_string());
+    let answer = gateway.ask(ask.header("x-agent-id", "tiered")).await;
+    assert_eq!(
+        (answer.status, answer.header("x-gateway-estimated")),
+        (200, "1"),
+        "{}",
+        answer.text()
+    );
+    assert!(up.requests().is_empty());
+}
+
 /// A Chat provider whose answer is these bytes, for a Messages client.
 async fn foreign(answer: &str, stream: bool) -> Answer {
     let up = Canned::start(answer).await;

@@ -105,7 +105,7 @@ fn defaults_of_models() {
         (model.vision, model.tools, model.thinking, model.enabled),
         (false, true, false, true)
     );
-    assert_eq!((model.context_tokens, model.output_tokens_max), (None, None));
+    assert_eq!((model.context_tokens, model.output_tokens_max), (None, Some(9)));
     let rates = model.price.base;
     let pico = |rate: PicoUsdPerToken| rate.0;
     assert_eq!((pico(rates.input), pico(rates.output)), (1_000_000, 2_000_000));

@@ -18,8 +18,8 @@ use crate::config::{KeyFile, load};
 
 pub const PROVIDERS: &str = "providers:\n  p: {dialect: openai, base_url: http://127.0.0.1:9000/v1}\n  q: \
                          {dialect: anthropic, base_url: http://127.0.0.1:9001}\n";
-pub const MODELS: &str = "models:\n  - {id: a, provider: p, price: {input: 1, output: 2}}\n  - {id: b, \
-                      provider: q, price: {input: 1, output: 2}}\n";
+pub const MODELS: &str = "models:\n  - {id: a, provider: p, price: {input: 1, output: 2}, output_tokens_max: 9}\n  - {id: b, \
+                      provider: q, price: {input: 1, output: 2}, output_tokens_max: 9}\n";
 
 pub fn env(name: &str) -> Option<String> {
     match name {

@@ -197,8 +197,7 @@ fn the_policy_has_safe_defaults() {
 #[test]
 fn a_missing_price_under_a_hard_cap_is_told() {
     let warning = |rest: &str| {
-        let models =
-            "models: [{id: a, provider: p}, {id: b, provider: q, price: {input: 1, output: 1}}]";
+        let models = "models: [{id: a, provider: p}, {id: b, provider: q, price: {input: 1, output: 1}, output_tokens_max: 9}]";
         let snapshot = read(&format!("{PROVIDERS}{models}\n{KEY}{rest}")).unwrap();
         assert!(!snapshot.catalog.models()[0].priced);
         assert_eq!(snapshot.warnings.len(), 1, "{:?}", snapshot.warnings);
