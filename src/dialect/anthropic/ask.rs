@@ -4,8 +4,8 @@
 //! answers: a schema is carried; "any JSON object" has no equivalent, so the model is told in words,
 //! and the field is listed as dropped because nothing enforces it.
 
-use crate::dialect::anthropic::walk::{pick, refused};
 use crate::dialect::anthropic::{offer, said, sampling, think};
+use crate::dialect::canonical::fields::{pick, refused};
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::request::{Field, Format, Request};
 use crate::dialect::canonical::style::{Memory, Target};

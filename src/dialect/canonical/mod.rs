@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod event;
+pub mod fields;
 pub mod index;
 pub mod inside;
 pub mod loss;

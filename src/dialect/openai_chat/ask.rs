@@ -3,6 +3,7 @@
 //! It says only what nearly all of those providers understand: text that another dialect splits into
 //! blocks is one string here, unless cache marks have to stand on its parts.
 
+use crate::dialect::canonical::fields::find;
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::names;
@@ -11,7 +12,6 @@ use crate::dialect::canonical::request::{
 };
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_chat::fields::find;
 use crate::dialect::openai_chat::script::Script;
 
 /// Most texts that may end an answer.
