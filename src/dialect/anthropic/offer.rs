@@ -9,6 +9,7 @@ use crate::dialect::canonical::fields::{
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::inside::FREE_SCHEMA;
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::members::{flag_member, member, text_member};
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{Choice, Request, Takes, Tool};
 use crate::dialect::canonical::style::Memory;
@@ -119,8 +120,7 @@ fn write_tool(
     out.extend_from_slice(b"{\"name\":");
     sent.quote_into(out);
     if let Some(description) = &tool.description {
-        out.extend_from_slice(b",\"description\":");
-        description.quote_into(out);
+        text_member("description", description, out);
     }
     out.extend_from_slice(b",\"input_schema\":");
     match &tool.takes {
@@ -134,14 +134,11 @@ fn write_tool(
             out.extend_from_slice(FREE_SCHEMA);
         }
     }
-    match tool.strict {
-        Some(true) => out.extend_from_slice(b",\"strict\":true"),
-        Some(false) => out.extend_from_slice(b",\"strict\":false"),
-        None => {}
+    if let Some(strict) = tool.strict {
+        flag_member("strict", strict, out);
     }
     if let Some(cache) = tool.cache {
-        out.extend_from_slice(b",\"cache_control\":");
-        out.extend_from_slice(cache.0);
+        member("cache_control", cache.0, out);
     }
     out.push(b'}');
     Ok(())
@@ -181,9 +178,7 @@ fn write_choice(request: &Request<'_>, out: &mut Vec<u8>) {
     }
     match request.parallel_calls {
         Some(parallel) if *choice != Choice::None => {
-            let single: &[u8] = if parallel { b"false" } else { b"true" };
-            out.extend_from_slice(b",\"disable_parallel_tool_use\":");
-            out.extend_from_slice(single);
+            flag_member("disable_parallel_tool_use", !parallel, out);
         }
         _ => {}
     }

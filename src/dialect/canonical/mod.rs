@@ -12,6 +12,7 @@ pub mod index;
 pub mod inside;
 pub mod loss;
 pub mod marks;
+pub mod members;
 pub mod names;
 pub mod request;
 pub mod style;
