@@ -57,7 +57,7 @@ impl<'a> Found<'a> {
         for (key, value) in members(object) {
             match &*key {
                 b"type" => {
-                    found.kind = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""))
+                    found.kind = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
                 }
                 b"output_index" => found.output = number::read(value),
                 b"delta" => found.delta = Some(value),
