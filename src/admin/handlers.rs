@@ -385,7 +385,7 @@ pub(crate) mod sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::sample as records;
+    use crate::record::sample as records;
 
     #[test]
     fn a_healthy_gateway_says_so() {

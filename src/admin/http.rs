@@ -344,7 +344,7 @@ mod tests {
     use crate::admin::handlers::sample;
     use crate::admin::routes::Method;
     use crate::engine::source::sample::{ADMIN_KEY, AGENT_KEY, Folder, yaml};
-    use crate::telemetry::sample as records;
+    use crate::record::sample as records;
     use serde_json::json;
     use std::io::{Read, Write};
     use std::net::TcpStream;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::handlers::VERSION;
 use crate::admin::routes::{Access, Call, ROUTES, Reply, Route};
-use crate::store::registry::ProviderKind;
+use crate::upstream::kind::ProviderKind;
 
 /// The document.
 pub fn document() -> Value {

@@ -13,11 +13,12 @@ use crate::admin::handlers::Refusal;
 use crate::base::fault::Code;
 use crate::base::limit;
 use crate::config::bound;
-use crate::config::overlay::{Kind, model_id};
+use crate::config::overlay::model_id;
 use crate::config::snapshot::Snapshot;
 use crate::engine::accounts::{self, Accounts};
 use crate::engine::caller::{self, Fenced};
-use crate::store::registry::{Profile, ProfileModel, ProviderKind, RegistryError};
+use crate::store::registry::{Profile, ProfileModel, RegistryError};
+use crate::upstream::kind::ProviderKind;
 use crate::upstream::reach::{self, Fence};
 use crate::upstream::target::BaseUrl;
 
@@ -302,14 +303,12 @@ fn offered(accounts: &Accounts, profile: &Profile) -> Result<Vec<String>, String
     let in_force = current.snapshot.providers.iter();
     let provider =
         in_force.into_iter().find(|one| *one.name == *profile.name && one.fence.is_some());
-    let (Some(provider), kind) = (provider, accounts::kind(profile.kind)) else {
-        return Err("the account is not in use".to_owned());
-    };
+    let provider = provider.ok_or("the account is not in use")?;
     let Some(auth) = provider.auth.clone() else {
         return Err("its credential cannot be opened".to_owned());
     };
     let mut headers = vec![auth];
-    let path = if kind == Kind::Anthropic {
+    let path = if profile.kind == ProviderKind::Anthropic {
         headers.push(ANTHROPIC_VERSION);
         "/v1/models?limit=1000"
     } else {

@@ -14,7 +14,8 @@ use crate::engine::accounts::Accounts;
 use crate::identity::agent::Agent;
 use crate::identity::key::to_hex;
 use crate::identity::keyring::Grant;
-use crate::store::registry::{Active, Page, ProfileModel, ProviderKind, RequestRow, SwitchRow};
+use crate::store::registry::{Active, Page, ProfileModel, RequestRow, SwitchRow};
+use crate::upstream::kind::ProviderKind;
 
 /// Rows of an audit that a call gives unless it says how many.
 const PAGE_ROWS: i64 = 100;

@@ -218,6 +218,8 @@ pub struct Catalog {
     /// Of each model, its places with other keys or accounts of the same provider.
     spares: Vec<Box<[usize]>>,
     names: HashMap<Box<str>, Entry>,
+    /// In the order of the file, each with the place of its model.
+    aliases: Vec<(Box<str>, usize)>,
     /// Plain names of models and who offers them.
     offers: HashMap<Box<str>, Box<[usize]>>,
     auto_names: Vec<Arc<str>>,
@@ -268,7 +270,8 @@ impl Catalog {
         Self {
             spares: spares(&models, &twins),
             twins,
-            names: names(&models, aliases),
+            names: names(&models, &aliases),
+            aliases: aliases.into_iter().map(|(name, index)| (name.into(), index)).collect(),
             offers: HashMap::new(),
             auto_names: auto_names.into_iter().map(Arc::from).collect(),
             wildcards: Wildcards {
@@ -437,18 +440,23 @@ impl Catalog {
         &self.models
     }
 
+    /// The aliases and their models, in the order of the file.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &Model)> {
+        self.aliases.iter().filter_map(|(name, index)| Some((&**name, self.models.get(*index)?)))
+    }
+
     /// The names that leave the choice to the strategy, as configured.
     pub fn auto_names(&self) -> &[Arc<str>] {
         &self.auto_names
     }
 }
 
-fn names(models: &[Model], aliases: Vec<(String, usize)>) -> HashMap<Box<str>, Entry> {
+fn names(models: &[Model], aliases: &[(String, usize)]) -> HashMap<Box<str>, Entry> {
     let own = models.iter().enumerate().filter(|(_, model)| !model.is_wildcard());
     let own = own.map(|(index, model)| (Box::from(&*model.id), Entry { index, via: Via::Named }));
     let aliases = aliases
-        .into_iter()
-        .map(|(name, index)| (name.into_boxed_str(), Entry { index, via: Via::Alias }));
+        .iter()
+        .map(|(name, index)| (Box::from(&**name), Entry { index: *index, via: Via::Alias }));
     own.chain(aliases).collect()
 }
 

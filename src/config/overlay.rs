@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
 use crate::base::surface::Dialect;
 use crate::config::bound;
@@ -19,6 +19,7 @@ use crate::config::catalog::{Model, Tier};
 use crate::config::raw_provider;
 use crate::config::snapshot::Snapshot;
 use crate::pinning::cache;
+use crate::upstream::kind::ProviderKind;
 use crate::upstream::provider::{Abilities, OutputCapField, Provider, Timeouts};
 use crate::upstream::reach::Fence;
 use crate::upstream::target::BaseUrl;
@@ -26,69 +27,13 @@ use crate::upstream::target::BaseUrl;
 /// What stands between the names of a profile and of its model in the id that clients use.
 pub const SEPARATOR: &str = "::";
 
-/// What kind of provider an account belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `OpenAI` itself.
-    OpenAi,
-    /// Anthropic itself.
-    Anthropic,
-    /// Anything that copies the API of `OpenAI`.
-    OpenAiCompatible,
-}
-
-impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::OpenAiCompatible => "openai_compatible",
-        }
-    }
-
-    /// The wire format that it speaks.
-    pub const fn dialect(self) -> Dialect {
-        match self {
-            Self::OpenAi | Self::OpenAiCompatible => Dialect::OpenAi,
-            Self::Anthropic => Dialect::Anthropic,
-        }
-    }
-
-    /// The header that carries that key, marked as sensitive; `None` if the key cannot stand in one.
-    pub fn credential(self, key: &str) -> Option<(HeaderName, HeaderValue)> {
-        let (name, text) = match self.dialect() {
-            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
-            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some((name, value))
-    }
-
-    fn abilities(self, base: &BaseUrl) -> Abilities {
-        let cap = if self == Self::OpenAi {
-            OutputCapField::MaxCompletionTokens
-        } else {
-            OutputCapField::MaxTokens
-        };
-        Abilities {
-            native_fallback: false,
-            generation_lookup: raw_provider::names_attempts(base),
-            chat: self.dialect() == Dialect::OpenAi,
-            responses: self == Self::OpenAi,
-            ask_usage: self.dialect() == Dialect::OpenAi && raw_provider::takes_asking(base),
-            output_cap_field: cap,
-        }
-    }
-}
-
 /// A named account at a provider.
 #[derive(Clone)]
 pub struct Account {
     /// What it is called.
     pub name: Arc<str>,
     /// Whose account it is.
-    pub kind: Kind,
+    pub kind: ProviderKind,
     /// Where the provider is.
     pub base: BaseUrl,
     /// Our credential, marked as sensitive; `None` if it cannot be read, and so the account not be used.
@@ -200,7 +145,7 @@ fn provider(account: &Account, index: usize, fence: &Arc<Fence>) -> Option<Provi
             first_byte_ms: bound::FIRST_BYTE_MS.default,
             idle_ms: bound::IDLE_MS.default,
         },
-        abilities: account.kind.abilities(&base),
+        abilities: abilities(account.kind, &base),
         enabled: account.auth.is_some(),
         rest_key: Arc::from(format!("{}#{print}", account.name)),
         fence: Some(Arc::clone(fence)),
@@ -208,6 +153,22 @@ fn provider(account: &Account, index: usize, fence: &Arc<Fence>) -> Option<Provi
         other_keys: Vec::new(),
         base,
     })
+}
+
+fn abilities(kind: ProviderKind, base: &BaseUrl) -> Abilities {
+    let cap = if kind == ProviderKind::OpenAi {
+        OutputCapField::MaxCompletionTokens
+    } else {
+        OutputCapField::MaxTokens
+    };
+    Abilities {
+        native_fallback: false,
+        generation_lookup: raw_provider::names_attempts(base),
+        chat: kind.dialect() == Dialect::OpenAi,
+        responses: kind == ProviderKind::OpenAi,
+        ask_usage: kind.dialect() == Dialect::OpenAi && raw_provider::takes_asking(base),
+        output_cap_field: cap,
+    }
 }
 
 /// The model with what the file knows of one of that name: above all its price.

@@ -132,7 +132,11 @@ impl Passage {
             Tongue::Responses => Writer::Responses(openai_responses::play::Writer::new(style)),
             Tongue::Messages => Writer::Messages(anthropic::play::Writer::new(style)),
         };
-        Stream { decoder: Decoder::new(), reader, player: Player { writer, is_over: false } }
+        Stream {
+            decoder: Decoder::new(),
+            reader,
+            player: Player { writer, is_over: false, has_failed: false },
+        }
     }
 }
 
@@ -164,6 +168,7 @@ enum Writer {
 struct Player {
     writer: Writer,
     is_over: bool,
+    has_failed: bool,
 }
 
 impl Stream {
@@ -183,6 +188,12 @@ impl Stream {
     /// Whether the client has been told the end, or an error.
     pub const fn is_over(&self) -> bool {
         self.player.is_over
+    }
+
+    /// Whether what the client has been told is an error: the provider's, or that its answer cannot be
+    /// told in the client's dialect.
+    pub const fn has_failed(&self) -> bool {
+        self.player.has_failed
     }
 }
 
@@ -216,11 +227,21 @@ impl Player {
         if self.is_over {
             return;
         }
-        self.is_over = matches!(event, Event::End | Event::Error(_));
-        match &mut self.writer {
-            Writer::Chat(writer) => writer.write(event, out),
-            Writer::Responses(writer) => writer.write(event, out),
-            Writer::Messages(writer) => writer.write(event, out),
-        }
+        // A writer may also fail by itself, at any event.
+        self.is_over = match &mut self.writer {
+            Writer::Chat(writer) => {
+                writer.write(event, out);
+                writer.is_over()
+            }
+            Writer::Responses(writer) => {
+                writer.write(event, out);
+                writer.is_over()
+            }
+            Writer::Messages(writer) => {
+                writer.write(event, out);
+                writer.is_over()
+            }
+        };
+        self.has_failed = self.is_over && !matches!(event, Event::End);
     }
 }

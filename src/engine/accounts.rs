@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::config::overlay::{self, Account, AccountModel, Kind, Overlay, Switch};
+use crate::config::overlay::{self, Account, AccountModel, Overlay, Switch};
 use crate::config::snapshot::Snapshot;
 use crate::engine::live::Live;
 use crate::identity::vault::{self, Keys};
 use crate::store::registry::{
-    Active, Profile, ProfileModel, ProviderKind, Registry, RegistryError, Resealed, Sealed,
+    Active, Profile, ProfileModel, Registry, RegistryError, Resealed, Sealed,
 };
 use crate::telemetry::labels::Names;
 use crate::telemetry::metrics::Metrics;
@@ -162,15 +162,6 @@ fn join(registry: &dyn Registry, file: &Snapshot) -> Result<Joined, RegistryErro
     Ok(Joined { snapshot: overlay::apply(file.clone(), &overlay), version })
 }
 
-/// The kind of provider as the configuration knows it.
-pub const fn kind(kind: ProviderKind) -> Kind {
-    match kind {
-        ProviderKind::OpenAi => Kind::OpenAi,
-        ProviderKind::Anthropic => Kind::Anthropic,
-        ProviderKind::OpenAiCompatible => Kind::OpenAiCompatible,
-    }
-}
-
 fn account(profile: &Profile, keys: Option<&Keys>, all: &[ProfileModel]) -> Option<Account> {
     let broken = |what: &str| {
         tracing::error!(profile = profile.name, "the account cannot be used: {what}");
@@ -180,7 +171,7 @@ fn account(profile: &Profile, keys: Option<&Keys>, all: &[ProfileModel]) -> Opti
         return None;
     };
     let mut auth = None;
-    let kind = kind(profile.kind);
+    let kind = profile.kind;
     let opened = keys.map(|keys| keys.open(&profile.key_id, &profile.id, &profile.credential.0));
     match opened {
         Some(Ok(plain)) => {
@@ -238,6 +229,7 @@ mod tests {
     use super::sample::{accounts, keys};
     use super::*;
     use crate::engine::source::sample::{Folder, snapshot};
+    use crate::upstream::kind::ProviderKind;
 
     fn profile(name: &str) -> Profile {
         let id = format!("{name}00");

@@ -188,9 +188,9 @@ mod tests {
     use super::*;
     use crate::engine::source::Source;
     use crate::engine::source::sample::{self as files, Folder};
+    use crate::record::sample;
     use crate::store::registry::Page;
     use crate::store::sqlite::registry::SqliteRegistry;
-    use crate::telemetry::sample;
 
     struct Stand {
         folder: Folder,

@@ -330,7 +330,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::sample;
+    use crate::record::sample;
 
     fn recorder() -> (Recorder, Arc<Metrics>, Arc<Mutex<Vec<u8>>>) {
         let metrics = Arc::new(Metrics::new("0").unwrap());

@@ -288,7 +288,7 @@ mod tests {
     use crate::engine::source::sample::{self, Folder};
     use crate::ledger::book::Book;
     use crate::ledger::saved::Saved;
-    use crate::telemetry::sample as records;
+    use crate::record::sample as records;
 
     struct Stand {
         folder: Folder,

@@ -168,7 +168,7 @@ impl Desk {
 mod tests {
     use super::*;
     use crate::engine::source::sample as sources;
-    use crate::telemetry::sample;
+    use crate::record::sample;
     use serde_json::Value;
 
     fn live() -> Arc<Live> {

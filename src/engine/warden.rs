@@ -376,9 +376,9 @@ mod tests {
     use crate::engine::source::sample::Folder;
     use crate::guard::quarantine::Strike;
     use crate::record::GuardRecord;
+    use crate::record::sample;
     use crate::store::sqlite::ward::SqliteWard;
     use crate::store::sqlite::{Opening, SqliteStore};
-    use crate::telemetry::sample;
 
     fn stand(name: &str) -> (Folder, Warden, Warden) {
         let folder = Folder::new(name);

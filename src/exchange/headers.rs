@@ -1,8 +1,10 @@
 //! Which headers cross the gateway, in either direction.
 //!
 //! Requests are an open list: everything passes but what belongs to one connection, to the gateway or
-//! to somebody's identity (`anthropic-*` headers must survive, `wire.md` section 7.1). Answers lose
-//! what belongs to the upstream's connection and origin.
+//! to somebody's identity (`anthropic-*` headers must survive, `wire.md` section 7.1). Where a request is
+//! translated, what a client says to the provider of its own dialect alone stays behind: who its user's
+//! account, session and agents are is no business of another. Answers lose what belongs to the upstream's
+//! connection and origin.
 
 /// Request headers that never go upstream, lower case and sorted.
 const REQUEST_DROPPED: [&str; 30] = [
@@ -38,6 +40,30 @@ const REQUEST_DROPPED: [&str; 30] = [
     "x-weir-route",
 ];
 
+/// Beginnings of the names of request headers, lower case, that mean something to providers of one dialect
+/// only: versions of its API, what its clients are made of, and whom they work for.
+const PRIVATE_BEGINNINGS: [&str; 8] = [
+    "anthropic-",
+    "chatgpt-",
+    "openai-",
+    "x-anthropic-",
+    "x-claude-",
+    "x-codex-",
+    "x-openai-",
+    "x-stainless-",
+];
+
+/// Whole names of such headers, sorted: Codex's and Claude Code's.
+const PRIVATE_NAMES: [&str; 7] = [
+    "conversation-id",
+    "conversation_id",
+    "originator",
+    "session-id",
+    "session_id",
+    "version",
+    "x-app",
+];
+
 /// Answer headers that never reach the client, lower case and sorted. Length and transfer coding are
 /// set anew by whoever writes the answer.
 const ANSWER_DROPPED: [&str; 12] = [
@@ -63,7 +89,8 @@ pub fn request_header_passes(name: &str) -> bool {
 /// Whether a request header of that name (lower case) means something in one dialect only, so that it
 /// stays behind when the request is translated.
 pub fn speaks_dialect(name: &str) -> bool {
-    name.starts_with("anthropic-") || name.starts_with("openai-")
+    PRIVATE_NAMES.binary_search(&name).is_ok()
+        || PRIVATE_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Whether an answer header of that name (lower case) reaches the client.
@@ -79,6 +106,28 @@ mod tests {
     fn the_lists_are_sorted_because_they_are_searched() {
         assert!(REQUEST_DROPPED.is_sorted());
         assert!(ANSWER_DROPPED.is_sorted());
+        assert!(PRIVATE_NAMES.is_sorted());
+    }
+
+    #[test]
+    fn what_clients_say_to_their_own_provider_is_known() {
+        for name in [
+            "anthropic-beta",
+            "anthropic-version",
+            "x-claude-code-session-id",
+            "x-app",
+            "openai-organization",
+            "chatgpt-account-id",
+            "x-codex-turn-state",
+            "originator",
+            "session_id",
+            "x-stainless-lang",
+        ] {
+            assert!(request_header_passes(name) && speaks_dialect(name), "{name}");
+        }
+        for name in ["user-agent", "x-session-id", "x-title", "http-referer", "x-request-id"] {
+            assert!(!speaks_dialect(name), "{name}");
+        }
     }
 
     #[test]

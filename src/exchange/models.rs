@@ -7,10 +7,12 @@ use crate::base::surface::Dialect;
 use crate::config::catalog::{Catalog, Model};
 use crate::exchange::asked::bounded_name;
 
-/// `GET /v1/models`: every enabled model and every auto name.
+/// `GET /v1/models`: every enabled model, every alias of one, and every auto name.
 pub fn list(catalog: &Catalog, dialect: Dialect) -> Vec<u8> {
-    let models = catalog.models().iter().filter(|model| model.enabled && !model.is_wildcard());
+    let models = catalog.models().iter().filter(|model| is_listed(model));
     let mut data: Vec<Value> = models.map(|model| entry(model, dialect)).collect();
+    let aliases = catalog.aliases().filter(|(_, model)| is_listed(model));
+    data.extend(aliases.map(|(alias, model)| alias_entry(alias, model, dialect)));
     data.extend(catalog.auto_names().iter().map(|name| auto_entry(name, dialect)));
     let list = match dialect {
         Dialect::OpenAi => json!({"object": "list", "data": data}),
@@ -29,16 +31,33 @@ pub fn list(catalog: &Catalog, dialect: Dialect) -> Vec<u8> {
 /// `model_not_found`.
 pub fn one(catalog: &Catalog, dialect: Dialect, encoded_id: &str) -> Result<Vec<u8>, Fault> {
     let id = percent_decoded(encoded_id);
-    let model = catalog.models().iter().find(|model| model.enabled && *model.id == *id);
-    let entry = match model.filter(|model| !model.is_wildcard()) {
-        Some(model) => entry(model, dialect),
-        None if catalog.is_auto_name(&id) => auto_entry(&id, dialect),
-        None => {
+    let model = catalog.models().iter().find(|model| is_listed(model) && *model.id == *id);
+    let alias = catalog.aliases().find(|(alias, model)| is_listed(model) && *alias == id);
+    let entry = match (model, alias) {
+        (Some(model), _) => entry(model, dialect),
+        (None, Some((alias, model))) => alias_entry(alias, model, dialect),
+        (None, None) if catalog.is_auto_name(&id) => auto_entry(&id, dialect),
+        (None, None) => {
             let message = format!("no model `{}` is configured", bounded_name(&id));
             return Err(Fault::new(Code::ModelNotFound, message).param("model"));
         }
     };
     Ok(entry.to_string().into_bytes())
+}
+
+fn is_listed(model: &Model) -> bool {
+    model.enabled && !model.is_wildcard()
+}
+
+/// An alias is listed as its model under another name; which one, `alias_of` says.
+fn alias_entry(alias: &str, model: &Model, dialect: Dialect) -> Value {
+    let mut entry = entry(model, dialect);
+    entry["id"] = alias.into();
+    entry["alias_of"] = (*model.id).into();
+    if dialect == Dialect::Anthropic {
+        entry["display_name"] = alias.into();
+    }
+    entry
 }
 
 fn entry(model: &Model, dialect: Dialect) -> Value {

@@ -177,9 +177,14 @@ impl Relay {
         Some((at, report?))
     }
 
-    /// How the stream ended; `None` while it runs and for anything but streams.
+    /// How the stream ended for the client; `None` while it runs and for anything but streams. What is
+    /// whole where it comes from may be more than the client's dialect can tell.
     pub fn stream_end(&self) -> Option<StreamEnd> {
-        self.outcome.as_ref().map(|outcome| outcome.end)
+        let has_failed = self.orders.translator.as_ref().is_some_and(|stream| stream.has_failed());
+        let told = |outcome: &MeterOutcome| {
+            if has_failed { StreamEnd::ErrorEvent } else { outcome.end }
+        };
+        self.outcome.as_ref().map(told)
     }
 
     /// What the stream said about itself, also when it never came to its end.
@@ -529,6 +534,9 @@ fn offset(at: u64, base: u64, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limit::ANSWER_KEPT_BYTES_MAX;
+    use crate::dialect::canonical::style::Style;
+    use crate::dialect::translate::Passage;
     use proptest::prelude::*;
 
     const USAGE: &[u8] = include_bytes!("../../tests/fixtures/openai_chat_stream_usage.sse");
@@ -809,5 +817,39 @@ mod tests {
         let mut relay = Relay::new(orders(Kind::Failed));
         assert_eq!(relay.feed(Bytes::from(vec![b'x'; 1 << 20]), false, 0), Step::Retry);
         assert!(!relay.is_returnable());
+    }
+
+    #[test]
+    fn an_answer_that_the_clients_dialect_cannot_tell_is_no_complete_one() {
+        let piece = format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
+            "x".repeat(1 << 16)
+        );
+        let passage = Passage::between(Surface::Responses, Surface::Chat).unwrap();
+        for (end, is_broken) in [("data: [DONE]\n\n", false), ("", false), ("", true)] {
+            let translator = Some(Box::new(passage.stream(Style::default())));
+            let surface = Surface::Responses;
+            let mut relay = Relay::new(Orders { surface, translator, ..orders(Kind::Stream) });
+            let mut out = Vec::new();
+            for _ in 0..=ANSWER_KEPT_BYTES_MAX / (1 << 16) {
+                match relay.feed(Bytes::from(piece.clone()), false, 0) {
+                    Step::Open { bytes, .. } | Step::Pass(bytes) => out.extend_from_slice(&bytes),
+                    step => panic!("{step:?}"),
+                }
+            }
+            if is_broken {
+                let fault = Fault::new(Code::UpstreamInvalid, "it broke off");
+                out.extend_from_slice(&relay.break_off(&fault));
+            } else if let Step::Pass(bytes) = relay.feed(Bytes::from(end), true, 0) {
+                out.extend_from_slice(&bytes);
+            }
+            assert_eq!(relay.stream_end(), Some(StreamEnd::ErrorEvent));
+            let text = String::from_utf8(out).unwrap();
+            let lasts = text.lines().filter(|line| {
+                ["event: response.failed", "event: error", "event: response.completed"]
+                    .contains(line)
+            });
+            assert_eq!(lasts.collect::<Vec<_>>(), ["event: response.failed"]);
+        }
     }
 }

@@ -158,17 +158,18 @@ pub fn peer(provider: &Provider, address: SocketAddr, trust: &Trust) -> Box<Http
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::overlay::{Account, AccountModel, Kind, Overlay, apply};
+    use crate::config::overlay::{Account, AccountModel, Overlay, apply};
     use crate::engine::source::sample;
+    use crate::upstream::kind::ProviderKind;
     use crate::upstream::reach::Fence;
     use crate::upstream::target::BaseUrl;
 
     async fn reaches(url: &str, fence: Fence) -> Option<SocketAddr> {
         let account = Account {
             name: "made".into(),
-            kind: Kind::OpenAi,
+            kind: ProviderKind::OpenAi,
             base: BaseUrl::parse(url, false).unwrap(),
-            auth: Kind::OpenAi.credential("sk-x"),
+            auth: ProviderKind::OpenAi.credential("sk-x"),
             models: Vec::<AccountModel>::new(),
         };
         let fence = Arc::new(fence);

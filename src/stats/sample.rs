@@ -1,59 +1,19 @@
-//! Records for the tests of this room. Not in the program.
+//! The record of all tests with what only this room looks at: how the model was chosen, and what that saved.
+//! Not in the program.
 
-use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
-use crate::base::surface::Surface;
-use crate::record::{AttemptRecord, ChoiceRecord, End, Outcome, Record, UsageSource};
+use crate::record::{AttemptRecord, ChoiceRecord, Record, sample};
 use crate::usage::count::Usage;
 
-/// A stream that `gpt` refused with 429 and `claude` answered.
+/// A stream that `gpt` of `broker` refused with 429 and `claude` answered, both chosen by rules.
 pub(crate) fn record() -> Record {
-    let attempt = |model: &str, outcome, status| AttemptRecord {
-        model: model.into(),
-        provider: "broker".into(),
-        outcome,
-        status,
-        duration_us: 150_250,
-    };
+    let plain = sample::record();
+    let of_broker = |attempt: AttemptRecord| AttemptRecord { provider: "broker".into(), ..attempt };
     Record {
-        request_id: RequestId::from_bits(0x1f),
-        started_unix_ms: 1_700_000_000_007,
-        duration_us: 2_500_500,
-        first_byte_us: Some(300_000),
-        overhead_us: 45,
-        surface: Some(Surface::Chat),
-        agent: "agent-1".into(),
-        agent_alias: None,
-        session: Some("s-1".into()),
-        requested_model: "auto".into(),
-        served_model: Some("claude".into()),
         provider: Some("broker".into()),
         decision: "rule_based",
-        status: 200,
-        fault: None,
-        attempts: vec![
-            attempt("gpt", Outcome::RetryStatus, 429),
-            attempt("claude", Outcome::Answered, 200),
-        ],
-        switched: true,
-        notice: true,
-        streaming: true,
-        end: End::Complete,
-        bound: None,
-        usage: Some(Usage {
-            input: 100,
-            cache_read: 20,
-            cache_write: 3,
-            cache_write_1h: 4,
-            output: 50,
-            ..Usage::default()
-        }),
-        usage_source: UsageSource::Exact,
-        cost: NanoUsd(570_000),
-        table_cost: NanoUsd(570_000),
-        unpriced: false,
-        audited: false,
-        prompt_sha256: None,
+        attempts: plain.attempts.into_iter().map(of_broker).collect(),
+        usage: plain.usage.map(|usage| Usage { reasoning: 0, provider_cost: None, ..usage }),
         choice: Some(Box::new(ChoiceRecord {
             task_type: "code".into(),
             difficulty: "hard",
@@ -69,9 +29,7 @@ pub(crate) fn record() -> Record {
         })),
         saved_tokens: 10,
         saved_cost: NanoUsd::ZERO,
-        mutators: "",
-        guard: None,
-        request_bytes: 1_234,
-        response_bytes: 5_678,
+        bound: None,
+        ..plain
     }
 }

@@ -8,45 +8,7 @@ use std::fmt;
 
 use crate::identity::vault::{self, Key, Keys, NONCE_BYTES, OpenError};
 use crate::store::StoreError;
-
-/// The kinds of provider that a profile can be an account of (S3-05).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProviderKind {
-    /// `OpenAI` itself, unless a base URL says otherwise.
-    OpenAi,
-    /// Anthropic itself, unless a base URL says otherwise.
-    Anthropic,
-    /// Anything that copies the API of `OpenAI`; its base URL must be given.
-    OpenAiCompatible,
-}
-
-impl ProviderKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::OpenAiCompatible];
-
-    /// The word of the API and of the store.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::OpenAiCompatible => "openai_compatible",
-        }
-    }
-
-    /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// The base URL where none is given (S3-05).
-    pub const fn base_url(self) -> Option<&'static str> {
-        match self {
-            Self::OpenAi => Some("https://api.openai.com/v1"),
-            Self::Anthropic => Some("https://api.anthropic.com"),
-            Self::OpenAiCompatible => None,
-        }
-    }
-}
+use crate::upstream::kind::ProviderKind;
 
 /// A credential that only the holder of the key can read: nonce, ciphertext and tag.
 #[derive(Clone, PartialEq, Eq)]

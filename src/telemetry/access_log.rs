@@ -249,8 +249,8 @@ fn usage(line: &mut Object<'_>, record: &Record) {
 mod tests {
     use super::*;
     use crate::base::money::NanoUsd;
+    use crate::record::sample;
     use crate::record::{ChoiceRecord, End, Outcome};
-    use crate::telemetry::sample;
     use serde_json::{Value, json};
 
     fn line_of(record: &Record) -> Value {

@@ -383,7 +383,7 @@ fn seconds(us: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::base::money::NanoUsd;
-    use crate::telemetry::sample;
+    use crate::record::sample;
 
     fn metrics() -> Metrics {
         let metrics = Metrics::new("1.2.3").unwrap();

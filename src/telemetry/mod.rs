@@ -12,6 +12,3 @@ pub mod pins;
 pub mod process;
 pub mod savings;
 mod series;
-
-#[cfg(test)]
-pub(crate) mod sample;

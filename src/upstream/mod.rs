@@ -3,6 +3,7 @@
 
 pub mod authorities;
 pub mod breaker;
+pub mod kind;
 pub mod provider;
 pub mod reach;
 pub mod retry;

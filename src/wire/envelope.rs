@@ -312,12 +312,6 @@ impl Envelope {
         self.output_caps().find(|(set, _)| *set == slot).map(|(_, cap)| cap)
     }
 
-    /// The largest cap of the output that any field sets: what counts at a provider of which it is
-    /// not known which field it reads.
-    pub fn largest_output_cap(&self) -> Option<u64> {
-        self.output_caps().map(|(_, cap)| cap).max()
-    }
-
     /// The cap of the output that the client means. Of several the newer field holds, as at `OpenAI`;
     /// since the gateway writes this number into the one field that the provider reads, and takes the
     /// others out, no other can take effect.
@@ -550,9 +544,9 @@ mod tests {
         assert_eq!(both.output_cap(Slot::MaxTokens), Some(9));
         assert_eq!(both.output_cap(Slot::MaxOutputTokens), None);
         assert_eq!(both.output_cap(Slot::N), None);
-        assert_eq!((both.largest_output_cap(), both.meant_output_cap()), (Some(9), Some(5)));
+        assert_eq!(both.meant_output_cap(), Some(5));
         let none = scanned("{}");
-        assert_eq!((none.largest_output_cap(), none.meant_output_cap()), (None, None));
+        assert_eq!(none.meant_output_cap(), None);
         assert!(!none.is_wide() && scanned(r#"{"a":"é"}"#).is_wide());
     }
 

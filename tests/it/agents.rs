@@ -87,6 +87,9 @@ async fn claude_code_reaches_its_own_dialect_byte_for_byte() {
             ("anthropic-beta", BETA),
             ("anthropic-version", "2023-06-01"),
             ("anthropic-dangerous-direct-browser-access", "true"),
+            ("x-app", "cli"),
+            ("x-claude-code-session-id", "11111111-2222-3333-4444-555555555555"),
+            ("x-stainless-lang", "js"),
         ] {
             assert_eq!(seen.header(name), Some(value), "{name}");
         }
@@ -111,7 +114,14 @@ async fn claude_code_reaches_a_chat_provider_translated() {
 
     let seen = up.requests().pop().unwrap();
     assert_eq!(seen.path, "/v1/chat/completions", "the query is of the other dialect");
-    for name in ["anthropic-beta", "anthropic-version"] {
+    let private = [
+        "anthropic-beta",
+        "anthropic-version",
+        "x-app",
+        "x-claude-code-session-id",
+        "x-stainless-lang",
+    ];
+    for name in private {
         assert_eq!(seen.header(name), None, "{name}");
     }
     let said = seen.json();

@@ -13,7 +13,7 @@ async fn start() -> (Gateway, Upstream, Upstream) {
     let yaml = format!(
         "providers:\n{}{}models:\n  - {{id: vendor/one, provider: a, upstream_id: up-one, context_tokens: 1000}}\n\
          \x20 - {{id: off, provider: a, enabled: false}}\n  - {{id: claude-x, provider: c, upstream_id: claude-up}}\n\
-         \x20 - {{id: '*', provider: a}}\nagents:\n  default: {{}}\n  agent-7: {{}}\n",
+         \x20 - {{id: '*', provider: a}}\naliases: {{sonnet: claude-x, short: vendor/one, gone: off}}\nagents:\n  default: {{}}\n  agent-7: {{}}\n",
         openai("a", a.addr, ""),
         anthropic("c", c.addr, "")
     );
@@ -32,12 +32,14 @@ fn ids(list: &serde_json::Value) -> Vec<String> {
 #[tokio::test]
 async fn models_are_listed_in_both_dialects() {
     let (gateway, a, c) = start().await;
-    let expected =
-        ["vendor/one", "claude-x", "auto", "weir", "optmod", "optmod-router", "openrouter/auto"];
+    let models = ["vendor/one", "claude-x"];
+    let aliases = ["sonnet", "short"];
+    let autos = ["auto", "weir", "optmod", "optmod-router", "openrouter/auto"];
+    let expected = [&models[..], &aliases[..], &autos[..]].concat();
     let openai = gateway.ask(Ask::get("/v1/models")).await;
     assert_eq!((openai.status, openai.header("content-type")), (200, "application/json"));
     assert_eq!(openai.json()["object"], "list");
-    assert_eq!(ids(&openai.json()), expected, "no disabled model, no wildcard");
+    assert_eq!(ids(&openai.json()), expected, "no disabled model, no alias of one, no wildcard");
     assert!(openai.json()["data"].as_array().unwrap().iter().all(|one| one["object"] == "model"));
     let version = |path: &str| Ask::get(path).header("anthropic-version", "2023-06-01");
     for ask in [version("/v1/models?limit=1000"), Ask::get("/anthropic/v1/models")] {
@@ -53,7 +55,13 @@ async fn models_are_listed_in_both_dialects() {
         assert_eq!(gateway.ask(Ask::get(path)).await.json()["id"], "vendor/one", "{path}");
     }
     assert_eq!(gateway.ask(version("/v1/models/claude-x")).await.json()["type"], "model");
-    for gone in ["/v1/models/off", "/v1/models/nothing", "/v1/models/*"] {
+    let short = gateway.ask(Ask::get("/v1/models/short")).await.json();
+    assert_eq!((&short["id"], &short["alias_of"]), (&"short".into(), &"vendor/one".into()));
+    assert_eq!((&short["owned_by"], &short["context_length"]), (&"a".into(), &1000.into()));
+    let sonnet = gateway.ask(version("/v1/models/sonnet")).await.json();
+    assert_eq!((&sonnet["id"], &sonnet["alias_of"]), (&"sonnet".into(), &"claude-x".into()));
+    assert_eq!((&sonnet["type"], &sonnet["display_name"]), (&"model".into(), &"sonnet".into()));
+    for gone in ["/v1/models/off", "/v1/models/gone", "/v1/models/nothing", "/v1/models/*"] {
         let answer = gateway.ask(Ask::get(gone)).await;
         assert_eq!(
             (answer.status, answer.openai_code().as_str()),

@@ -7,8 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use loadtest::upstream::seen::sha256_hex;
 use weir::identity::vault::{self, Key, Keys};
-use weir::store::registry::{self, Page, Profile, ProviderKind, Registry, RequestRow, Sealed};
+use weir::store::registry::{self, Page, Profile, Registry, RequestRow, Sealed};
 use weir::store::sqlite::registry::SqliteRegistry;
+use weir::upstream::kind::ProviderKind;
 
 use crate::client::{Ask, chat_body};
 use crate::gateway::{ADMIN_KEY, SOON, Setup, free_port, new_folder, wait_until};

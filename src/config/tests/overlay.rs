@@ -3,9 +3,10 @@
 use super::{assert_problem, provider_refused, read};
 use crate::base::surface::Dialect;
 use crate::config::catalog::{Choice, Via};
-use crate::config::overlay::{Account, AccountModel, Kind, Overlay, Switch, apply};
+use crate::config::overlay::{Account, AccountModel, Overlay, Switch, apply};
 use crate::config::snapshot::Snapshot;
 use crate::identity::agent::Mode;
+use crate::upstream::kind::ProviderKind;
 use crate::upstream::provider::OutputCapField;
 use crate::upstream::target::BaseUrl;
 
@@ -15,7 +16,7 @@ const FILE: &str = "providers:\n  p: {dialect: openai, base_url: http://127.0.0.
 
 const MARKER: &str = "sk-MARKER-1";
 
-fn account(name: &str, kind: Kind, models: &[(&str, bool)]) -> Account {
+fn account(name: &str, kind: ProviderKind, models: &[(&str, bool)]) -> Account {
     let model = |(name, enabled): &(&str, bool)| AccountModel {
         name: (*name).into(),
         enabled: *enabled,
@@ -44,7 +45,7 @@ fn joined(accounts: Vec<Account>, switches: &[(&str, &str, &str)]) -> Snapshot {
 #[test]
 fn accounts_become_providers_and_models_behind_those_of_the_file() {
     let models = [("gpt-4o", true), ("off", false)];
-    let snapshot = joined(vec![account("prod", Kind::OpenAi, &models)], &[]);
+    let snapshot = joined(vec![account("prod", ProviderKind::OpenAi, &models)], &[]);
     let provider = &snapshot.providers[1];
     assert_eq!((&*provider.name, provider.index, provider.dialect), ("prod", 1, Dialect::OpenAi));
     let (name, value) = provider.auth.as_ref().unwrap();
@@ -69,8 +70,8 @@ fn accounts_become_providers_and_models_behind_those_of_the_file() {
 
 #[test]
 fn each_kind_speaks_its_dialect_and_no_debug_output_shows_a_credential() {
-    let claude = account("c", Kind::Anthropic, &[("claude", true)]);
-    let local = account("l", Kind::OpenAiCompatible, &[("llama", true)]);
+    let claude = account("c", ProviderKind::Anthropic, &[("claude", true)]);
+    let local = account("l", ProviderKind::OpenAiCompatible, &[("llama", true)]);
     let snapshot = joined(vec![claude, local], &[]);
     let [claude, local] = &snapshot.providers[1..] else { panic!() };
     assert_eq!(claude.auth.as_ref().unwrap().0, "x-api-key");
@@ -78,17 +79,17 @@ fn each_kind_speaks_its_dialect_and_no_debug_output_shows_a_credential() {
     assert!(!claude.abilities.ask_usage && !claude.abilities.responses);
     assert!(local.abilities.ask_usage && !local.abilities.responses);
     assert_eq!(local.abilities.output_cap_field, OutputCapField::MaxTokens);
-    let shown = format!("{snapshot:?}{:?}", account("c", Kind::OpenAi, &[]));
+    let shown = format!("{snapshot:?}{:?}", account("c", ProviderKind::OpenAi, &[]));
     assert!(!shown.contains("MARKER"));
-    assert!(Kind::OpenAi.credential("a\nb").is_none());
+    assert!(ProviderKind::OpenAi.credential("a\nb").is_none());
 }
 
 #[test]
 fn the_plain_name_means_every_account_that_offers_it() {
-    let old = account("old", Kind::OpenAi, &[("gpt-5", false), ("o1", true)]);
-    let mid = account("mid", Kind::OpenAi, &[("gpt-5", true)]);
-    let new = account("new", Kind::OpenAi, &[("gpt-5", true)]);
-    let other = account("other", Kind::OpenAiCompatible, &[("gpt-5", true)]);
+    let old = account("old", ProviderKind::OpenAi, &[("gpt-5", false), ("o1", true)]);
+    let mid = account("mid", ProviderKind::OpenAi, &[("gpt-5", true)]);
+    let new = account("new", ProviderKind::OpenAi, &[("gpt-5", true)]);
+    let other = account("other", ProviderKind::OpenAiCompatible, &[("gpt-5", true)]);
     let catalog = joined(vec![old, mid, new, other], &[]).catalog;
     assert_eq!(catalog.resolve(Some("gpt-5")), Choice::Model { index: 4, via: Via::Offered });
     assert_eq!(catalog.offers("gpt-5"), [4, 5, 6]);
@@ -98,7 +99,7 @@ fn the_plain_name_means_every_account_that_offers_it() {
 
 #[test]
 fn further_keys_are_places_that_nobody_names() {
-    let snapshot = joined(vec![account("prod", Kind::OpenAi, &[("m", true)])], &[]);
+    let snapshot = joined(vec![account("prod", ProviderKind::OpenAi, &[("m", true)])], &[]);
     let catalog = &snapshot.catalog;
     assert_eq!(catalog.models().len(), 3);
     assert_eq!((catalog.spares(0), catalog.spares(1)), (&[3, 4][..], &[5, 6][..]));
@@ -118,7 +119,7 @@ fn further_keys_are_places_that_nobody_names() {
 
 #[test]
 fn switches_lead_to_models_of_accounts_and_of_the_file() {
-    let prod = account("prod", Kind::OpenAi, &[("m", true), ("off", false)]);
+    let prod = account("prod", ProviderKind::OpenAi, &[("m", true), ("off", false)]);
     let switches =
         [("a", "prod", "m"), ("b", "p", "gpt-4o-x"), ("c", "prod", "gone"), ("d", "prod", "off")];
     let snapshot = joined(vec![prod], &switches);
@@ -129,11 +130,11 @@ fn switches_lead_to_models_of_accounts_and_of_the_file() {
 
 #[test]
 fn what_the_file_names_hides_what_does_not_fit_it() {
-    let same = account("p", Kind::OpenAi, &[("m", true)]);
+    let same = account("p", ProviderKind::OpenAi, &[("m", true)]);
     let snapshot = joined(vec![same], &[]);
     assert_eq!((snapshot.providers.len(), snapshot.catalog.models().len()), (1, 2));
     assert!(snapshot.warnings.iter().any(|line| line.contains("profile p: is not used")));
-    let unread = Account { auth: None, ..account("q", Kind::OpenAi, &[("m", true)]) };
+    let unread = Account { auth: None, ..account("q", ProviderKind::OpenAi, &[("m", true)]) };
     let snapshot = joined(vec![unread], &[]);
     assert!(!snapshot.providers[1].enabled && !snapshot.catalog.models()[2].enabled);
 }

@@ -3,9 +3,9 @@
 //! Blocks that only Anthropic's own servers make (searches, code that was run) are passed over: no
 //! other dialect has a place for them, and their outcome is in the text.
 
-use crate::dialect::anthropic::walk::{items, pick};
 use crate::dialect::anthropic::words::stop_of;
 use crate::dialect::canonical::answer::{Answer, Block};
+use crate::dialect::canonical::fields::{items, pick};
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::request::{Call, Input, Thinking};
 use crate::dialect::canonical::text::{Raw, Text};

@@ -4,9 +4,10 @@
 //! answers: a schema is carried; "any JSON object" has no equivalent, so the model is told in words,
 //! and the field is listed as dropped because nothing enforces it.
 
-use crate::dialect::anthropic::walk::{pick, refused};
 use crate::dialect::anthropic::{offer, said, sampling, think};
+use crate::dialect::canonical::fields::{pick, refused};
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::members::member;
 use crate::dialect::canonical::request::{Field, Format, Request};
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::Text;
@@ -69,14 +70,6 @@ pub fn write(
     rest(request, losses, out)?;
     out.push(b'}');
     Ok(memory)
-}
-
-/// A member that follows others.
-fn member(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    out.extend_from_slice(value);
 }
 
 fn system(request: &Request<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Refused> {

@@ -3,8 +3,8 @@
 //! Statuses and kinds: `wire.md` section 5.5. Bodies of the client's own dialect are passed on as they
 //! are and never come here.
 
-use crate::dialect::anthropic::walk::pick;
 use crate::dialect::canonical::event::Failure;
+use crate::dialect::canonical::fields::pick;
 use crate::dialect::canonical::text::Text;
 use crate::wire::json;
 

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod ask;
 pub mod failure;
 mod offer;
+mod place;
 pub mod play;
 mod queue;
 pub mod reply;
@@ -16,7 +17,6 @@ mod sampling;
 pub mod stream;
 mod think;
 mod turns;
-mod walk;
 mod words;
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 //!
 //! Tools that run on Anthropic's servers, or that only its models know, are refused.
 
-use crate::dialect::anthropic::walk::{self, At, needed, pick, refused};
+use crate::dialect::anthropic::place::At;
+use crate::dialect::canonical::fields::{
+    array, flag, items, needed_text, object, pick, refused, text,
+};
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::inside::FREE_SCHEMA;
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::members::{flag_member, member, text_member};
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{Choice, Request, Takes, Tool};
 use crate::dialect::canonical::style::Memory;
@@ -13,23 +17,24 @@ use crate::dialect::canonical::text::{Raw, Text};
 
 /// Reads `tools`.
 pub fn tools(value: &[u8]) -> Result<Vec<Tool<'_>>, Refused> {
-    let tools = walk::array(value, "tools")?.enumerate();
+    let tools = items(array(value, "tools")?).enumerate();
     tools.map(|(n, tool)| read_tool(tool, At::item("tools", n))).collect()
 }
 
 fn read_tool(tool: &[u8], at: At) -> Result<Tool<'_>, Refused> {
-    let tool = walk::object(tool, at)?.0;
+    let tool = object(tool, at)?;
     let [kind, name, description, schema, strict, cache] =
         pick(tool, ["type", "name", "description", "input_schema", "strict", "cache_control"]);
     if !matches!(kind, None | Some(b"\"custom\"")) {
         return Err(refused(at.dot("type"), "is a tool that only an Anthropic provider has"));
     }
-    let schema = schema.map(|schema| walk::object(schema, at.dot("input_schema"))).transpose()?;
+    let schema =
+        schema.map(|schema| object(schema, at.dot("input_schema")).map(Raw)).transpose()?;
     Ok(Tool {
-        name: needed(name, at.dot("name"))?,
-        description: description.map(|one| walk::text(one, at.dot("description"))).transpose()?,
+        name: needed_text(name, at.dot("name"))?,
+        description: description.map(|one| text(one, at.dot("description"))).transpose()?,
         takes: Takes::Schema(schema),
-        strict: strict.map(|strict| walk::truth(strict, at.dot("strict"))).transpose()?,
+        strict: strict.map(|strict| flag(strict, at.dot("strict"))).transpose()?,
         cache: cache.map(Raw),
     })
 }
@@ -44,11 +49,11 @@ pub fn choice(value: &[u8]) -> Result<Chosen<'_>, Refused> {
         b"\"auto\"" => Choice::Auto,
         b"\"any\"" => Choice::Any,
         b"\"none\"" => Choice::None,
-        b"\"tool\"" => Choice::Tool(needed(name, "tool_choice.name")?),
+        b"\"tool\"" => Choice::Tool(needed_text(name, "tool_choice.name")?),
         _ => return Err(refused("tool_choice.type", "must be `auto`, `any`, `tool` or `none`")),
     };
     let field = "tool_choice.disable_parallel_tool_use";
-    let single = single.map(|single| walk::truth(single, field)).transpose()?;
+    let single = single.map(|single| flag(single, field)).transpose()?;
     Ok((Some(choice), single.map(|single| !single)))
 }
 
@@ -115,8 +120,7 @@ fn write_tool(
     out.extend_from_slice(b"{\"name\":");
     sent.quote_into(out);
     if let Some(description) = &tool.description {
-        out.extend_from_slice(b",\"description\":");
-        description.quote_into(out);
+        text_member("description", description, out);
     }
     out.extend_from_slice(b",\"input_schema\":");
     match &tool.takes {
@@ -130,14 +134,11 @@ fn write_tool(
             out.extend_from_slice(FREE_SCHEMA);
         }
     }
-    match tool.strict {
-        Some(true) => out.extend_from_slice(b",\"strict\":true"),
-        Some(false) => out.extend_from_slice(b",\"strict\":false"),
-        None => {}
+    if let Some(strict) = tool.strict {
+        flag_member("strict", strict, out);
     }
     if let Some(cache) = tool.cache {
-        out.extend_from_slice(b",\"cache_control\":");
-        out.extend_from_slice(cache.0);
+        member("cache_control", cache.0, out);
     }
     out.push(b'}');
     Ok(())
@@ -177,9 +178,7 @@ fn write_choice(request: &Request<'_>, out: &mut Vec<u8>) {
     }
     match request.parallel_calls {
         Some(parallel) if *choice != Choice::None => {
-            let single: &[u8] = if parallel { b"false" } else { b"true" };
-            out.extend_from_slice(b",\"disable_parallel_tool_use\":");
-            out.extend_from_slice(single);
+            flag_member("disable_parallel_tool_use", !parallel, out);
         }
         _ => {}
     }

@@ -112,6 +112,11 @@ impl Writer {
         }
     }
 
+    /// Whether the last event has been written: the end, or an error.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
     fn start(&mut self, start: &Start<'_>, out: &mut Vec<u8>) {
         if self.phase != Phase::Before {
             return;

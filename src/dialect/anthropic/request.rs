@@ -3,8 +3,10 @@
 //! What only Anthropic can do (server tools, containers, context management) is refused by name.
 
 use crate::dialect::anthropic::turns;
-use crate::dialect::anthropic::walk::{self, Walk, meant, refused};
 use crate::dialect::anthropic::{offer, think};
+use crate::dialect::canonical::fields::{
+    Walk, array, count, flag, items, meant, number, object, pick, refused, text, word,
+};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Field, Format, Request};
 use crate::dialect::canonical::text::Raw;
@@ -55,22 +57,16 @@ impl<'a> Reading<'a> {
     fn knob(&mut self, name: &[u8], value: &'a [u8]) -> Result<bool, Refused> {
         let request = &mut self.request;
         match name {
-            b"model" => {
-                walk::text(value, "model")?;
-                request.model = Some(Raw(value));
-            }
+            b"model" => request.model = Some(word(value, "model")?),
             b"max_tokens" => {
-                walk::count(value, "max_tokens")?;
+                count(value, "max_tokens")?;
                 request.output_cap = Some(Raw(value));
             }
-            b"temperature" => request.temperature = Some(walk::number(value, "temperature")?),
-            b"top_p" => request.top_p = Some(walk::number(value, "top_p")?),
-            b"top_k" => request.top_k = Some(walk::number(value, "top_k")?),
-            b"stream" => request.stream = walk::truth(value, "stream")?,
-            b"service_tier" => {
-                walk::text(value, "service_tier")?;
-                request.service_tier = Some(Raw(value));
-            }
+            b"temperature" => request.temperature = Some(number(value, "temperature")?),
+            b"top_p" => request.top_p = Some(number(value, "top_p")?),
+            b"top_k" => request.top_k = Some(number(value, "top_k")?),
+            b"stream" => request.stream = flag(value, "stream")?,
+            b"service_tier" => request.service_tier = Some(word(value, "service_tier")?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -86,17 +82,16 @@ impl<'a> Reading<'a> {
                 (request.choice, request.parallel_calls) = offer::choice(value)?;
             }
             b"stop_sequences" => {
-                for (n, stop) in walk::array(value, "stop_sequences")?.enumerate() {
-                    request.stop.push(walk::text(stop, format_args!("stop_sequences[{n}]"))?);
+                for (n, stop) in items(array(value, "stop_sequences")?).enumerate() {
+                    request.stop.push(text(stop, format_args!("stop_sequences[{n}]"))?);
                 }
             }
             b"metadata" => {
-                walk::object(value, "metadata")?;
-                let [user] = walk::pick(value, ["user_id"]);
-                request.user = user.map(|user| walk::text(user, "metadata.user_id")).transpose()?;
+                let [user] = pick(object(value, "metadata")?, ["user_id"]);
+                request.user = user.map(|user| text(user, "metadata.user_id")).transpose()?;
             }
-            b"thinking" => self.thinking = Some(walk::object(value, "thinking")?.0),
-            b"output_config" => self.output_config = Some(walk::object(value, "output_config")?.0),
+            b"thinking" => self.thinking = Some(object(value, "thinking")?),
+            b"output_config" => self.output_config = Some(object(value, "output_config")?),
             b"output_format" => request.format = format(value, "output_format")?,
             _ => return Ok(false),
         }
@@ -120,7 +115,7 @@ impl<'a> Reading<'a> {
     /// The request, once all its fields are known.
     fn end(mut self) -> Result<Request<'a>, Refused> {
         let [effort, wanted] =
-            self.output_config.map_or([None; 2], |config| walk::pick(config, ["effort", "format"]));
+            self.output_config.map_or([None; 2], |config| pick(config, ["effort", "format"]));
         if let Some(wanted) = wanted {
             self.request.format = format(wanted, "output_config.format")?;
         }
@@ -130,10 +125,11 @@ impl<'a> Reading<'a> {
 }
 
 fn format<'a>(value: &'a [u8], field: &str) -> Result<Option<Format<'a>>, Refused> {
-    let [kind, schema] = walk::pick(value, ["type", "schema"]);
+    let [kind, schema] = pick(value, ["type", "schema"]);
     if kind != Some(b"\"json_schema\"") {
         return Err(refused(format_args!("{field}.type"), "must be `json_schema`"));
     }
-    let schema = walk::object(schema.unwrap_or_default(), format_args!("{field}.schema"))?;
+    let schema = object(schema.unwrap_or_default(), format_args!("{field}.schema"))?;
+    let schema = Raw(schema);
     Ok(Some(Format::JsonSchema { name: None, description: None, schema, strict: None }))
 }

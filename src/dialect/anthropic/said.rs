@@ -5,7 +5,8 @@
 //! middle become text of the user: only some models take them as what they are.
 
 use crate::dialect::anthropic::offer;
-use crate::dialect::anthropic::walk::{At, refused};
+use crate::dialect::anthropic::place::At;
+use crate::dialect::canonical::fields::refused;
 use crate::dialect::canonical::inside::{self, object_of};
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::marks::UNSIGNED;

@@ -4,9 +4,9 @@
 //! all that is in them: new ones appear all the time, and text is never made up from them.
 
 use crate::dialect::anthropic::failure;
-use crate::dialect::anthropic::walk::pick;
 use crate::dialect::anthropic::words::stop_of;
 use crate::dialect::canonical::event::{Event, Failure, Start};
+use crate::dialect::canonical::fields::pick;
 use crate::dialect::canonical::inside::quote;
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::text::Text;

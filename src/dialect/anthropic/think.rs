@@ -3,7 +3,7 @@
 //! Budgets of tokens are also given a word (`Effort::of_budget`), because no other dialect has them.
 
 use crate::dialect::anthropic::offer;
-use crate::dialect::anthropic::walk::{self, pick, refused};
+use crate::dialect::canonical::fields::{count, pick, refused, text};
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::request::{Effort, Reasoning, Request};
 use crate::dialect::canonical::text::Raw;
@@ -23,14 +23,14 @@ pub fn read<'a>(
     };
     let [kind, budget, display] = pick(thinking, ["type", "budget_tokens", "display"]);
     if let Some(display) = display {
-        walk::text(display, "thinking.display")?;
+        text(display, "thinking.display")?;
     }
     let mut reasoning = Reasoning { effort, summary: display.map(Raw), ..Reasoning::default() };
     match kind.unwrap_or_default() {
         b"\"disabled\"" => reasoning.effort = Some(Effort::Off),
         b"\"adaptive\"" | b"\"between_tools\"" => reasoning.adaptive = true,
         b"\"enabled\"" => {
-            let budget = walk::count(budget.unwrap_or_default(), "thinking.budget_tokens")?;
+            let budget = count(budget.unwrap_or_default(), "thinking.budget_tokens")?;
             reasoning.budget_tokens = Some(budget);
             reasoning.effort = effort.or(Some(Effort::of_budget(budget)));
         }

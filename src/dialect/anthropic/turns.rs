@@ -2,7 +2,10 @@
 //!
 //! Blocks that only Anthropic's own servers make or understand are refused.
 
-use crate::dialect::anthropic::walk::{self, At, Walk, meant, needed, pick, refused};
+use crate::dialect::anthropic::place::At;
+use crate::dialect::canonical::fields::{
+    Walk, array, flag, items, meant, needed_text, object, pick, refused, text,
+};
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::marks::UNSIGNED;
@@ -29,7 +32,7 @@ pub fn system(value: &[u8]) -> Result<Vec<Part<'_>>, Refused> {
     if let Some(text) = Text::token(value) {
         return Ok(vec![Part { kind: Content::Text(text), cache: None, place: Place::default() }]);
     }
-    let blocks = walk::array(value, "system")?.enumerate();
+    let blocks = items(array(value, "system")?).enumerate();
     blocks.map(|(n, block)| system_block(block, At::item("system", n))).collect()
 }
 
@@ -38,7 +41,7 @@ fn system_block(block: &[u8], at: At) -> Result<Part<'_>, Refused> {
     if kind != Some(b"\"text\"") {
         return Err(refused(at.dot("type"), "must be `text`"));
     }
-    let kind = Content::Text(needed(text, at.dot("text"))?);
+    let kind = Content::Text(needed_text(text, at.dot("text"))?);
     let place = Place { item: at.item, part: None };
     Ok(Part { kind, cache: cache.map(Raw), place })
 }
@@ -85,7 +88,7 @@ fn content<'a>(walk: &mut Walk<'a>, at: At) -> Result<Vec<Part<'a>>, Refused> {
     let mut parts = Vec::new();
     match walk.peek() {
         b'"' => {
-            let text = walk::text(walk.skip(), at.dot("content"))?;
+            let text = text(walk.skip(), at.dot("content"))?;
             let place = Place { item: at.item, part: None };
             parts.push(Part { kind: Content::Text(text), cache: None, place });
         }
@@ -102,6 +105,7 @@ fn content<'a>(walk: &mut Walk<'a>, at: At) -> Result<Vec<Part<'a>>, Refused> {
 }
 
 /// The members of a block, whatever it is.
+#[derive(Default)]
 struct Fields<'a> {
     kind: Option<&'a [u8]>,
     text: Option<&'a [u8]>,
@@ -120,54 +124,35 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Reads the block that starts here; what is no object has none.
     fn read(walk: &mut Walk<'a>) -> Self {
-        let [
-            kind,
-            text,
-            cache,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            thinking,
-            signature,
-            data,
-            source,
-            title,
-        ] = walk.pick([
-            "type",
-            "text",
-            "cache_control",
-            "id",
-            "name",
-            "input",
-            "tool_use_id",
-            "content",
-            "is_error",
-            "thinking",
-            "signature",
-            "data",
-            "source",
-            "title",
-        ]);
-        Self {
-            kind,
-            text,
-            cache,
-            id,
-            name,
-            input,
-            tool_use_id,
-            content,
-            is_error,
-            thinking,
-            signature,
-            data,
-            source,
-            title,
+        let mut fields = Self::default();
+        if walk.peek() != b'{' {
+            walk.skip();
+            return fields;
         }
+        walk.enter();
+        while let Some(key) = walk.key() {
+            let value = Some(walk.skip()).filter(|value| *value != b"null");
+            match &*meant(key) {
+                b"type" => fields.kind = value,
+                b"text" => fields.text = value,
+                b"cache_control" => fields.cache = value,
+                b"id" => fields.id = value,
+                b"name" => fields.name = value,
+                b"input" => fields.input = value,
+                b"tool_use_id" => fields.tool_use_id = value,
+                b"content" => fields.content = value,
+                b"is_error" => fields.is_error = value,
+                b"thinking" => fields.thinking = value,
+                b"signature" => fields.signature = value,
+                b"data" => fields.data = value,
+                b"source" => fields.source = value,
+                b"title" => fields.title = value,
+                _ => {}
+            }
+        }
+        fields
     }
 }
 
@@ -177,7 +162,7 @@ fn block<'a>(fields: &Fields<'a>, at: At) -> Result<Part<'a>, Refused> {
         b"\"tool_use\"" => Content::Call(call(fields, at)?),
         b"\"tool_result\"" => Content::Result(result(fields, at)?),
         b"\"thinking\"" => Content::Thinking(thinking(fields, at)?),
-        b"\"redacted_thinking\"" => Content::Redacted(needed(fields.data, at.dot("data"))?),
+        b"\"redacted_thinking\"" => Content::Redacted(needed_text(fields.data, at.dot("data"))?),
         _ => leaf(fields, at)?,
     };
     let place = Place { item: at.item, part: at.part };
@@ -187,7 +172,7 @@ fn block<'a>(fields: &Fields<'a>, at: At) -> Result<Part<'a>, Refused> {
 /// A block that may also stand in the result of a tool.
 fn leaf<'a>(fields: &Fields<'a>, at: At) -> Result<Content<'a>, Refused> {
     match fields.kind.unwrap_or_default() {
-        b"\"text\"" => Ok(Content::Text(needed(fields.text, at.dot("text"))?)),
+        b"\"text\"" => Ok(Content::Text(needed_text(fields.text, at.dot("text"))?)),
         b"\"image\"" => Ok(Content::Image(media(fields, at)?)),
         b"\"document\"" => Ok(Content::Document(media(fields, at)?)),
         b"\"search_result\"" => Ok(Content::Text(search_result(fields, at)?)),
@@ -199,31 +184,31 @@ fn leaf<'a>(fields: &Fields<'a>, at: At) -> Result<Content<'a>, Refused> {
 fn call<'a>(fields: &Fields<'a>, at: At) -> Result<Call<'a>, Refused> {
     let input = fields.input.unwrap_or(b"{}");
     Ok(Call {
-        id: needed(fields.id, at.dot("id"))?,
-        name: needed(fields.name, at.dot("name"))?,
-        input: Input::Object(walk::object(input, at.dot("input"))?),
+        id: needed_text(fields.id, at.dot("id"))?,
+        name: needed_text(fields.name, at.dot("name"))?,
+        input: Input::Object(Raw(object(input, at.dot("input"))?)),
     })
 }
 
 fn thinking<'a>(fields: &Fields<'a>, at: At) -> Result<Thinking<'a>, Refused> {
-    let signature = fields.signature.map(|one| walk::text(one, at.dot("signature"))).transpose()?;
+    let signature = fields.signature.map(|one| text(one, at.dot("signature"))).transpose()?;
     let signature = signature.filter(|one| !one.is_empty() && !one.is(UNSIGNED));
-    Ok(Thinking { text: needed(fields.thinking, at.dot("thinking"))?, signature })
+    Ok(Thinking { text: needed_text(fields.thinking, at.dot("thinking"))?, signature })
 }
 
 fn result<'a>(fields: &Fields<'a>, at: At) -> Result<ToolResult<'a>, Refused> {
-    let id = needed(fields.tool_use_id, at.dot("tool_use_id"))?;
-    let is_error = fields.is_error.map(|one| walk::truth(one, at.dot("is_error"))).transpose()?;
+    let id = needed_text(fields.tool_use_id, at.dot("tool_use_id"))?;
+    let is_error = fields.is_error.map(|one| flag(one, at.dot("is_error"))).transpose()?;
     let place = Place { item: at.item, part: at.part };
     let mut parts = Vec::new();
     match fields.content {
         None => {}
         Some(value) if value.starts_with(b"\"") => {
-            let kind = Content::Text(walk::text(value, at.dot("content"))?);
+            let kind = Content::Text(text(value, at.dot("content"))?);
             parts.push(Part { kind, cache: None, place });
         }
         Some(value) if value.starts_with(b"[") => {
-            for (n, block) in walk::items(value).enumerate() {
+            for (n, block) in items(value).enumerate() {
                 let at = At { inner: Some(n), ..at };
                 let fields = Fields::read(&mut Walk::new(block));
                 let kind = leaf(&fields, at)?;
@@ -236,19 +221,19 @@ fn result<'a>(fields: &Fields<'a>, at: At) -> Result<ToolResult<'a>, Refused> {
 }
 
 fn media<'a>(fields: &Fields<'a>, at: At) -> Result<Media<'a>, Refused> {
-    let name = fields.title.map(|title| walk::text(title, at.dot("title"))).transpose()?;
-    let source = walk::object(fields.source.unwrap_or_default(), at.dot("source"))?.0;
+    let name = fields.title.map(|title| text(title, at.dot("title"))).transpose()?;
+    let source = object(fields.source.unwrap_or_default(), at.dot("source"))?;
     let [kind, media_type, data, url, file, content] =
         pick(source, ["type", "media_type", "data", "url", "file_id", "content"]);
     let is_document = fields.kind == Some(b"\"document\"");
     let source = match kind.unwrap_or_default() {
         b"\"base64\"" => Source::Base64 {
-            media_type: needed(media_type, at.dot("source.media_type"))?,
-            data: needed(data, at.dot("source.data"))?,
+            media_type: needed_text(media_type, at.dot("source.media_type"))?,
+            data: needed_text(data, at.dot("source.data"))?,
         },
-        b"\"url\"" => Source::Url(needed(url, at.dot("source.url"))?),
-        b"\"file\"" => Source::File(needed(file, at.dot("source.file_id"))?),
-        b"\"text\"" if is_document => Source::Plain(needed(data, at.dot("source.data"))?),
+        b"\"url\"" => Source::Url(needed_text(url, at.dot("source.url"))?),
+        b"\"file\"" => Source::File(needed_text(file, at.dot("source.file_id"))?),
+        b"\"text\"" if is_document => Source::Plain(needed_text(data, at.dot("source.data"))?),
         b"\"content\"" if is_document => Source::Plain(joined(content, at)?),
         _ => return Err(refused(at.dot("source.type"), "is no source that can be translated")),
     };
@@ -257,13 +242,13 @@ fn media<'a>(fields: &Fields<'a>, at: At) -> Result<Media<'a>, Refused> {
 
 /// What a search found, as text: title and source first.
 fn search_result<'a>(fields: &Fields<'a>, at: At) -> Result<Text<'a>, Refused> {
-    let text = joined(fields.content, at)?;
-    let mut out = Vec::with_capacity(text.as_written().len() + 128);
+    let found = joined(fields.content, at)?;
+    let mut out = Vec::with_capacity(found.as_written().len() + 128);
     for head in [fields.title, fields.source].into_iter().flatten() {
-        out.extend_from_slice(walk::text(head, at)?.as_written());
+        out.extend_from_slice(text(head, at)?.as_written());
         out.extend_from_slice(b"\\n");
     }
-    out.extend_from_slice(text.as_written());
+    out.extend_from_slice(found.as_written());
     Ok(Text::written(&out).into_owned())
 }
 
@@ -274,7 +259,7 @@ fn joined(content: Option<&[u8]>, at: At) -> Result<Text<'_>, Refused> {
         return Ok(text);
     }
     let mut out = Vec::new();
-    for block in walk::array(content, at.dot("content"))? {
+    for block in items(array(content, at.dot("content"))?) {
         let [kind, text] = pick(block, ["type", "text"]);
         if kind != Some(b"\"text\"") {
             return Err(refused(at.dot("content"), "must be text blocks to be translated"));
@@ -282,7 +267,7 @@ fn joined(content: Option<&[u8]>, at: At) -> Result<Text<'_>, Refused> {
         if !out.is_empty() {
             out.extend_from_slice(b"\\n");
         }
-        out.extend_from_slice(needed(text, at.dot("content"))?.as_written());
+        out.extend_from_slice(needed_text(text, at.dot("content"))?.as_written());
     }
     Ok(Text::written(&out).into_owned())
 }

@@ -25,7 +25,7 @@ pub const REDACTED: &str = "weir1r:";
 pub const IDS: [&str; 3] = ["msg_weir_", "rs_weir_", "fc_weir_"];
 
 /// What all marks of a Responses body have in common, to be looked for first.
-const ANY: [&[u8]; 2] = [b"_weir_", b"\"weir1"];
+const ANY: &[u8] = b"weir";
 
 /// The changes that free the body of a Messages request of our marks; none in nearly every case.
 ///
@@ -55,7 +55,7 @@ pub fn messages_cuts(body: &[u8]) -> Vec<Edit> {
 /// Reasoning items that we made are cut whole, and from other items the ids that we made up.
 pub fn responses_cuts(body: &[u8]) -> Vec<Edit> {
     let mut edits = Vec::new();
-    if ANY.iter().all(|mark| memmem::find(body, mark).is_none()) {
+    if !may_hold_ours(body) {
         return edits;
     }
     for item in items_of(body, Span::whole(body), "input") {
@@ -71,6 +71,16 @@ pub fn responses_cuts(body: &[u8]) -> Vec<Edit> {
         }
     }
     edits
+}
+
+/// Whether `_weir_` or `"weir1` stands anywhere in a Responses body, found in one pass: nearly every body is
+/// passed over once and holds neither.
+fn may_hold_ours(body: &[u8]) -> bool {
+    memmem::find_iter(body, ANY).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| body.get(at));
+        let behind = body.get(at + ANY.len());
+        matches!((before, behind), (Some(b'_'), Some(b'_')) | (Some(b'"'), Some(b'1')))
+    })
 }
 
 /// One item of an array.
@@ -200,6 +210,18 @@ mod tests {
             {"role": "user", "content": "msg_weir_ weir1:"}]});
         assert_eq!(cut(responses_cuts, body), left);
         assert!(responses_cuts(br#"{"input":"msg_weir_"}"#).is_empty());
+    }
+
+    #[test]
+    fn every_mark_is_looked_for_and_the_plain_word_is_none() {
+        let sealed = [SIGNED, REDACTED].map(|mark| format!("\"{mark}"));
+        let ids = IDS.map(|mark| format!("\"{mark}"));
+        for mark in sealed.iter().chain(&ids) {
+            assert!(may_hold_ours(format!("weir {{{mark}x\"").as_bytes()), "{mark}");
+        }
+        for text in ["", "weir", "weir1", "\"weir\"", "_weir", "a weir_ \"weir-unsigned\""] {
+            assert!(!may_hold_ours(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

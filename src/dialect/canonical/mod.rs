@@ -7,10 +7,12 @@
 
 pub mod answer;
 pub mod event;
+pub mod fields;
 pub mod index;
 pub mod inside;
 pub mod loss;
 pub mod marks;
+pub mod members;
 pub mod names;
 pub mod request;
 pub mod style;

@@ -3,11 +3,11 @@
 //! The first choice only: requests for more are refused when they are read.
 
 use crate::dialect::canonical::answer::{Answer, Block};
+use crate::dialect::canonical::fields::{find, items, members};
 use crate::dialect::canonical::request::{Call, Input, Thinking};
 use crate::dialect::canonical::text::{Raw, Text};
 use crate::dialect::openai_chat::ending::{self, Ending};
 use crate::dialect::openai_chat::failure::is_error;
-use crate::dialect::openai_chat::fields::{find, items, members};
 use crate::dialect::openai_chat::thought::{self, Thought};
 use crate::wire::json;
 

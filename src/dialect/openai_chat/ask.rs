@@ -3,15 +3,16 @@
 //! It says only what nearly all of those providers understand: text that another dialect splits into
 //! blocks is one string here, unless cache marks have to stand on its parts.
 
+use crate::dialect::canonical::fields::find;
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::members::{flag_member, key, member, text_member};
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{
     Choice, Effort, Field, Format, Reasoning, Request, Takes, Tool,
 };
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_chat::fields::find;
 use crate::dialect::openai_chat::script::Script;
 
 /// Most texts that may end an answer.
@@ -55,7 +56,7 @@ pub fn write(
     out.extend_from_slice(b"{\"messages\":");
     Script::new(target, losses, out).write(request)?;
     if let Some(Raw(model)) = request.model {
-        member(out, "model", model);
+        member("model", model, out);
     }
     let memory = tools(request, target, losses, out)?;
     settings(request, target, losses, out)?;
@@ -65,23 +66,6 @@ pub fn write(
     }
     out.push(b'}');
     Ok(memory)
-}
-
-/// Writes one more member of an object that already has some.
-fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(out, name);
-    out.extend_from_slice(value);
-}
-
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn text_member(out: &mut Vec<u8>, name: &str, value: &Text<'_>) {
-    key(out, name);
-    value.quote_into(out);
 }
 
 /// Writes a tool's name as it is sent.
@@ -99,12 +83,12 @@ fn tools(
     if request.tools.is_empty() {
         return Ok(memory);
     }
-    key(out, "tools");
+    key("tools", out);
     for (at, one) in request.tools.iter().enumerate() {
         out.push(if at == 0 { b'[' } else { b',' });
         tool(one, out);
         match one.cache {
-            Some(Raw(mark)) if target.keeps_cache_marks => member(out, "cache_control", mark),
+            Some(Raw(mark)) if target.keeps_cache_marks => member("cache_control", mark, out),
             Some(_) => losses.drop_field("cache_control")?,
             None => {}
         }
@@ -115,11 +99,11 @@ fn tools(
     }
     out.push(b']');
     if let Some(wanted) = &request.choice {
-        key(out, "tool_choice");
+        key("tool_choice", out);
         choice(wanted, &request.tools, out);
     }
     if let Some(several) = request.parallel_calls {
-        member(out, "parallel_tool_calls", if several { b"true" } else { b"false" });
+        flag_member("parallel_tool_calls", several, out);
     }
     Ok(memory)
 }
@@ -132,15 +116,15 @@ fn tool(tool: &Tool<'_>, out: &mut Vec<u8>) {
     });
     name_into(&tool.name, out);
     if let Some(description) = &tool.description {
-        text_member(out, "description", description);
+        text_member("description", description, out);
     }
     match tool.takes {
-        Takes::Schema(Some(Raw(schema))) => member(out, "parameters", schema),
+        Takes::Schema(Some(Raw(schema))) => member("parameters", schema, out),
         Takes::Free(Some(Raw(format))) => grammar(format, out),
         Takes::Schema(None) | Takes::Free(None) => {}
     }
     if let (Some(strict), Takes::Schema(_)) = (tool.strict, &tool.takes) {
-        member(out, "strict", if strict { b"true" } else { b"false" });
+        flag_member("strict", strict, out);
     }
     out.push(b'}');
 }
@@ -150,12 +134,12 @@ fn tool(tool: &Tool<'_>, out: &mut Vec<u8>) {
 fn grammar(format: &[u8], out: &mut Vec<u8>) {
     let (Some(syntax), Some(definition)) = (find(format, "syntax"), find(format, "definition"))
     else {
-        return member(out, "format", format);
+        return member("format", format, out);
     };
-    key(out, "format");
+    key("format", out);
     out.extend_from_slice(b"{\"type\":\"grammar\",\"grammar\":{\"syntax\":");
     out.extend_from_slice(syntax);
-    member(out, "definition", definition);
+    member("definition", definition, out);
     out.extend_from_slice(b"}}");
 }
 
@@ -216,14 +200,14 @@ fn settings(
     ];
     for (name, value) in plain {
         if let Some(Raw(value)) = value {
-            member(out, name, value);
+            member(name, value, out);
         }
     }
     if request.top_k.is_some() {
         losses.drop_field("top_k")?;
     }
     if let Some(user) = &request.user {
-        text_member(out, "user", user);
+        text_member("user", user, out);
     }
     if !request.stop.is_empty() {
         stops(&request.stop, losses, out)?;
@@ -240,7 +224,7 @@ fn tier(tier: Raw<'_>) -> Raw<'_> {
 }
 
 fn stops(stops: &[Text<'_>], losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Refused> {
-    key(out, "stop");
+    key("stop", out);
     for (at, stop) in stops.iter().take(STOPS_MAX).enumerate() {
         out.push(if at == 0 { b'[' } else { b',' });
         stop.quote_into(out);
@@ -257,7 +241,7 @@ fn thinking(
     if let Some(effort) = reasoning.effort.or(reasoning.budget_tokens.map(Effort::of_budget)) {
         // There is no word beyond it here.
         let effort = effort.min(Effort::XHigh);
-        key(out, "reasoning_effort");
+        key("reasoning_effort", out);
         Text::written(effort.name().as_bytes()).quote_into(out);
     }
     // Without more words, thoughts are shown as far as the provider shows any: that is asked by these.
@@ -270,24 +254,24 @@ fn thinking(
 /// In which form the answer is to come.
 fn shape(request: &Request<'_>, target: &Target, out: &mut Vec<u8>) {
     if request.stream {
-        member(out, "stream", b"true");
+        member("stream", b"true", out);
         if request.stream_usage || target.ask_usage {
-            member(out, "stream_options", b"{\"include_usage\":true}");
+            member("stream_options", b"{\"include_usage\":true}", out);
         }
     }
     match &request.format {
         None => {}
-        Some(Format::JsonObject) => member(out, "response_format", b"{\"type\":\"json_object\"}"),
+        Some(Format::JsonObject) => member("response_format", b"{\"type\":\"json_object\"}", out),
         Some(Format::JsonSchema { name, description, schema, strict }) => {
-            key(out, "response_format");
+            key("response_format", out);
             out.extend_from_slice(b"{\"type\":\"json_schema\",\"json_schema\":{\"name\":");
             name.as_ref().unwrap_or(&Text::written(b"answer")).quote_into(out);
             if let Some(description) = description {
-                text_member(out, "description", description);
+                text_member("description", description, out);
             }
-            member(out, "schema", schema.0);
+            member("schema", schema.0, out);
             if let Some(strict) = strict {
-                member(out, "strict", if *strict { b"true" } else { b"false" });
+                flag_member("strict", *strict, out);
             }
             out.extend_from_slice(b"}}");
         }
@@ -304,7 +288,7 @@ fn rest(field: &Field<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Result<(),
         return Err(Refused::new(name, "cannot be carried to the provider's dialect"));
     }
     if KINDRED.contains(&name) {
-        member(out, name, value);
+        member(name, value, out);
         return Ok(());
     }
     losses.drop_field(name)

@@ -7,10 +7,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::base::limit::{EARLY_ARGUMENTS_BYTES_MAX, STREAMED_CALLS_MAX};
 use crate::dialect::canonical::event::Event;
+use crate::dialect::canonical::fields::members;
 use crate::dialect::canonical::inside;
 use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_chat::answer::filled;
-use crate::dialect::openai_chat::fields::members;
 use crate::dialect::openai_chat::stream::Sink;
 
 /// The calls of one stream.

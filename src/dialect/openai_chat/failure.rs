@@ -4,8 +4,8 @@
 //! Nothing is taken from a body that is no JSON: a proxy's error page is not for clients.
 
 use crate::dialect::canonical::event::Failure;
+use crate::dialect::canonical::fields::{find, items, members};
 use crate::dialect::canonical::text::Text;
-use crate::dialect::openai_chat::fields::{find, items, members};
 use crate::wire::json;
 use crate::wire::syntax::Span;
 

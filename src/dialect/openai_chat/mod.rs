@@ -14,7 +14,6 @@ pub mod stream;
 
 mod calls;
 mod ending;
-mod fields;
 mod piece;
 mod script;
 mod talk;

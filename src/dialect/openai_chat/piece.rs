@@ -5,10 +5,10 @@
 
 use memchr::memmem;
 
+use crate::dialect::canonical::fields::{array, find, items, members, object, text, within};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Content, Media, Part, Place, Source};
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_chat::fields::{array, find, items, members, object, text, within};
 
 /// Whose content it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 //! What may be left out and what must be refused is decided by the writer of the other dialect, from
 //! `Request::rest`; refused here is what is malformed, and what no other dialect could ever say.
 
+use crate::dialect::canonical::fields::{
+    array, count, find, flag, items, meant, members, number, object, text, word, written_members,
+};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Choice, Effort, Field, Format, Reasoning, Request};
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_chat::fields::{
-    array, count, find, flag, items, members, name_of, number, object, text, written_members,
-};
 use crate::dialect::openai_chat::{talk, toolbox};
 
 /// Bytes of a client's key that an error repeats.
@@ -21,7 +21,7 @@ const KEY_BYTES_MAX: usize = 64;
 pub fn read(body: &[u8]) -> Result<Request<'_>, Refused> {
     let mut reading = Reading::default();
     for (key, value) in written_members(body) {
-        let name = name_of(key);
+        let name = meant(key);
         if !reading.conversation(&name, value)?
             && !reading.settings(&name, value)?
             && !reading.shape(&name, value)?
@@ -76,9 +76,13 @@ impl<'a> Reading<'a> {
         let request = &mut self.request;
         match name {
             b"max_completion_tokens" => {
-                request.output_cap = Some(count(value, "max_completion_tokens")?);
+                count(value, "max_completion_tokens")?;
+                request.output_cap = Some(Raw(value));
             }
-            b"max_tokens" => self.max_tokens = Some(count(value, "max_tokens")?),
+            b"max_tokens" => {
+                count(value, "max_tokens")?;
+                self.max_tokens = Some(Raw(value));
+            }
             b"temperature" => request.temperature = Some(number(value, "temperature")?),
             b"top_p" => request.top_p = Some(number(value, "top_p")?),
             // Not OpenAI's, but that of many who copy its API.
@@ -149,12 +153,8 @@ fn stop(value: &[u8]) -> Result<Vec<Text<'_>>, Refused> {
     if array(value, "stop").is_err() {
         return Err(Refused::new("stop", "must be a string or an array of strings"));
     }
-    let one = |(at, item)| text(item, &format!("stop[{at}]"));
+    let one = |(at, item)| text(item, format_args!("stop[{at}]"));
     items(value).enumerate().map(one).collect()
-}
-
-fn word<'a>(value: &'a [u8], field: &str) -> Result<Raw<'a>, Refused> {
-    text(value, field).map(|_| Raw(value))
 }
 
 fn effort(value: &[u8], field: &str) -> Result<Effort, Refused> {
@@ -170,11 +170,7 @@ fn reasoning<'a>(value: &'a [u8], into: &mut Reasoning<'a>) -> Result<(), Refuse
     for (key, value) in members(object(value, "reasoning")?) {
         match &*key {
             b"effort" => into.effort = Some(effort(value, "reasoning.effort")?),
-            b"max_tokens" => {
-                let Raw(digits) = count(value, "reasoning.max_tokens")?;
-                let tokens = std::str::from_utf8(digits).unwrap_or_default().parse();
-                into.budget_tokens = Some(tokens.unwrap_or(u64::MAX));
-            }
+            b"max_tokens" => into.budget_tokens = Some(count(value, "reasoning.max_tokens")?),
             b"enabled" if flag(value, "reasoning.enabled")? => into.adaptive = true,
             b"enabled" => into.effort = Some(Effort::Off),
             b"summary" => into.summary = Some(word(value, "reasoning.summary")?),
@@ -202,10 +198,10 @@ fn schema(value: &[u8]) -> Result<Format<'_>, Refused> {
     let value = find(value, "json_schema").ok_or_else(|| Refused::new(field, "is missing"))?;
     for (key, value) in members(object(value, field)?) {
         match &*key {
-            b"name" => name = Some(text(value, &format!("{field}.name"))?),
-            b"description" => description = Some(text(value, &format!("{field}.description"))?),
-            b"schema" => schema = Raw(object(value, &format!("{field}.schema"))?),
-            b"strict" => strict = Some(flag(value, &format!("{field}.strict"))?),
+            b"name" => name = Some(text(value, format_args!("{field}.name"))?),
+            b"description" => description = Some(text(value, format_args!("{field}.description"))?),
+            b"schema" => schema = Raw(object(value, format_args!("{field}.schema"))?),
+            b"strict" => strict = Some(flag(value, format_args!("{field}.strict"))?),
             _ => {}
         }
     }

@@ -7,12 +7,12 @@
 
 use crate::dialect::canonical::answer::Stop;
 use crate::dialect::canonical::event::{Event, Failure, Start};
+use crate::dialect::canonical::fields::{find, items, members};
 use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_chat::answer::{Piece, filled, pieces, seconds};
 use crate::dialect::openai_chat::calls::Calls;
 use crate::dialect::openai_chat::ending::{self, Ending};
 use crate::dialect::openai_chat::failure::{is_error, of_body, of_error};
-use crate::dialect::openai_chat::fields::{find, items, members};
 use crate::dialect::openai_chat::thought::Detail;
 use crate::wire::json;
 

@@ -3,13 +3,13 @@
 //! A tool's answer must name a call that came before it: one that does not is refused here, because
 //! every provider refuses it in words of its own.
 
+use crate::dialect::canonical::fields::{array, items, members, name, object, text, within};
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{
     Content, Field, Input, Part, Place, Role, ToolResult, Turn,
 };
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_chat::fields::{array, items, members, name, object, text, within};
 use crate::dialect::openai_chat::piece::{self, Speaker};
 use crate::dialect::openai_chat::thought::{self, Detail, Thought};
 use crate::dialect::openai_chat::toolbox;

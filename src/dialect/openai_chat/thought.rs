@@ -5,9 +5,9 @@
 //! A signature is taken only where it is Anthropic's: those of others mean nothing to any provider
 //! that the neutral form reaches.
 
+use crate::dialect::canonical::fields::{items, members};
 use crate::dialect::canonical::request::Thinking;
 use crate::dialect::canonical::text::Text;
-use crate::dialect::openai_chat::fields::{items, members};
 
 /// By this `format` a signature or redacted thoughts are known to be Anthropic's.
 pub(super) const FORMAT: &str = "anthropic-claude-v1";

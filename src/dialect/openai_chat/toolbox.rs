@@ -1,13 +1,13 @@
 //! Reads the tools on offer, which of them may be used, and the calls of them in a conversation: in
 //! today's form and in the older one of `functions`.
 
+use crate::dialect::canonical::fields::{
+    array, find, flag, items, members, name, object, text, within,
+};
 use crate::dialect::canonical::inside;
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Call, Choice, Input, Takes, Tool};
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_chat::fields::{
-    array, find, flag, items, members, name, object, text, within,
-};
 
 /// The value of `tools`.
 pub(super) fn tools(value: &[u8]) -> Result<Vec<Tool<'_>>, Refused> {

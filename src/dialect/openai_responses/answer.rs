@@ -3,8 +3,8 @@
 //! An answer that failed, or is not there yet, is none.
 
 use crate::dialect::canonical::answer::{Answer, Block};
+use crate::dialect::canonical::fields::items;
 use crate::dialect::openai_responses::outcome::{Item, Outcome};
-use crate::dialect::openai_responses::walk;
 use crate::wire::json;
 
 /// Reads a body; `None` if it is no answer of this dialect.
@@ -13,12 +13,14 @@ pub fn read(body: &[u8]) -> Option<Answer<'_>> {
     let outcome = Outcome::read(object);
     let output = outcome.output.filter(|output| output.starts_with(b"["))?;
     if outcome.error.is_some()
-        || !matches!(outcome.status, None | Some(b"\"completed\"" | b"\"incomplete\"" | b"null"))
+        || !matches!(outcome.status, None | Some(b"\"completed\"" | b"\"incomplete\""))
     {
         return None;
     }
     let mut blocks = Vec::new();
-    walk::each_item(output, |item| Item::read(item).blocks(&mut |block| blocks.push(block)));
+    for item in items(output) {
+        Item::read(item).blocks(&mut |block| blocks.push(block));
+    }
     let stop = outcome.stop(blocks.iter().any(|block| matches!(block, Block::Call(_))));
     Some(Answer {
         blocks,

@@ -4,6 +4,7 @@
 //! can bring it along.
 
 use crate::dialect::canonical::loss::{Losses, Refused};
+use crate::dialect::canonical::members::{flag_member, member, text_member};
 use crate::dialect::canonical::request::{Content, Effort, Field, Reasoning, Request};
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::Raw;
@@ -47,13 +48,12 @@ pub fn write(
     let mut memory = Memory::default();
     out.extend_from_slice(b"{\"store\":false");
     if let Some(model) = request.model {
-        field("model", model, out);
+        member("model", model.0, out);
     }
     if let [part] = &*request.system
         && let Content::Text(text) = &part.kind
     {
-        out.extend_from_slice(b",\"instructions\":");
-        text.quote_into(out);
+        text_member("instructions", text, out);
     }
     if request.system.iter().any(|part| part.cache.is_some()) {
         losses.drop_field("cache_control")?;
@@ -68,13 +68,6 @@ pub fn write(
     }
     out.push(b'}');
     Ok(memory)
-}
-
-fn field(name: &str, value: Raw<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    out.extend_from_slice(value.0);
 }
 
 fn write_tools(
@@ -95,7 +88,7 @@ fn write_tools(
         ask_tools::push_choice(choice, request, memory, out);
     }
     if let Some(parallel) = request.parallel_calls {
-        field("parallel_tool_calls", Raw(ask_tools::flag(parallel)), out);
+        flag_member("parallel_tool_calls", parallel, out);
     }
     Ok(())
 }
@@ -112,7 +105,7 @@ fn write_settings(
     ];
     for (name, value) in numbers {
         if let Some(value) = value {
-            field(name, value, out);
+            member(name, value.0, out);
         }
     }
     if request.stream {
@@ -123,13 +116,12 @@ fn write_settings(
         ask_tools::push_text(request.format.as_ref(), request.verbosity, out);
     }
     if let Some(user) = &request.user {
-        out.extend_from_slice(b",\"user\":");
-        user.quote_into(out);
+        text_member("user", user, out);
     }
     if let Some(tier) = request.service_tier {
         // Messages' word for the ordinary price.
         let ordinary = tier.0 == b"\"standard_only\"";
-        field("service_tier", if ordinary { Raw(b"\"default\"") } else { tier }, out);
+        member("service_tier", if ordinary { b"\"default\"" } else { tier.0 }, out);
     }
     if !request.stop.is_empty() {
         losses.drop_field("stop")?;
@@ -183,7 +175,7 @@ fn write_other(other: &Field<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Res
         return Ok(());
     }
     if KINDRED.contains(&name) {
-        field(name, other.value, out);
+        member(name, other.value.0, out);
         return Ok(());
     }
     if BINDING.contains(&name) {

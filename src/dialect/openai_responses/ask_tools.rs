@@ -5,6 +5,7 @@
 
 use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::inside;
+use crate::dialect::canonical::members::flag_member;
 use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{Choice, Format, Request, Takes, Tool};
 use crate::dialect::canonical::style::Memory;
@@ -48,8 +49,7 @@ fn push_tool(tool: &Tool<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
         Takes::Schema(schema) => {
             out.extend_from_slice(b",\"parameters\":");
             out.extend_from_slice(schema.map_or(NO_PARAMETERS, |schema| schema.0));
-            out.extend_from_slice(b",\"strict\":");
-            out.extend_from_slice(flag(tool.strict.unwrap_or(false)));
+            flag_member("strict", tool.strict.unwrap_or(false), out);
         }
         Takes::Free(Some(format)) => {
             out.extend_from_slice(b",\"format\":");
@@ -62,11 +62,6 @@ fn push_tool(tool: &Tool<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
 
 const fn kind(is_custom: bool) -> &'static [u8] {
     if is_custom { b"{\"type\":\"custom\"" } else { b"{\"type\":\"function\"" }
-}
-
-/// How JSON spells it.
-pub const fn flag(value: bool) -> &'static [u8] {
-    if value { b"true" } else { b"false" }
 }
 
 /// Appends the choice among the tools of `request`.
@@ -146,8 +141,7 @@ fn push_format(format: &Format<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"schema\":");
     out.extend_from_slice(schema.0);
     if let Some(strict) = strict {
-        out.extend_from_slice(b",\"strict\":");
-        out.extend_from_slice(flag(*strict));
+        flag_member("strict", *strict, out);
     }
     out.push(b'}');
 }

@@ -3,10 +3,12 @@
 //! Whether a provider takes a kind of document is for the writer of its dialect to know; kinds of
 //! pictures are the same everywhere and are checked here.
 
+use crate::dialect::canonical::fields::{
+    items, members, needed, needed_text, object, text, within, word,
+};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Content, Media, Part, Place, Source};
 use crate::dialect::canonical::text::Text;
-use crate::dialect::openai_responses::walk;
 
 /// Whose parts they are: not everybody may say everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ struct Found<'a> {
 /// # Errors
 /// Parts that are none, or that the speaker may not say.
 pub fn read<'a>(
-    field: &str,
     value: &'a [u8],
+    field: &str,
     speaker: Speaker,
     item: usize,
 ) -> Result<Vec<Part<'a>>, Refused> {
@@ -50,20 +52,18 @@ pub fn read<'a>(
     if !value.starts_with(b"[") {
         return Err(Refused::new(field, "must be a string or an array of parts"));
     }
-    let mut parts = Vec::new();
-    walk::items(value, |number, part| {
-        let kind = walk::within(|| format!("{field}[{number}]"), read_part(part, speaker))?;
-        parts.push(Part { kind, cache: None, place: Place { item, part: Some(number) } });
-        Ok(())
-    })?;
-    Ok(parts)
+    let one = |(number, part)| {
+        let kind = read_part(part, speaker).map_err(within(|| format!("{field}[{number}]")))?;
+        Ok(Part { kind, cache: None, place: Place { item, part: Some(number) } })
+    };
+    items(value).enumerate().map(one).collect()
 }
 
 fn read_part(part: &[u8], speaker: Speaker) -> Result<Content<'_>, Refused> {
     let mut found = Found::default();
-    walk::members(walk::object("", part)?, |key, value| {
-        let value = Some(value).filter(|value| *value != b"null");
-        match key {
+    for (key, value) in members(object(part, "")?) {
+        let value = Some(value);
+        match &*key {
             b"type" => found.kind = value,
             b"text" => found.text = value,
             b"refusal" => found.refusal = value,
@@ -75,15 +75,14 @@ fn read_part(part: &[u8], speaker: Speaker) -> Result<Content<'_>, Refused> {
             b"filename" => found.filename = value,
             _ => {}
         }
-        Ok(())
-    })?;
-    let kind = walk::needed("type", found.kind)?;
+    }
+    let kind = needed(found.kind, "type")?;
     match (kind, speaker) {
         (b"\"input_text\"" | b"\"output_text\"", _) => {
-            walk::text("text", walk::needed("text", found.text)?).map(Content::Text)
+            needed_text(found.text, "text").map(Content::Text)
         }
         (b"\"refusal\"", Speaker::Assistant) => {
-            walk::text("refusal", walk::needed("refusal", found.refusal)?).map(Content::Refusal)
+            needed_text(found.refusal, "refusal").map(Content::Refusal)
         }
         (b"\"input_image\"", Speaker::User) => image(&found).map(Content::Image),
         (b"\"input_file\"", Speaker::User) => file(&found).map(Content::Document),
@@ -100,10 +99,10 @@ fn read_part(part: &[u8], speaker: Speaker) -> Result<Content<'_>, Refused> {
 }
 
 fn image<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
-    let detail = found.detail.map(|detail| walk::string("detail", detail)).transpose()?;
+    let detail = found.detail.map(|detail| word(detail, "detail")).transpose()?;
     let source = match (found.image_url, found.file_id) {
         (Some(url), _) => located("image_url", url)?,
-        (None, Some(id)) => Source::File(walk::text("file_id", id)?),
+        (None, Some(id)) => Source::File(text(id, "file_id")?),
         (None, None) => return Err(Refused::new("image_url", "is missing")),
     };
     let source = match source {
@@ -128,10 +127,10 @@ fn image_type(media_type: Text<'_>) -> Result<Text<'_>, Refused> {
 }
 
 fn file<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
-    let name = found.filename.map(|name| walk::text("filename", name)).transpose()?;
+    let name = found.filename.map(|name| text(name, "filename")).transpose()?;
     let source = match (found.file_data, found.file_url, found.file_id) {
         (Some(data), _, _) => {
-            let data = walk::text("file_data", data)
+            let data = text(data, "file_data")
                 .and_then(|_| located("file_data", data))
                 .map(|source| (source, data))?;
             match data {
@@ -142,8 +141,8 @@ fn file<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
                 (source, _) => source,
             }
         }
-        (None, Some(url), _) => Source::Url(walk::text("file_url", url)?),
-        (None, None, Some(id)) => Source::File(walk::text("file_id", id)?),
+        (None, Some(url), _) => Source::Url(text(url, "file_url")?),
+        (None, None, Some(id)) => Source::File(text(id, "file_id")?),
         (None, None, None) => {
             return Err(Refused::new("file_data", "is missing, and so are file_url and file_id"));
         }
@@ -167,7 +166,7 @@ fn named_type(name: Option<&Text<'_>>) -> Result<Text<'static>, Refused> {
 
 /// A data URL taken apart, or any other URL as it is.
 fn located<'a>(field: &str, value: &'a [u8]) -> Result<Source<'a>, Refused> {
-    let whole = walk::text(field, value)?;
+    let whole = text(value, field)?;
     let inside = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
     let Some(rest) = inside.strip_prefix(b"data:") else { return Ok(Source::Url(whole)) };
     let comma = memchr::memchr(b',', rest);

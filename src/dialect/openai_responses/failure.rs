@@ -4,9 +4,9 @@
 //! is none, the code is written by which clients of this dialect know what to do.
 
 use crate::dialect::canonical::event::Failure;
+use crate::dialect::canonical::fields::{find, members};
 use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_responses::number;
-use crate::dialect::openai_responses::walk;
 use crate::wire::json;
 
 /// What is said where the provider says nothing.
@@ -18,30 +18,23 @@ const TOO_LONG: &str = "prompt is too long";
 /// Reads an error body, of any bytes.
 pub fn read(status: u16, body: &[u8]) -> Failure<'_> {
     let object = json::check(body).map(|span| span.of(body)).unwrap_or_default();
-    let mut found = None;
-    walk::each(object, |key, value| {
-        if key == b"error" && value != b"null" {
-            found = Some(value);
-        }
-    });
-    let failure = match found {
-        Some(value) => of_value(value),
-        None => of_value(object),
-    };
+    let failure = of_value(find(object, "error").unwrap_or(object));
     Failure { status: Some(status), ..failure }
 }
 
 /// Reads an error object, or a bare message.
 pub fn of_value(value: &[u8]) -> Failure<'_> {
     let mut failure = Failure { message: Text::token(value), ..Failure::default() };
-    walk::each(value, |key, value| match key {
-        b"message" => failure.message = Text::token(value),
-        b"detail" if failure.message.is_none() => failure.message = Text::token(value),
-        b"type" => failure.kind = Text::token(value),
-        b"code" => failure.code = Text::token(value).or_else(|| digits(value)),
-        b"param" => failure.param = Text::token(value),
-        _ => {}
-    });
+    for (key, value) in members(value) {
+        match &*key {
+            b"message" => failure.message = Text::token(value),
+            b"detail" if failure.message.is_none() => failure.message = Text::token(value),
+            b"type" => failure.kind = Text::token(value),
+            b"code" => failure.code = Text::token(value).or_else(|| digits(value)),
+            b"param" => failure.param = Text::token(value),
+            _ => {}
+        }
+    }
     failure.status = failure.code.as_ref().and_then(status_of_code);
     failure
 }

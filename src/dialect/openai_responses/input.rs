@@ -5,6 +5,9 @@
 
 use std::collections::HashSet;
 
+use crate::dialect::canonical::fields::{
+    Walk, array, find, items, members, needed, needed_text, object, text, within,
+};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{
     Call, Content, Input, Part, Place, Role, Thinking, ToolResult, Turn,
@@ -12,8 +15,6 @@ use crate::dialect::canonical::request::{
 use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_responses::content::{self, Speaker};
 use crate::dialect::openai_responses::thoughts::Encrypted;
-use crate::dialect::openai_responses::walk;
-use crate::wire::pull::Pull;
 
 /// The conversation.
 #[derive(Debug, Default)]
@@ -48,9 +49,9 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn read(item: &'a [u8]) -> Result<Self, Refused> {
         let mut found = Self::default();
-        walk::members(walk::object("", item)?, |key, value| {
-            let value = Some(value).filter(|value| *value != b"null");
-            match key {
+        for (key, value) in members(object(item, "")?) {
+            let value = Some(value);
+            match &*key {
                 b"type" => found.kind = value,
                 b"role" => found.role = value,
                 b"content" => found.content = value,
@@ -63,32 +64,31 @@ impl<'a> Found<'a> {
                 b"encrypted_content" => found.encrypted = value,
                 _ => {}
             }
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 }
 
 impl<'a> Conversation<'a> {
-    /// Reads `input` where `pull` stands before it: most of a request, so it is entered and not passed
+    /// Reads `input` where `walk` stands before it: most of a request, so it is entered and not passed
     /// over first.
     ///
     /// # Errors
     /// What is not as the dialect has it, and what only one provider could know.
-    pub fn read(body: &'a [u8], pull: &mut Pull<'a>) -> Result<Self, Refused> {
+    pub fn read(walk: &mut Walk<'a>) -> Result<Self, Refused> {
         let mut conversation = Self::default();
-        if pull.peek() != b'[' {
-            let text = Text::token(pull.skip().of(body));
+        if walk.peek() != b'[' {
+            let text = Text::token(walk.skip());
             let text =
                 text.ok_or_else(|| Refused::new("input", "must be a string or an array of items"))?;
             conversation.say(Role::User, Content::Text(text), Place::default());
             return Ok(conversation);
         }
-        pull.enter();
+        walk.enter();
         let mut number = 0;
-        while pull.item() {
-            let read = conversation.item(number, pull.skip().of(body));
-            walk::within(|| format!("input[{number}]"), read)?;
+        while walk.item() {
+            let read = conversation.item(number, walk.skip());
+            read.map_err(within(|| format!("input[{number}]")))?;
             number += 1;
         }
         Ok(conversation)
@@ -99,7 +99,7 @@ impl<'a> Conversation<'a> {
     /// # Errors
     /// If they are no string.
     pub fn instruct(&mut self, instructions: &'a [u8]) -> Result<(), Refused> {
-        let kind = Content::Text(walk::text("instructions", instructions)?);
+        let kind = Content::Text(text(instructions, "instructions")?);
         self.system.insert(0, Part { kind, cache: None, place: Place::default() });
         Ok(())
     }
@@ -109,7 +109,7 @@ impl<'a> Conversation<'a> {
         let kind = found.kind.or(found.role.map(|_| &b"\"message\""[..]));
         let is_result =
             matches!(kind, Some(b"\"function_call_output\"" | b"\"custom_tool_call_output\""));
-        match walk::needed("type", kind)? {
+        match needed(kind, "type")? {
             b"\"message\"" => self.message(number, &found)?,
             b"\"function_call\"" => self.call(number, &found, false)?,
             b"\"custom_tool_call\"" => self.call(number, &found, true)?,
@@ -123,7 +123,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn message(&mut self, number: usize, found: &Found<'a>) -> Result<(), Refused> {
-        let (role, speaker) = match walk::needed("role", found.role)? {
+        let (role, speaker) = match needed(found.role, "role")? {
             b"\"user\"" => (Role::User, Speaker::User),
             b"\"assistant\"" => (Role::Assistant, Speaker::Assistant),
             b"\"system\"" | b"\"developer\"" => (Role::System, Speaker::System),
@@ -132,8 +132,8 @@ impl<'a> Conversation<'a> {
                 return Err(Refused::new("role", why));
             }
         };
-        let value = walk::needed("content", found.content)?;
-        let parts = content::read("content", value, speaker, number)?;
+        let value = needed(found.content, "content")?;
+        let parts = content::read(value, "content", speaker, number)?;
         match role {
             Role::System if self.turns.is_empty() => self.system.extend(parts),
             Role::Assistant => {
@@ -148,13 +148,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn call(&mut self, number: usize, found: &Found<'a>, custom: bool) -> Result<(), Refused> {
-        let id = walk::text("call_id", walk::needed("call_id", found.call_id)?)?;
-        let name = walk::text("name", walk::needed("name", found.name)?)?;
+        let id = needed_text(found.call_id, "call_id")?;
+        let name = needed_text(found.name, "name")?;
         let input = if custom {
-            Input::Free(walk::text("input", walk::needed("input", found.input)?)?)
+            Input::Free(needed_text(found.input, "input")?)
         } else {
-            let arguments = walk::needed("arguments", found.arguments)?;
-            Input::Quoted(walk::text("arguments", arguments)?)
+            Input::Quoted(needed_text(found.arguments, "arguments")?)
         };
         self.calls.extend(found.call_id);
         let call = Content::Call(Call { id, name, input });
@@ -163,13 +162,13 @@ impl<'a> Conversation<'a> {
     }
 
     fn result(&mut self, number: usize, found: &Found<'a>, custom: bool) -> Result<(), Refused> {
-        let written = walk::needed("call_id", found.call_id)?;
-        let id = walk::text("call_id", written)?;
+        let written = needed(found.call_id, "call_id")?;
+        let id = text(written, "call_id")?;
         if !self.calls.contains(written) {
             return Err(Refused::new("call_id", "answers no call that stands before it"));
         }
-        let output = walk::needed("output", found.output)?;
-        let parts = content::read("output", output, Speaker::User, number)?;
+        let output = needed(found.output, "output")?;
+        let parts = content::read(output, "output", Speaker::User, number)?;
         let kind = Content::Result(ToolResult { id, parts, is_error: false, is_custom: custom });
         let place = Place { item: number, part: None };
         let part = Part { kind, cache: None, place };
@@ -234,20 +233,13 @@ fn thought_texts<'a>(
     into: &mut Vec<Text<'a>>,
 ) -> Result<(), Refused> {
     let Some(value) = value else { return Ok(()) };
-    walk::items(walk::array(field, value)?, |number, part| {
-        let mut text = None;
-        let read = walk::object("", part).and_then(|part| {
-            walk::members(part, |key, value| {
-                if key == b"text" {
-                    text = Some(walk::text("text", value)?);
-                }
-                Ok(())
-            })
-        });
-        walk::within(|| format!("{field}[{number}]"), read)?;
-        into.extend(text.filter(|text| !text.is_empty()));
-        Ok(())
-    })
+    for (number, part) in items(array(value, field)?).enumerate() {
+        let said = |part| find(part, "text").map(|value| text(value, "text")).transpose();
+        let said = object(part, "").and_then(said);
+        let said = said.map_err(within(|| format!("{field}[{number}]")))?;
+        into.extend(said.filter(|text| !text.is_empty()));
+    }
+    Ok(())
 }
 
 /// An item that has no place in any other dialect.
@@ -267,11 +259,9 @@ fn foreign(kind: &[u8]) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::syntax::Span;
 
     fn read(input: &str) -> Result<Conversation<'_>, Refused> {
-        let body = input.as_bytes();
-        Conversation::read(body, &mut Pull::new(body, Span::whole(body)))
+        Conversation::read(&mut Walk::new(input.as_bytes()))
     }
 
     fn shape(conversation: &Conversation<'_>) -> String {

@@ -23,4 +23,3 @@ pub mod reply;
 pub mod request;
 pub mod stream;
 mod thoughts;
-mod walk;

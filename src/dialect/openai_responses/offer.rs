@@ -3,10 +3,12 @@
 //! Tools that a provider runs itself cannot be carried: they are refused, because leaving them out
 //! would change what was asked for and what it costs.
 
+use crate::dialect::canonical::fields::{
+    array, find, flag, items, members, needed, needed_text, object, text, within, word,
+};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Choice, Format, Request, Takes, Tool};
 use crate::dialect::canonical::text::{Raw, Text};
-use crate::dialect::openai_responses::walk;
 
 /// Bytes of a kind of tool that an error repeats.
 const KIND_BYTES_MAX: usize = 64;
@@ -16,37 +18,30 @@ const KIND_BYTES_MAX: usize = 64;
 /// # Errors
 /// Tools that are neither functions nor custom ones.
 pub fn tools(value: &[u8]) -> Result<Vec<Tool<'_>>, Refused> {
-    let mut tools = Vec::new();
-    walk::items(walk::array("tools", value)?, |number, tool| {
-        tools.push(walk::within(|| format!("tools[{number}]"), read_tool(tool))?);
-        Ok(())
-    })?;
-    Ok(tools)
+    let one = |(number, tool)| read_tool(tool).map_err(within(|| format!("tools[{number}]")));
+    items(array(value, "tools")?).enumerate().map(one).collect()
 }
 
 fn read_tool(tool: &[u8]) -> Result<Tool<'_>, Refused> {
     let (mut kind, mut name, mut description) = (None, None, None);
     let (mut parameters, mut format, mut strict) = (None, None, None);
-    walk::members(walk::object("", tool)?, |key, value| {
-        match key {
+    for (key, value) in members(object(tool, "")?) {
+        match &*key {
             b"type" => kind = Some(value),
-            b"name" => name = walk::maybe_text("name", value)?,
-            b"description" => description = walk::maybe_text("description", value)?,
-            b"parameters" if value != b"null" => {
-                parameters = Some(Raw(walk::object("parameters", value)?));
-            }
-            b"format" if value != b"null" => format = Some(Raw(walk::object("format", value)?)),
-            b"strict" => strict = walk::maybe_flag("strict", value)?,
+            b"name" => name = Some(text(value, "name")?),
+            b"description" => description = Some(text(value, "description")?),
+            b"parameters" => parameters = Some(Raw(object(value, "parameters")?)),
+            b"format" => format = Some(Raw(object(value, "format")?)),
+            b"strict" => strict = Some(flag(value, "strict")?),
             _ => {}
         }
-        Ok(())
-    })?;
-    let takes = match walk::needed("type", kind)? {
+    }
+    let takes = match needed(kind, "type")? {
         b"\"function\"" => Takes::Schema(parameters),
         b"\"custom\"" => Takes::Free(format),
         other => return Err(hosted(other)),
     };
-    let name = walk::needed("name", name)?;
+    let name = needed(name, "name")?;
     Ok(Tool { name, description, takes, strict, cache: None })
 }
 
@@ -69,32 +64,31 @@ pub fn choice(value: &[u8]) -> Result<Choice<'_>, Refused> {
         b"\"auto\"" => Ok(Choice::Auto),
         b"\"none\"" => Ok(Choice::None),
         b"\"required\"" => Ok(Choice::Any),
-        _ if value.starts_with(b"{") => walk::within(|| "tool_choice".into(), chosen(value)),
+        _ if value.starts_with(b"{") => chosen(value).map_err(within(|| "tool_choice".into())),
         _ => Err(Refused::new("tool_choice", "must be auto, none, required or an object")),
     }
 }
 
 fn chosen(value: &[u8]) -> Result<Choice<'_>, Refused> {
     let (mut kind, mut name, mut mode, mut tools) = (None, None, None, None);
-    walk::members(value, |key, value| {
-        match key {
+    for (key, value) in members(value) {
+        match &*key {
             b"type" => kind = Some(value),
-            b"name" => name = Some(walk::text("name", value)?),
+            b"name" => name = Some(text(value, "name")?),
             b"mode" => mode = Some(value),
-            b"tools" => tools = Some(walk::array("tools", value)?),
+            b"tools" => tools = Some(array(value, "tools")?),
             _ => {}
         }
-        Ok(())
-    })?;
-    match walk::needed("type", kind)? {
-        b"\"function\"" | b"\"custom\"" => walk::needed("name", name).map(Choice::Tool),
+    }
+    match needed(kind, "type")? {
+        b"\"function\"" | b"\"custom\"" => needed(name, "name").map(Choice::Tool),
         b"\"allowed_tools\"" => {
-            let required = match walk::needed("mode", mode)? {
+            let required = match needed(mode, "mode")? {
                 b"\"auto\"" => false,
                 b"\"required\"" => true,
                 _ => return Err(Refused::new("mode", "must be auto or required")),
             };
-            let names = allowed(walk::needed("tools", tools)?)?;
+            let names = allowed(needed(tools, "tools")?)?;
             Ok(Choice::Allowed { names, required })
         }
         _ => Err(Refused::new("type", "must be function, custom or allowed_tools")),
@@ -102,63 +96,48 @@ fn chosen(value: &[u8]) -> Result<Choice<'_>, Refused> {
 }
 
 fn allowed(tools: &[u8]) -> Result<Vec<Text<'_>>, Refused> {
-    let mut names = Vec::new();
-    walk::items(tools, |number, tool| {
-        let mut name = None;
-        let read = walk::object("", tool).and_then(|tool| {
-            walk::members(tool, |key, value| {
-                if key == b"name" {
-                    name = Some(walk::text("name", value)?);
-                }
-                Ok(())
-            })
-        });
-        let found = read.and_then(|()| walk::needed("name", name));
-        names.push(walk::within(|| format!("tools[{number}]"), found)?);
-        Ok(())
-    })?;
-    Ok(names)
+    let one = |(number, tool)| {
+        let name = object(tool, "").and_then(|tool| needed_text(find(tool, "name"), "name"));
+        name.map_err(within(|| format!("tools[{number}]")))
+    };
+    items(tools).enumerate().map(one).collect()
 }
 
 /// Reads `text`: the form of the answer, and how wordy it is to be.
 ///
 /// # Errors
 /// Forms that are unknown.
-pub fn text<'a>(value: &'a [u8], request: &mut Request<'a>) -> Result<(), Refused> {
-    let read = walk::members(walk::object("text", value)?, |key, value| {
-        match key {
-            b"format" if value != b"null" => {
-                request.format = walk::within(|| "format".into(), format(value))?;
+pub fn form<'a>(value: &'a [u8], request: &mut Request<'a>) -> Result<(), Refused> {
+    for (key, value) in members(object(value, "text")?) {
+        match &*key {
+            b"format" => {
+                request.format = format(value).map_err(within(|| "text.format".into()))?;
             }
-            b"verbosity" if value != b"null" => {
-                request.verbosity = Some(walk::string("verbosity", value)?);
-            }
+            b"verbosity" => request.verbosity = Some(word(value, "text.verbosity")?),
             _ => {}
         }
-        Ok(())
-    });
-    walk::within(|| "text".into(), read)
+    }
+    Ok(())
 }
 
 fn format(value: &[u8]) -> Result<Option<Format<'_>>, Refused> {
     let (mut kind, mut name, mut description) = (None, None, None);
     let (mut schema, mut strict) = (None, None);
-    walk::members(walk::object("", value)?, |key, value| {
-        match key {
+    for (key, value) in members(object(value, "")?) {
+        match &*key {
             b"type" => kind = Some(value),
-            b"name" => name = walk::maybe_text("name", value)?,
-            b"description" => description = walk::maybe_text("description", value)?,
-            b"schema" => schema = Some(Raw(walk::object("schema", value)?)),
-            b"strict" => strict = walk::maybe_flag("strict", value)?,
+            b"name" => name = Some(text(value, "name")?),
+            b"description" => description = Some(text(value, "description")?),
+            b"schema" => schema = Some(Raw(object(value, "schema")?)),
+            b"strict" => strict = Some(flag(value, "strict")?),
             _ => {}
         }
-        Ok(())
-    })?;
-    match walk::needed("type", kind)? {
+    }
+    match needed(kind, "type")? {
         b"\"text\"" => Ok(None),
         b"\"json_object\"" => Ok(Some(Format::JsonObject)),
         b"\"json_schema\"" => {
-            let schema = walk::needed("schema", schema)?;
+            let schema = needed(schema, "schema")?;
             Ok(Some(Format::JsonSchema { name, description, schema, strict }))
         }
         _ => Err(Refused::new("type", "must be text, json_object or json_schema")),
@@ -223,7 +202,7 @@ mod tests {
     fn the_form_of_the_answer_is_read() {
         let mut request = Request::default();
         let value = br#"{"format":{"type":"json_schema","name":"n","schema":{"a":1},"strict":true},"verbosity":"low"}"#;
-        text(value, &mut request).expect("valid");
+        form(value, &mut request).expect("valid");
         assert_eq!(request.verbosity, Some(Raw(b"\"low\"")));
         let Some(Format::JsonSchema { schema, strict, .. }) = request.format else { panic!() };
         assert_eq!((schema, strict), (Raw(br#"{"a":1}"#), Some(true)));
@@ -233,7 +212,7 @@ mod tests {
             (r#"{"format":{"type":"json_schema"}}"#, "text.format.schema"),
             (r#"{"verbosity":1}"#, "text.verbosity"),
         ] {
-            let refused = text(value.as_bytes(), &mut Request::default()).expect_err(value);
+            let refused = form(value.as_bytes(), &mut Request::default()).expect_err(value);
             assert_eq!(refused.field, field);
         }
     }

@@ -4,11 +4,11 @@
 //! Nothing is refused here: what is not understood is passed over.
 
 use crate::dialect::canonical::answer::{Block, Stop};
+use crate::dialect::canonical::fields::{find, items, members, pick};
 use crate::dialect::canonical::request::{Call, Input, Thinking};
 use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_responses::number;
 use crate::dialect::openai_responses::thoughts::{self, Encrypted};
-use crate::dialect::openai_responses::walk;
 use crate::usage::count::{Report, Usage};
 
 /// Between the parts of a summary, where they become one text.
@@ -39,26 +39,23 @@ impl<'a> Outcome<'a> {
     /// Reads an object that has been checked to be JSON.
     pub fn read(object: &'a [u8]) -> Self {
         let mut outcome = Self::default();
-        walk::each(object, |key, value| match key {
-            b"id" => outcome.id = Text::token(value),
-            b"model" => outcome.model = Text::token(value),
-            // Some write it with a fraction.
-            b"created_at" => {
-                outcome.created = value.split(|byte| *byte == b'.').next().and_then(number::read);
+        for (key, value) in members(object) {
+            match &*key {
+                b"id" => outcome.id = Text::token(value),
+                b"model" => outcome.model = Text::token(value),
+                // Some write it with a fraction.
+                b"created_at" => {
+                    outcome.created =
+                        value.split(|byte| *byte == b'.').next().and_then(number::read);
+                }
+                b"status" => outcome.status = Some(value),
+                b"incomplete_details" => outcome.reason = find(value, "reason"),
+                b"error" => outcome.error = Some(value),
+                b"usage" => outcome.usage = Report::read(value).map(|report| report.usage),
+                b"output" => outcome.output = Some(value),
+                _ => {}
             }
-            b"status" => outcome.status = Some(value),
-            b"incomplete_details" => {
-                walk::each(value, |key, value| {
-                    if key == b"reason" {
-                        outcome.reason = Some(value);
-                    }
-                });
-            }
-            b"error" if value != b"null" => outcome.error = Some(value),
-            b"usage" => outcome.usage = Report::read(value).map(|report| report.usage),
-            b"output" => outcome.output = Some(value),
-            _ => {}
-        });
+        }
         outcome
     }
 
@@ -96,17 +93,19 @@ impl<'a> Item<'a> {
     /// Reads an object that has been checked to be JSON.
     pub fn read(object: &'a [u8]) -> Self {
         let mut item = Self::default();
-        walk::each(object, |key, value| match key {
-            b"type" => item.kind = value,
-            b"call_id" => item.call_id = value,
-            b"name" => item.name = value,
-            b"arguments" => item.arguments = value,
-            b"input" => item.input = value,
-            b"content" => item.content = value,
-            b"summary" => item.summary = value,
-            b"encrypted_content" => item.encrypted = value,
-            _ => {}
-        });
+        for (key, value) in members(object) {
+            match &*key {
+                b"type" => item.kind = value,
+                b"call_id" => item.call_id = value,
+                b"name" => item.name = value,
+                b"arguments" => item.arguments = value,
+                b"input" => item.input = value,
+                b"content" => item.content = value,
+                b"summary" => item.summary = value,
+                b"encrypted_content" => item.encrypted = value,
+                _ => {}
+            }
+        }
         item
     }
 
@@ -134,20 +133,15 @@ impl<'a> Item<'a> {
     }
 
     fn said(&self, visit: &mut dyn FnMut(Block<'a>)) {
-        walk::each_item(self.content, |part| {
-            let (mut kind, mut text, mut refusal) = (&b""[..], None, None);
-            walk::each(part, |key, value| match key {
-                b"type" => kind = value,
-                b"text" => text = Text::token(value),
-                b"refusal" => refusal = Text::token(value),
-                _ => {}
-            });
-            match kind {
+        for part in items(self.content) {
+            let [kind, text, refusal] = pick(part, ["type", "text", "refusal"]);
+            let (text, refusal) = (text.and_then(Text::token), refusal.and_then(Text::token));
+            match kind.unwrap_or_default() {
                 b"\"output_text\"" => text.map(Block::Text).into_iter().for_each(&mut *visit),
                 b"\"refusal\"" => refusal.map(Block::Refusal).into_iter().for_each(&mut *visit),
                 _ => {}
             }
-        });
+        }
     }
 
     fn called(&self, visit: &mut dyn FnMut(Block<'a>)) {
@@ -196,15 +190,8 @@ impl<'a> Item<'a> {
 }
 
 fn texts(parts: &[u8]) -> Vec<Text<'_>> {
-    let mut texts = Vec::new();
-    walk::each_item(parts, |part| {
-        walk::each(part, |key, value| {
-            if key == b"text" {
-                texts.extend(Text::token(value).filter(|text| !text.is_empty()));
-            }
-        });
-    });
-    texts
+    let texts = items(parts).filter_map(|part| Text::token(find(part, "text")?));
+    texts.filter(|text| !text.is_empty()).collect()
 }
 
 #[cfg(test)]

@@ -84,6 +84,11 @@ impl Writer {
         }
     }
 
+    /// Whether the last event has been written: the end, or an error.
+    pub const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     fn start(&mut self, start: &Start<'_>, out: &mut Vec<u8>) {
         if self.head.is_some() {
             return;

@@ -3,14 +3,14 @@
 //! The body has been checked to be one JSON object. What only the provider could know that the client
 //! thinks of, such as an earlier answer that it stored, is refused by name.
 
+use crate::dialect::canonical::fields::{
+    Walk, array, flag, items, meant, members, needed, number, object, text, word,
+};
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Effort, Field, Reasoning, Request};
 use crate::dialect::canonical::text::Raw;
 use crate::dialect::openai_responses::input::Conversation;
 use crate::dialect::openai_responses::offer;
-use crate::dialect::openai_responses::walk;
-use crate::wire::pull::Pull;
-use crate::wire::syntax::Span;
 
 /// The name under which thoughts are listed that only another provider can read.
 const OPAQUE_THOUGHTS: &str = "reasoning.encrypted_content";
@@ -32,21 +32,21 @@ struct Reading<'a> {
 pub fn read(body: &[u8]) -> Result<Request<'_>, Refused> {
     let mut reading = Reading::default();
     let mut conversation = None;
-    let mut pull = Pull::new(body, Span::whole(body));
-    pull.enter();
-    while let Some(key) = pull.key() {
-        let key = key.of(body);
-        if key == b"input" && pull.peek() != b'n' {
-            conversation = Some(Conversation::read(body, &mut pull)?);
+    let mut walk = Walk::new(body);
+    walk.enter();
+    while let Some(key) = walk.key() {
+        let name = meant(key);
+        if &*name == b"input" && walk.peek() != b'n' {
+            conversation = Some(Conversation::read(&mut walk)?);
             continue;
         }
-        let value = pull.skip().of(body);
-        if value != b"null" {
-            reading.field(key, value)?;
+        let value = walk.skip();
+        if value != b"null" && !reading.field(&name, value)? {
+            reading.other(key, value)?;
         }
     }
     let Reading { mut request, instructions } = reading;
-    let mut conversation = walk::needed("input", conversation)?;
+    let mut conversation = needed(conversation, "input")?;
     if let Some(instructions) = instructions {
         conversation.instruct(instructions)?;
     }
@@ -59,29 +59,30 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, Refused> {
 }
 
 impl<'a> Reading<'a> {
-    fn field(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<(), Refused> {
+    /// Takes a field that the neutral form has a place for. Returns whether it was one.
+    fn field(&mut self, name: &[u8], value: &'a [u8]) -> Result<bool, Refused> {
         let request = &mut self.request;
-        match key {
-            b"model" => request.model = Some(walk::string("model", value)?),
+        match name {
+            b"model" => request.model = Some(word(value, "model")?),
             b"instructions" => self.instructions = Some(value),
-            b"stream" => request.stream = walk::maybe_flag("stream", value)?.unwrap_or(false),
+            b"stream" => request.stream = flag(value, "stream")?,
             b"tools" => request.tools = offer::tools(value)?,
             b"tool_choice" => request.choice = Some(offer::choice(value)?),
             b"parallel_tool_calls" => {
-                request.parallel_calls = walk::maybe_flag("parallel_tool_calls", value)?;
+                request.parallel_calls = Some(flag(value, "parallel_tool_calls")?);
             }
-            b"text" => offer::text(value, request)?,
+            b"text" => offer::form(value, request)?,
             b"reasoning" => request.reasoning = reasoning(value)?,
             b"max_output_tokens" => {
-                request.output_cap = Some(walk::number("max_output_tokens", value)?);
+                request.output_cap = Some(number(value, "max_output_tokens")?);
             }
-            b"temperature" => request.temperature = Some(walk::number("temperature", value)?),
-            b"top_p" => request.top_p = Some(walk::number("top_p", value)?),
-            b"user" => request.user = Some(walk::text("user", value)?),
-            b"service_tier" => request.service_tier = Some(walk::string("service_tier", value)?),
-            _ => return self.other(key, value),
+            b"temperature" => request.temperature = Some(number(value, "temperature")?),
+            b"top_p" => request.top_p = Some(number(value, "top_p")?),
+            b"user" => request.user = Some(text(value, "user")?),
+            b"service_tier" => request.service_tier = Some(word(value, "service_tier")?),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Fields that the neutral form has no place for: refused, without meaning, or kept for the
@@ -99,7 +100,7 @@ impl<'a> Reading<'a> {
             b"background" | b"stream_options" => Ok(()),
             b"store" if value == b"false" => Ok(()),
             b"truncation" if value == b"\"disabled\"" => Ok(()),
-            b"include" if is_only_reasoning(walk::array("include", value)?) => Ok(()),
+            b"include" if is_only_reasoning(array(value, "include")?) => Ok(()),
             _ => self.keep(key, value),
         }
     }
@@ -123,34 +124,30 @@ fn bound(key: &[u8], why: &str) -> Refused {
 
 /// Whether `include` asks for nothing but encrypted thoughts.
 fn is_only_reasoning(include: &[u8]) -> bool {
-    let mut only = true;
-    walk::each_item(include, |item| only &= item == b"\"reasoning.encrypted_content\"");
-    only
+    items(include).all(|item| item == b"\"reasoning.encrypted_content\"")
 }
 
 fn reasoning(value: &[u8]) -> Result<Option<Reasoning<'_>>, Refused> {
     let mut reasoning = Reasoning::default();
-    let read = walk::members(walk::object("reasoning", value)?, |key, value| {
-        match key {
-            _ if value == b"null" => {}
+    for (key, value) in members(object(value, "reasoning")?) {
+        match &*key {
             b"effort" => reasoning.effort = Some(effort(value)?),
-            b"summary" => reasoning.summary = Some(walk::string("summary", value)?),
+            b"summary" => reasoning.summary = Some(word(value, "reasoning.summary")?),
             // Its former name.
             b"generate_summary" if reasoning.summary.is_none() => {
-                reasoning.summary = Some(walk::string("generate_summary", value)?);
+                reasoning.summary = Some(word(value, "reasoning.generate_summary")?);
             }
             _ => {}
         }
-        Ok(())
-    });
-    walk::within(|| "reasoning".into(), read)?;
+    }
     Ok(Some(reasoning).filter(|reasoning| *reasoning != Reasoning::default()))
 }
 
 fn effort(value: &[u8]) -> Result<Effort, Refused> {
-    let word = walk::text("effort", value)?.plain().and_then(|word| Effort::from_name(&word));
+    let field = "reasoning.effort";
+    let word = text(value, field)?.plain().and_then(|word| Effort::from_name(&word));
     word.ok_or_else(|| {
-        Refused::new("effort", "must be none, minimal, low, medium, high, xhigh or max")
+        Refused::new(field, "must be none, minimal, low, medium, high, xhigh or max")
     })
 }
 

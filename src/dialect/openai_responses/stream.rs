@@ -6,12 +6,12 @@
 use crate::base::limit::STREAM_ITEMS_MAX;
 use crate::dialect::canonical::answer::Block;
 use crate::dialect::canonical::event::{Event, Failure, Start};
+use crate::dialect::canonical::fields::{items, members};
 use crate::dialect::canonical::request::Input;
 use crate::dialect::canonical::text::Text;
 use crate::dialect::openai_responses::failure;
 use crate::dialect::openai_responses::number;
 use crate::dialect::openai_responses::outcome::{Item, Outcome, PARAGRAPH};
-use crate::dialect::openai_responses::walk;
 use crate::wire::json;
 
 /// Where the events go.
@@ -54,15 +54,19 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn read(object: &'a [u8]) -> Self {
         let mut found = Self::default();
-        walk::each(object, |key, value| match key {
-            b"type" => found.kind = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")),
-            b"output_index" => found.output = number::read(value),
-            b"delta" => found.delta = Some(value),
-            b"item" => found.item = Some(value),
-            b"response" => found.response = Some(value),
-            b"error" if value != b"null" => found.error = Some(value),
-            _ => {}
-        });
+        for (key, value) in members(object) {
+            match &*key {
+                b"type" => {
+                    found.kind = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
+                }
+                b"output_index" => found.output = number::read(value),
+                b"delta" => found.delta = Some(value),
+                b"item" => found.item = Some(value),
+                b"response" => found.response = Some(value),
+                b"error" => found.error = Some(value),
+                _ => {}
+            }
+        }
         found
     }
 }
@@ -237,11 +241,9 @@ impl Reader {
         let outcome = Outcome::read(found.response.unwrap_or_default());
         self.start(found.response, sink);
         if self.items.is_empty() {
-            let mut output = 0;
-            walk::each_item(outcome.output.unwrap_or_default(), |item| {
+            for (output, item) in (0..).zip(items(outcome.output.unwrap_or_default())) {
                 self.whole(Some(output), &Item::read(item), sink);
-                output += 1;
-            });
+            }
         }
         if self.is_over {
             return;

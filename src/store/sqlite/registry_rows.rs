@@ -4,9 +4,10 @@
 use rusqlite::{Connection, Params, Result, Row, params};
 
 use crate::store::registry::{
-    Active, Page, Profile, ProfileModel, ProviderKind, RequestRow, Resealed, Sealed, SwitchRow,
+    Active, Page, Profile, ProfileModel, RequestRow, Resealed, Sealed, SwitchRow,
 };
 use crate::store::sqlite::rows::{flag, senseless};
+use crate::upstream::kind::ProviderKind;
 
 /// All profiles by name.
 pub fn profiles(conn: &Connection) -> Result<Vec<Profile>> {

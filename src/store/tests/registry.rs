@@ -14,13 +14,14 @@ use crate::ledger::entry::HoldId;
 use crate::pinning::pin::Pin;
 use crate::store::pins::{Batch, Change, PinStore};
 use crate::store::registry::{
-    self, Active, KeyError, Page, Profile, ProfileModel, ProviderKind, Registry, RegistryError,
-    RequestRow, Resealed, Sealed, SwitchRow,
+    self, Active, KeyError, Page, Profile, ProfileModel, Registry, RegistryError, RequestRow,
+    Resealed, Sealed, SwitchRow,
 };
 use crate::store::sqlite::registry::SqliteRegistry;
 use crate::store::sqlite::{Opening, SqliteStore};
 use crate::store::verify::verify;
 use crate::store::{Store, StoreError};
+use crate::upstream::kind::ProviderKind;
 
 const ALL: Page = Page { after: 0, limit: 1_000 };
 

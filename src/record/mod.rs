@@ -3,6 +3,9 @@
 //!
 //! It holds names, counts and times, never text of a prompt or an answer, nor a key.
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 use std::sync::Arc;
 
 use crate::base::id::RequestId;
