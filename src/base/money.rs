@@ -64,14 +64,36 @@ impl NanoUsd {
 impl fmt::Display for NanoUsd {
     /// A plain decimal in USD without trailing zeros: `0.00057`, `12`, `-0.5`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Written from its end, by hand: this stands in every answer and every line of the log.
         let amount = self.0.unsigned_abs();
-        let (whole, part) = (amount / NANO_PER_USD, amount % NANO_PER_USD);
-        let sign = if self.0 < 0 { "-" } else { "" };
-        if part == 0 {
-            return write!(f, "{sign}{whole}");
+        let (mut whole, mut part) = (amount / NANO_PER_USD, amount % NANO_PER_USD);
+        let mut text = [0; 24];
+        let mut end = text.len();
+        let mut push = |digit: u8| {
+            end -= 1;
+            text[end] = digit;
+        };
+        let mut written = false;
+        for _ in 0..9 {
+            let digit = last_digit(part);
+            part /= 10;
+            written |= digit != b'0';
+            if written {
+                push(digit);
+            }
         }
-        let digits = format!("{part:09}");
-        write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+        if written {
+            push(b'.');
+        }
+        push(last_digit(whole));
+        while whole > 9 {
+            whole /= 10;
+            push(last_digit(whole));
+        }
+        if self.0 < 0 {
+            push(b'-');
+        }
+        f.write_str(std::str::from_utf8(&text[end..]).unwrap_or_default())
     }
 }
 
@@ -105,6 +127,11 @@ impl PicoUsd {
     pub fn round_up(self) -> NanoUsd {
         NanoUsd(i64::try_from(div_ceil(self.0, PICO_PER_NANO)).unwrap_or(i64::MAX))
     }
+}
+
+/// As an ASCII digit.
+fn last_digit(number: u64) -> u8 {
+    b'0' + u8::try_from(number % 10).unwrap_or_default()
 }
 
 fn div_ceil(value: i128, by: i128) -> i128 {
@@ -193,6 +220,23 @@ mod tests {
             assert_eq!(NanoUsd::parse_usd(bad), Err(MoneyError::NotDecimal), "{bad:?}");
         }
         assert_eq!(NanoUsd::parse_usd("1e30"), Err(MoneyError::TooLarge));
+    }
+
+    #[test]
+    fn amounts_are_shown_as_plain_decimals() {
+        for (nano, shown) in [
+            (0, "0"),
+            (570_000, "0.00057"),
+            (12_000_000_000, "12"),
+            (-500_000_000, "-0.5"),
+            (-30_000_000_000, "-30"),
+            (1_234_567_891, "1.234567891"),
+            (10_000_000_010, "10.00000001"),
+            (i64::MAX, "9223372036.854775807"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            assert_eq!(NanoUsd(nano).to_string(), shown);
+        }
     }
 
     #[test]

@@ -313,6 +313,11 @@ impl Bookkeeper {
         self.look(|book, at_ms| book.standing(book.id(key)?, at_ms))
     }
 
+    /// The number of an account.
+    pub fn account(&self, key: &AccountKey) -> Option<AccountId> {
+        self.desk.lock().book.id(key)
+    }
+
     /// What a request has to know of the account that pays for it.
     pub fn view(&self, leaf: AccountId, at_ms: i64) -> View {
         let desk = self.desk.lock();

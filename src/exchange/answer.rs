@@ -372,7 +372,8 @@ impl Exchange {
 
     /// The object of S0-11 as a member, under the name that the configuration gives it.
     fn metadata(&self, bill: &settle::Bill) -> Vec<u8> {
-        let mut member = Vec::new();
+        // Some names of models: growing three times would cost more than all the rest of it.
+        let mut member = Vec::with_capacity(256);
         quote_into(&self.around.snapshot.stream.metadata_field, &mut member);
         member.push(b':');
         self.push_metadata(&mut member, bill);

@@ -175,7 +175,8 @@ impl Ctx {
         }
     }
 
-    /// The clocks. One reading serves both: the wall clock is read once per request.
+    /// The clocks. One reading serves both: the wall clock is read once per request. A reading takes
+    /// up to 60 ns on a virtual machine, so what happens at once shares one.
     pub fn now(&self) -> Now {
         let us = self.shared.live.now_us();
         let passed_ms = us.saturating_sub(self.started.us) / 1_000;
@@ -192,12 +193,19 @@ impl Ctx {
         self.waiting_since_us.get_or_insert(self.now().us);
     }
 
-    /// Notes that the wait is over. Waits after the first byte do not count as overhead anyway.
+    /// Notes that the wait is over.
     pub fn wait_ends(&mut self) {
+        if self.waiting_since_us.is_some() {
+            self.wait_ended(self.now());
+        }
+    }
+
+    /// The same by a reading that was made just now. Waits after the first byte do not count as overhead anyway.
+    fn wait_ended(&mut self, now: Now) {
         if let Some(since) = self.waiting_since_us.take()
             && self.first_byte_us.is_none()
         {
-            self.waited_us += self.now().us.saturating_sub(since);
+            self.waited_us += now.us.saturating_sub(since);
         }
     }
 
@@ -208,8 +216,9 @@ impl Ctx {
         }
         self.response_bytes += bytes as u64;
         if self.first_byte_us.is_none() {
-            self.wait_ends();
-            self.first_byte_us = Some(self.now().us.saturating_sub(self.started.us));
+            let now = self.now();
+            self.wait_ended(now);
+            self.first_byte_us = Some(now.us.saturating_sub(self.started.us));
         }
     }
 
@@ -294,8 +303,8 @@ impl Ctx {
 
     /// The provider could not be reached. Whether another attempt follows.
     pub fn cannot_connect(&mut self) -> bool {
-        self.wait_ends();
         let now = self.now();
+        self.wait_ended(now);
         self.exchange
             .as_mut()
             .is_some_and(|exchange| exchange.on_failure(Reply::ConnectFailed, now))
@@ -303,8 +312,8 @@ impl Ctx {
 
     /// An attempt broke. Whether another one follows.
     pub fn attempt_broke(&mut self, error: &Error, reused: bool) -> bool {
-        self.wait_ends();
         let now = self.now();
+        self.wait_ended(now);
         let Some(exchange) = self.exchange.as_mut() else { return false };
         let expired = self.gate.expired();
         if self.gate.client_gone() || !expired && service::is_downstream(error) {
@@ -422,8 +431,8 @@ impl Ctx {
         if std::mem::replace(&mut self.recorded, true) {
             return;
         }
-        self.wait_ends();
         let now = self.now();
+        self.wait_ended(now);
         let end = self.end.or_else(|| self.stream_end()).unwrap_or(fallback_end);
         let record = self.make_record(end, now);
         self.shared.recorder.send(record);
@@ -491,11 +500,11 @@ impl Ctx {
             let version = exchange.snapshot().catalog.price_version;
             let outcome = settle::complete(*exchange, &mut record, now);
             let unheld = leaf.map(|leaf| settle::spend_order(&record, &outcome, leaf, version));
-            if let Some(booked) = funds::settle_last(self, &outcome, unheld) {
+            if let Some(booked) = funds::settle_last(self, (&outcome, unheld), now) {
                 record.cost = booked;
             }
             if let Some(agent) = agent {
-                funds::note_spent(self, agent, record.cost);
+                funds::note_spent(self, (agent, record.cost), now);
             }
             if let Some(session) = session {
                 let told = (&around.snapshot, now.unix_ms);

@@ -18,11 +18,11 @@ use crate::config::current::Current;
 use crate::engine::bookkeeper::NoHold;
 use crate::engine::lookup;
 use crate::engine::runaways::Alarm;
-use crate::exchange::Exchange;
 use crate::exchange::asked::Asked;
 use crate::exchange::exhausted::{self, Offer};
 use crate::exchange::purse::Purse;
 use crate::exchange::rewrite::Attempt;
+use crate::exchange::{Exchange, Now};
 use crate::ledger::account::{AccountId, AccountKey};
 use crate::ledger::entry::Reason;
 use crate::ledger::hold::{HoldOrder, Outcome, SpendOrder};
@@ -44,7 +44,7 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
     let keeper = &ctx.shared.keeper;
     let agent = &asked.principal.agent;
     let Some(budget) = current.snapshot.budgets.agent(agent.index) else { return Ok(None) };
-    let Some(account) = keeper.look(|book, _| book.id(&budget.account)) else {
+    let Some(account) = keeper.account(&budget.account) else {
         // Its account could not be opened. Where anybody has a limit nothing may go uncounted.
         let limits = current.snapshot.budgets.accounts.iter().any(Opening::is_limited);
         return if limits { Err(not_durable()) } else { Ok(None) };
@@ -60,7 +60,8 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
             })?
         }
     };
-    let view = keeper.view(leaf, unix_ms(ctx));
+    let at_ms = unix_ms(ctx.now());
+    let view = keeper.view(leaf, at_ms);
     let payer = account;
     if let Some(account) = &view.frozen {
         return Err(unserved(ctx, (payer, &agent.id), exhausted::frozen(account)));
@@ -76,19 +77,23 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
         strict: view.strict,
         room: view.room,
         last_tier: ctx.shared.tiers.last(account),
-        dependable: dependable(ctx, budget, account),
+        dependable: dependable(ctx, budget, (account, at_ms)),
         level: keeper.level(),
         is_running_away: alarm.is_some_and(|alarm| alarm.action == RunawayAction::Downgrade),
     }))
 }
 
 /// What of the agent's own budget can be depended on, where its tiers go by that.
-fn dependable(ctx: &Ctx, budget: &AgentBudget, account: AccountId) -> Option<NanoUsd> {
+fn dependable(
+    ctx: &Ctx,
+    budget: &AgentBudget,
+    (account, at_ms): (AccountId, i64),
+) -> Option<NanoUsd> {
+    if !budget.tiers_by_forecast {
+        return None;
+    }
     let keeper = &ctx.shared.keeper;
-    let at_ms = unix_ms(ctx);
-    let standing = keeper.look(|book, _| {
-        budget.tiers_by_forecast.then(|| book.standing(account, at_ms)).flatten()
-    })?;
+    let standing = keeper.look(|book, _| book.standing(account, at_ms))?;
     keeper.paces.dependable(&standing, at_ms)
 }
 
@@ -114,15 +119,15 @@ fn runaway(
 }
 
 /// Notes what a request came to, for the speed at which its agent spends.
-pub fn note_spent(ctx: &Ctx, agent: AccountId, cost: NanoUsd) {
+pub fn note_spent(ctx: &Ctx, (agent, cost): (AccountId, NanoUsd), now: Now) {
     if cost > NanoUsd::ZERO {
-        ctx.shared.keeper.runaways.spent(agent, cost, ctx.now().ms());
-        ctx.shared.keeper.paces.spent(agent, cost, ctx.now().unix_ms);
+        ctx.shared.keeper.runaways.spent(agent, cost, now.ms());
+        ctx.shared.keeper.paces.spent(agent, cost, now.unix_ms);
     }
 }
 
-fn unix_ms(ctx: &Ctx) -> i64 {
-    i64::try_from(ctx.now().unix_ms).unwrap_or(i64::MAX)
+fn unix_ms(now: Now) -> i64 {
+    i64::try_from(now.unix_ms).unwrap_or(i64::MAX)
 }
 
 /// The next candidate's request, with its worst case durably held. Candidates that there is no money for
@@ -133,7 +138,8 @@ fn unix_ms(ctx: &Ctx) -> i64 {
 pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
     settle_given_up(ctx);
     loop {
-        let (now, at_ms) = (ctx.now(), unix_ms(ctx));
+        let now = ctx.now();
+        let at_ms = unix_ms(now);
         let leaf = ctx.exchange.as_ref().and_then(|exchange| Some(exchange.purse()?.leaf));
         let view = leaf.map(|leaf| ctx.shared.keeper.view(leaf, at_ms));
         let Some(exchange) = ctx.exchange.as_mut() else {
@@ -226,7 +232,7 @@ fn spend_given_up(ctx: &mut Ctx) {
         reason,
     };
     ctx.booked = ctx.booked.saturating_add(cost);
-    ctx.shared.keeper.spend(&order, unix_ms(ctx));
+    ctx.shared.keeper.spend(&order, unix_ms(ctx.now()));
 }
 
 /// Settles an attempt over a connection that turned out to be closed. Nobody knows whether the provider read
@@ -253,8 +259,8 @@ pub fn settle_known(ctx: &mut Ctx) {
 /// booked.
 pub fn settle_last(
     ctx: &mut Ctx,
-    outcome: &Outcome,
-    unheld: Option<SpendOrder>,
+    (outcome, unheld): (&Outcome, Option<SpendOrder>),
+    now: Now,
 ) -> Option<NanoUsd> {
     if ctx.is_settled {
         return Some(ctx.booked);
@@ -268,7 +274,7 @@ pub fn settle_last(
         }
         (None, Some(order)) if ctx.is_sent_unheld && order.cost > NanoUsd::ZERO => {
             let booked = ctx.booked.saturating_add(order.cost);
-            ctx.shared.keeper.spend(&order, unix_ms(ctx));
+            ctx.shared.keeper.spend(&order, unix_ms(now));
             Some(booked)
         }
         (None, _) => (ctx.booked > NanoUsd::ZERO).then_some(ctx.booked),

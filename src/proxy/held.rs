@@ -206,16 +206,19 @@ impl State {
     }
 }
 
-/// Resolves at the gate's deadline, which may be moved or cleared while this waits.
+/// Resolves at the gate's deadline, which may be moved or cleared while this waits. No clock is read: whatever
+/// was slept to has passed.
 async fn deadline_of(gate: &Gate) {
+    let mut passed = None;
     loop {
         let Some(deadline) = gate.state.lock().deadline else {
             return std::future::pending().await;
         };
-        if Instant::now() >= deadline {
+        if passed >= Some(deadline) {
             return;
         }
         tokio::time::sleep_until(deadline).await;
+        passed = Some(deadline);
     }
 }
 

@@ -13,13 +13,13 @@ use pingora_proxy::Session;
 use crate::base::fault::{Code, Fault};
 use crate::base::surface::Surface;
 use crate::config::current::Current;
-use crate::exchange::Exchange;
 use crate::exchange::asked::{self, Asked};
 use crate::exchange::path::{self, Destination, RequestLine};
 use crate::exchange::pinned::Leash;
 use crate::exchange::prompt;
 use crate::exchange::purse::Purse;
 use crate::exchange::route::{self, Scene};
+use crate::exchange::{Exchange, Now};
 use crate::identity::principal::Principal;
 use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
@@ -92,7 +92,9 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     ward::judge(session, ctx, (&current.snapshot, &asked.principal), passed.is_err()).await?;
     let search = passed?;
     let purse = funds::purse(ctx, &current, &asked).await?;
-    if route::is_counted_here(&scene(ctx, &current, (purse.as_ref(), None)), &asked) {
+    if asked.surface == Surface::CountTokens
+        && route::is_counted_here(&scene(ctx, &current, (purse.as_ref(), None), ctx.now()), &asked)
+    {
         return Ok(Admitted::Here(local::counted(&asked)));
     }
     shorten::tool_results(ctx, &current, &mut asked).await?;
@@ -194,8 +196,9 @@ fn scene<'a>(
     ctx: &'a Ctx,
     current: &'a Current,
     (purse, session): (Option<&'a Purse>, Option<&'a Leash>),
+    now: Now,
 ) -> Scene<'a> {
-    let (rotation, now_ms) = (&ctx.shared.rotation, ctx.now().ms());
+    let (rotation, now_ms) = (&ctx.shared.rotation, now.ms());
     Scene { current, rotation, now_ms, purse, session }
 }
 
@@ -212,9 +215,10 @@ pub fn start_exchange(
         let ticket = ctx.shared.load.streams.enter(current.snapshot.server.streams_max);
         ctx.tickets.push(ticket.ok_or_else(|| overloaded("streams"))?);
     }
-    let session = ctx.shared.pins.leash(&current, &asked, ctx.now().unix_ms);
+    let now = ctx.now();
+    let session = ctx.shared.pins.leash(&current, &asked, now.unix_ms);
     let with = (purse.as_ref(), session.as_ref());
-    let plan = route::plan(&scene(ctx, &current, with), &asked)?;
+    let plan = route::plan(&scene(ctx, &current, with, now), &asked)?;
     if let (Some(tier), Some(purse)) = (plan.tier, &purse) {
         ctx.shared.tiers.note(purse.agent, tier);
     }

@@ -1,13 +1,16 @@
 //! Rows of the registry as values. Every function is one or two statements; what may be written, and which
 //! transaction it is part of, `registry` decides.
 
-use rusqlite::{Connection, Params, Result, Row, params};
+use rusqlite::{Connection, Params, Result, Row, ToSql, params, params_from_iter};
 
 use crate::store::registry::{
     Active, Page, Profile, ProfileModel, RequestRow, Resealed, Sealed, SwitchRow,
 };
 use crate::store::sqlite::rows::{flag, senseless};
 use crate::upstream::kind::ProviderKind;
+
+/// Rows of the audit in one statement.
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// All profiles by name.
 pub fn profiles(conn: &Connection) -> Result<Vec<Profile>> {
@@ -112,24 +115,36 @@ pub fn add_switch(conn: &Connection, switch: &SwitchRow) -> Result<()> {
 
 /// Keeps requests in the audit.
 pub fn add_requests(conn: &Connection, requests: &[RequestRow]) -> Result<()> {
-    let mut insert = conn.prepare_cached(
+    // Many rows in one statement: each statement looks the last number up and notes it anew, which is as much
+    // work as a row.
+    let (pieces, rest) = requests.as_chunks::<REQUESTS_AT_ONCE>();
+    for piece in pieces {
+        insert_requests(conn, piece)?;
+    }
+    rest.iter().try_for_each(|row| insert_requests(conn, std::slice::from_ref(row)))
+}
+
+fn insert_requests(conn: &Connection, requests: &[RequestRow]) -> Result<()> {
+    let places = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; requests.len()].join(", ");
+    let mut insert = conn.prepare_cached(&format!(
         "INSERT INTO audit_requests
              (at_ms, request_id, agent, provider, model, surface, status, prompt_sha256)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    for request in requests {
-        insert.execute(params![
-            request.at_ms,
-            request.request_id,
-            request.agent,
-            request.provider,
-            request.model,
-            request.surface,
-            request.status,
-            request.prompt_sha256,
-        ])?;
-    }
-    Ok(())
+         VALUES {places}"
+    ))?;
+    let values = requests.iter().flat_map(|request| {
+        let values: [&dyn ToSql; 8] = [
+            &request.at_ms,
+            &request.request_id,
+            &request.agent,
+            &request.provider,
+            &request.model,
+            &request.surface,
+            &request.status,
+            &request.prompt_sha256,
+        ];
+        values
+    });
+    insert.execute(params_from_iter(values)).map(drop)
 }
 
 /// A piece of the audit of requests.

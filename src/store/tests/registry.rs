@@ -188,6 +188,7 @@ fn the_audit_is_read_in_pages() {
         let rows = registry.requests(Page { after, limit: 999 }).unwrap();
         let Some(last) = rows.last() else { break };
         assert!(rows[0].id == after + 1 && rows.len() <= 999);
+        assert!(rows.iter().all(|row| row.at_ms == row.id - 1), "in the order in which they came");
         (after, seen) = (last.id, seen + rows.len());
     }
     assert_eq!(seen, 2_500);
