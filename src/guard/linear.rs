@@ -359,8 +359,17 @@ mod tests {
     fn words_leave_the_window() {
         let model = model(&[("evil", 10)]);
         let text = format!("evil {}", "plain ".repeat(40)).repeat(40);
-        assert_eq!(model.read(&text).best, 30, "three in 96 words, each far from the last");
+        assert_eq!(model.read(&text).best, 10, "one in 12 words, each far from the last");
         assert_eq!(model.read(&"evil ".repeat(400)).best, 10, "the same words count once");
+    }
+
+    #[test]
+    fn many_small_signs_come_together_in_the_long_window() {
+        let words: Vec<String> = ('a'..='m').map(|letter| format!("q{letter}")).collect();
+        let signs: Vec<(&str, i8)> = words.iter().map(|word| (&**word, 10)).collect();
+        let text: String = words.iter().map(|word| format!("{word} x x x x ")).collect();
+        assert_eq!(model(&signs).read(&text).best, (13 * 10) >> LONG_SHARE);
+        assert_eq!(model(&signs[..3]).read(&text).best, 30, "three of them within 12 words");
     }
 
     #[test]

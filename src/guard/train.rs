@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use crate::guard::linear::{FEATURE_BITS, LONG_SHARE, Model, SHORT, Trail, WINDOW, WORDS_FROM, rule_feature, rule_of};
+use crate::guard::linear::{
+    FEATURE_BITS, LONG_SHARE, Model, SHORT, Trail, WINDOW, WORDS_FROM, rule_feature, rule_of,
+};
 use crate::guard::rules::{self, Progress};
 use crate::guard::tokens::{SEED, Words, mix};
 use crate::guard::verdict;
@@ -103,6 +105,8 @@ const CHUNK: usize = 192;
 const UNIT: f32 = 32.0;
 /// What a word of the long window counts.
 const LONG: f32 = 1.0 / (1 << LONG_SHARE) as f32;
+/// Times that everything is learned anew, in another order; the weights are the mean.
+const RUNS: usize = 4;
 /// Groups that take turns to be judged by weights learned from the others.
 pub const FOLDS: usize = 5;
 
@@ -124,11 +128,11 @@ pub fn samples(examples: &[&Example]) -> Vec<Sample> {
             continue;
         }
         for view in views {
-            out.extend(
-                view.chunks()
-                    .into_iter()
-                    .map(|views| Sample { views: vec![views], is_attack: false, is_own: example.is_own }),
-            );
+            out.extend(view.chunks().into_iter().map(|views| Sample {
+                views: vec![views],
+                is_attack: false,
+                is_own: example.is_own,
+            }));
         }
     }
     out
@@ -226,7 +230,8 @@ impl Learner {
             let at = *feature as usize;
             self.squares[at] += slope * slope;
             let step = rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
-            self.weights[at] = plan.bounded(*feature, self.weights[at] - step * plan.pace(*feature));
+            self.weights[at] =
+                plan.bounded(*feature, self.weights[at] - step * plan.pace(*feature));
         }
         self.bias -= rate * 0.02 * slope;
     }
@@ -244,7 +249,7 @@ impl Learner {
     }
 }
 
-/// What the weights were after each of the later rounds, summed: their mean depends less on the order of the
+/// What the weights were after each of the later rounds of all runs, summed: their mean depends less on the order of the
 /// examples than the last of them.
 #[derive(Default)]
 struct Mean {
@@ -270,10 +275,7 @@ impl Mean {
     }
 }
 
-#[expect(
-    clippy::float_arithmetic,
-    reason = "learning is about fractions"
-)]
+#[expect(clippy::float_arithmetic, reason = "learning is about fractions")]
 impl Plan {
     fn weight(&self, sample: &Sample) -> f32 {
         match (sample.is_attack, sample.is_own) {
@@ -305,29 +307,35 @@ impl Plan {
     reason = "learning is about fractions"
 )]
 pub fn learn(plan: &Plan, samples: &[&Sample], mut said: impl FnMut(usize, usize)) -> Model {
-    let mut learner = Learner::new(plan);
-    let mut order: Vec<usize> = (0..samples.len()).collect();
-    let mut seed = 0x5eed_u64;
     let mut mean = Mean::default();
-    for round in 0..plan.rounds {
-        for at in (1..order.len()).rev() {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let other = usize::try_from((seed >> 33) % (at as u64 + 1)).unwrap_or(0);
-            order.swap(at, other);
+    let mut seed = 0x5eed_u64;
+    for run in 0..RUNS {
+        let mut learner = Learner::new(plan);
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        for round in 0..plan.rounds {
+            shuffle(&mut order, &mut seed);
+            let rate = plan.step / (1.0 + round as f32 * 0.5);
+            for at in &order {
+                learner.learn(samples[*at], (rate, plan));
+            }
+            if round * 2 >= plan.rounds {
+                mean.add(&learner);
+            }
+            said(run * plan.rounds + round + 1, RUNS * plan.rounds);
         }
-        let rate = plan.step / (1.0 + round as f32 * 0.5);
-        for at in &order {
-            learner.learn(samples[*at], (rate, plan));
-        }
-        if round * 2 >= plan.rounds {
-            mean.add(&learner);
-        }
-        said(round + 1, plan.rounds);
     }
+    let mut learner = Learner::new(plan);
     mean.take(&mut learner);
     learner.quantised()
+}
+
+fn shuffle(order: &mut [usize], seed: &mut u64) {
+    for at in (1..order.len()).rev() {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let other = usize::try_from((*seed >> 33) % (at as u64 + 1)).unwrap_or(0);
+        order.swap(at, other);
+    }
 }
 
 /// A number for each example; near copies of one another have the same, and so are never on both sides.
