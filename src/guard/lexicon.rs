@@ -18,7 +18,7 @@ pub const IDEAS: [&str; 62] = [
     "EVIL",
 ];
 
-/// Buckets of the index, a power of two: some 2,500 entries leave most of them empty.
+/// Buckets of the index, a power of two: some 5,000 entries leave half of them empty.
 const BUCKETS: usize = 8_192;
 
 /// The number of an idea by its name; 0 if there is none of that name.

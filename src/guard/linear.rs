@@ -1,5 +1,5 @@
-//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within 96
-//! words, at the place where they weigh most.
+//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within a
+//! few words, or within many of which each counts less, at the place where they weigh most.
 //!
 //! Hot path: `benches/guard_in.rs`. Whole numbers only; the fractions of training are `train`'s.
 
@@ -224,7 +224,7 @@ impl Run {
     }
 }
 
-/// Weights of the last words, and what the last 96 and the last 32 of them come to. The short window is for
+/// Weights of the last words, and what those of the long and of the short window come to. The short one is for
 /// a few words in the middle of something long.
 struct Window {
     weights: [i32; WINDOW],

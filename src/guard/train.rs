@@ -104,7 +104,8 @@ const CHUNK: usize = 192;
 /// Units of a quantised weight for each natural logarithm of the odds.
 const UNIT: f32 = 32.0;
 /// What a word of the long window counts.
-const LONG: f32 = 1.0 / (1 << LONG_SHARE) as f32;
+const LONG: f32 = 0.25;
+const _: () = assert!(LONG_SHARE == 2, "a power of a half, as `LONG` says it");
 /// Times that everything is learned anew, in another order; the weights are the mean.
 const RUNS: usize = 4;
 /// Groups that take turns to be judged by weights learned from the others.
