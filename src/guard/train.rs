@@ -13,6 +13,7 @@ use crate::guard::tokens::{SEED, Words, mix};
 use crate::guard::verdict;
 
 /// One text of which it is known what it is.
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 #[derive(Clone, Debug)]
 pub struct Example {
     /// The text.
