@@ -39,18 +39,20 @@ pub struct Eval {
     /// Secrets and look-alikes for the output filter: JSON lines, maybe packed with gzip
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attacks", "benign"])]
     secrets: Option<PathBuf>,
-    /// Injections: JSON lines, maybe packed with gzip
+    /// Injections: JSON lines, maybe packed with gzip; may be given more than once. The project's own phrases
+    /// among them (`weir:` as their source) teach and are not judged
     #[arg(long, value_name = "FILE", requires = "benign")]
-    attacks: Option<PathBuf>,
-    /// Benign texts
+    attacks: Vec<PathBuf>,
+    /// Benign texts, as often
     #[arg(long, value_name = "FILE", requires = "attacks")]
-    benign: Option<PathBuf>,
+    benign: Vec<PathBuf>,
     /// Injections inside of long benign texts
     #[arg(long, value_name = "FILE", requires = "benign")]
     needles: Option<PathBuf>,
-    /// What stays together when texts are judged by weights that were learned without them
-    #[arg(long, value_enum, default_value_t = Together::Copies)]
-    together: Together,
+    /// What stays together when texts are judged by weights that were learned without them; both are tried if
+    /// neither is named
+    #[arg(long, value_enum)]
+    together: Option<Together>,
     /// Judge by this file as well, instead of the weights of the program
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -64,15 +66,26 @@ enum Together {
     Sources,
 }
 
+const BOTH: [(Apart, &str); 2] = [Together::Copies.named(), Together::Sources.named()];
+
+impl Together {
+    const fn named(self) -> (Apart, &'static str) {
+        match self {
+            Self::Copies => (Apart::Copies, "the text and its near copies (random fifths)"),
+            Self::Sources => (Apart::Sources, "any text of the same source"),
+        }
+    }
+}
+
 /// The files to learn from.
 #[derive(Debug, Args)]
 pub struct Texts {
-    /// Injections: JSON lines, maybe packed with gzip
-    #[arg(long, value_name = "FILE")]
-    attacks: PathBuf,
-    /// Benign texts
-    #[arg(long, value_name = "FILE")]
-    benign: PathBuf,
+    /// Injections: JSON lines, maybe packed with gzip; may be given more than once
+    #[arg(long, value_name = "FILE", required = true)]
+    attacks: Vec<PathBuf>,
+    /// Benign texts, as often
+    #[arg(long, value_name = "FILE", required = true)]
+    benign: Vec<PathBuf>,
 }
 
 /// Slices that have no explicit order, whose words are anybody's: judged, not learned from. `mention` quotes
@@ -80,6 +93,9 @@ pub struct Texts {
 const NOT_LEARNED: [&str; 4] = ["indirect_plain", "loose_deepset", "cse_soft", "mention"];
 /// Benign slices that are reported apart from the share of false alarms.
 const NOT_COUNTED: [&str; 4] = ["mention", "over_defence", "obf_control", "adversarial_benign"];
+
+/// How the source of the project's own phrases starts.
+const OWN: &str = "weir:";
 
 /// Does what was asked.
 pub fn run(command: GuardCommand) -> Result<(), String> {
@@ -123,21 +139,19 @@ fn learn(texts: &Texts, out: &Path) -> Result<(), String> {
 }
 
 fn judge(eval: &Eval) -> Result<(), String> {
-    let (Some(attacks), Some(benign)) = (&eval.attacks, &eval.benign) else {
+    if eval.attacks.is_empty() {
         return Err("name --secrets, or --attacks and --benign".to_owned());
-    };
-    let read = Labelled::of(attacks, benign)?;
+    }
+    let read = Labelled::of(&eval.attacks, &eval.benign)?;
     let examples = &read.examples;
     let needles = eval.needles.as_deref().map_or(Ok(Vec::new()), |file| read.needles(file))?;
-    let apart = match eval.together {
-        Together::Copies => Apart::Copies,
-        Together::Sources => Apart::Sources,
-    };
-    let plan = Plan::default();
-    let (judged, found) = eval::out_of_fold((examples, &needles), apart, &plan, app::say_error);
-    let cuts = eval::cuts(examples, &judged);
-    app::say("by weights that were learned without the text (out of fold):");
-    app::say(&eval::report(examples, &judged, &found, cuts));
+    for (apart, whose) in eval.together.map_or(BOTH.to_vec(), |one| vec![one.named()]) {
+        let plan = Plan::default();
+        let (judged, found) = eval::out_of_fold((examples, &needles), apart, &plan, app::say_error);
+        let cuts = eval::cuts(examples, &judged);
+        app::say(&format!("by weights that were learned without {whose}:"));
+        app::say(&eval::report(examples, &judged, &found, cuts));
+    }
     let file = match &eval.weights {
         Some(file) => Some(
             weights::read(&fs::read(file).map_err(|error| named(file, &error))?)
@@ -158,9 +172,10 @@ fn judge(eval: &Eval) -> Result<(), String> {
 }
 
 impl Labelled {
-    fn of(attacks: &Path, benign: &Path) -> Result<Self, String> {
+    fn of(attacks: &[PathBuf], benign: &[PathBuf]) -> Result<Self, String> {
         let mut read = Self::default();
-        for (file, is_attack) in [(attacks, true), (benign, false)] {
+        let attacks = attacks.iter().map(|file| (file, true));
+        for (file, is_attack) in attacks.chain(benign.iter().map(|file| (file, false))) {
             let text = text(file)?;
             read.digest.update(&text);
             for (number, line) in (1..).zip(text.lines()) {
@@ -182,12 +197,14 @@ impl Labelled {
             let source = source.split(':').next().unwrap_or_default().to_owned();
             self.sources.insert(format!("{source} ({licence})"));
         }
+        let is_own = field("source").starts_with(OWN);
         self.places.insert(field("id"), self.examples.len());
         self.examples.push(Example {
             text: field("text"),
             is_attack,
             is_for_training,
-            is_for_cuts: !is_attack && !NOT_COUNTED.contains(&&*slice),
+            is_for_cuts: !is_attack && !is_own && !NOT_COUNTED.contains(&&*slice),
+            is_own,
             source: field("source"),
             lang: field("lang"),
             slice,

@@ -69,7 +69,7 @@ pub fn out_of_fold(
     mut said: impl FnMut(&str),
 ) -> (Vec<Judged>, Vec<Judged>) {
     let folds = folds(examples, apart);
-    let samples: Vec<Vec<Sample>> = (0..FOLDS)
+    let samples: Vec<Vec<Sample>> = (0..=FOLDS)
         .map(|fold| {
             let of_fold =
                 examples.iter().zip(&folds).filter(|(it, at)| **at == fold && it.is_for_training);
@@ -96,22 +96,27 @@ pub fn out_of_fold(
     (out, found)
 }
 
+/// The fold in which each example is judged. Own phrases are in none: they lie in the one after the last.
 fn folds(examples: &[Example], apart: Apart) -> Vec<usize> {
-    let names: BTreeMap<(bool, &str), usize> = examples
-        .iter()
-        .map(|example| (example.is_attack, &*example.source))
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .zip(0..)
-        .collect();
-    match apart {
-        Apart::Copies => {
-            train::groups(examples).into_iter().map(|group| spread(group as usize)).collect()
-        }
-        Apart::Sources => {
-            examples.iter().map(|it| names[&(it.is_attack, &*it.source)] % FOLDS).collect()
-        }
-    }
+    let judged = || examples.iter().filter(|it| !it.is_own);
+    let names: BTreeMap<(bool, &str), usize> =
+        judged().map(source).collect::<BTreeSet<_>>().into_iter().zip(0..).collect();
+    let groups = match apart {
+        Apart::Copies => train::groups(examples),
+        Apart::Sources => Vec::new(),
+    };
+    let fold = |(at, example): (usize, &Example)| match (example.is_own, apart) {
+        (true, _) => FOLDS,
+        (false, Apart::Copies) => spread(groups[at] as usize),
+        (false, Apart::Sources) => names.get(&source(example)).map_or(0, |name| name % FOLDS),
+    };
+    examples.iter().enumerate().map(fold).collect()
+}
+
+/// What has one source. Disguised copies and generated attacks are made from one another.
+fn source(example: &Example) -> (bool, &str) {
+    let is_made = example.is_attack && example.source.starts_with("own ");
+    (example.is_attack, if is_made { "own" } else { &example.source })
 }
 
 fn spread(group: usize) -> usize {
@@ -147,7 +152,7 @@ impl Tally {
 pub fn report(examples: &[Example], judged: &[Judged], needles: &[Judged], cuts: Cuts) -> String {
     let mut rows: BTreeMap<String, Tally> = BTreeMap::new();
     let mut add = |name: String, judged| rows.entry(name).or_default().add(judged, cuts);
-    for (example, judged) in examples.iter().zip(judged) {
+    for (example, judged) in examples.iter().zip(judged).filter(|(it, _)| !it.is_own) {
         if example.is_attack {
             add(format!("attack {}", example.slice), *judged);
             if CORE.contains(&&*example.slice) {

@@ -8,16 +8,17 @@ use std::sync::OnceLock;
 use crate::guard::normal;
 
 /// The ideas, in the order of their numbers (from 1; 0 is none).
-pub const IDEAS: [&str; 54] = [
+pub const IDEAS: [&str; 62] = [
     "IGNORE", "BYPASS", "PREV", "INSTR", "SYSTEM", "PROMPT", "REVEAL", "SHOW", "VERBATIM",
     "HIDDEN", "PASSWORD", "ACT", "UNREST", "DAN", "MODE", "FILTER", "NOW", "ONLY", "NEW", "YOU",
     "YOUR", "ME", "ALL", "NOT", "ANSWER", "STOP", "FOLLOW", "ATTEND", "TEXT", "AI", "MAKER",
     "ADMIN", "CHAR", "SEND", "EXEC", "IMPORT", "RESET", "BEGIN", "PWNED", "REFUSE", "ANYTHING",
     "FREE", "CONFIG", "INSTEAD", "ENCODE", "ILLEGAL", "TOOL", "SILENT", "DESTROY", "MARK", "HUMAN",
-    "PROMISE", "ACCESS", "ROTCUE",
+    "PROMISE", "ACCESS", "ROTCUE", "HYPO", "LETTER", "CORRECT", "NEXT", "STAY", "BOUND", "MUST",
+    "EVIL",
 ];
 
-/// Buckets of the index, a power of two: some 2,500 entries leave most of them empty.
+/// Buckets of the index, a power of two: some 5,000 entries leave half of them empty.
 const BUCKETS: usize = 8_192;
 
 /// The number of an idea by its name; 0 if there is none of that name.
@@ -30,7 +31,7 @@ pub fn idea(name: &str) -> u8 {
 }
 
 /// Beyond the ideas that rules know: words that read as such when they are reversed.
-pub const REVCUE: u8 = 55;
+pub const REVCUE: u8 = 63;
 /// Words of a text that was turned by 13 letters, or that announce one.
 pub const ROTCUE: u8 = 54;
 

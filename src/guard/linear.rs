@@ -1,17 +1,20 @@
-//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within 96
-//! words, at the place where they weigh most.
+//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within a
+//! few words, or within many of which each counts less, at the place where they weigh most.
 //!
 //! Hot path: `benches/guard_in.rs`. Whole numbers only; the fractions of training are `train`'s.
 
-use crate::guard::rules::{Hit, Progress, RULES, Tier};
+use crate::guard::rules::{Hit, Progress, RULES, Rule, Tier};
 use crate::guard::tokens::{Token, Words, mix};
 
 /// Bits of a feature's number: 256 KiB of weights, which stay in the second cache.
 pub const FEATURE_BITS: u32 = 18;
-/// Words of a window.
-pub const WINDOW: usize = 96;
-/// Words of the short window.
-pub const SHORT: usize = 32;
+/// Words of the long window, in which many small signs come together. Each counts `LONG_SHARE` of what it
+/// would in the short one, so that a long text is no attack for being long.
+pub const WINDOW: usize = 64;
+/// Words of the short window: one order and what it is about.
+pub const SHORT: usize = 12;
+/// What a word of the long window counts, as a power of a half.
+pub const LONG_SHARE: u32 = 2;
 
 /// What has been learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,16 +58,49 @@ const PAIR_WORDS: u32 = 14;
 /// Triples of ideas count up to this many words apart.
 const TRIPLE_WORDS: u32 = 24;
 
+/// Features below this are of ideas and rules, each with a number of its own but for triples; from here on they
+/// are of words. What is said of the one in training need not hold for the other.
+pub const WORDS_FROM: u32 = 1 << 16;
+/// Where the numbers of rules, pairs and triples of ideas start.
+const RULES_FROM: u32 = 64;
+const PAIRS_FROM: u32 = 1 << 12;
+const TRIPLES_FROM: u32 = 1 << 13;
+
 #[inline]
-const fn feature(kind: u32, value: u32) -> u32 {
-    let mixed = (value ^ kind.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+const fn scattered(value: u32) -> u32 {
+    let mixed = value.wrapping_mul(0x85eb_ca6b);
     let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0xc2b2_ae35);
-    (mixed ^ (mixed >> 16)) >> (32 - FEATURE_BITS)
+    mixed ^ (mixed >> 16)
+}
+
+/// The feature of words by their hash: one of the numbers that are left.
+#[inline]
+const fn feature(kind: u32, hash: u32) -> u32 {
+    let left = (1_u64 << FEATURE_BITS) - WORDS_FROM as u64;
+    let mixed = scattered(hash ^ kind.wrapping_mul(0x9e37_79b9)) as u64;
+    WORDS_FROM + ((mixed * left) >> 32) as u32
+}
+
+#[inline]
+const fn pair_feature(one: u32, other: u32) -> u32 {
+    let (least, most) = if one < other { (one, other) } else { (other, one) };
+    PAIRS_FROM + (least & 63) * 64 + (most & 63)
+}
+
+#[inline]
+const fn triple_feature(one: u32, two: u32, three: u32) -> u32 {
+    TRIPLES_FROM + scattered((one << 16) | (two << 8) | three) % (WORDS_FROM - TRIPLES_FROM)
 }
 
 /// The feature that a rule is.
 pub const fn rule_feature(rule: u8) -> u32 {
-    feature(7, rule as u32)
+    RULES_FROM + rule as u32
+}
+
+/// The rule that a feature is.
+pub fn rule_of(feature: u32) -> Option<&'static Rule> {
+    let rule = feature.checked_sub(RULES_FROM)?;
+    RULES.get(rule as usize)
 }
 
 impl Default for Trail {
@@ -94,13 +130,16 @@ impl Trail {
 impl Behind {
     #[inline]
     fn features(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        // Next to others a word counts as its idea: what was learned of one way to say it holds for all.
+        let idea = u32::from(token.idea);
+        let this = if idea > 0 { idea } else { token.hash };
         let [two, one] = self.words;
-        let pair = mix(one, token.hash).rotate_left(9);
+        let pair = mix(one, this).rotate_left(9);
         give(feature(1, token.hash));
         give(feature(2, pair));
         give(feature(3, mix(two, pair)));
-        self.words = [one, token.hash];
-        if token.idea > 0 {
+        self.words = [one, this];
+        if idea > 0 {
             self.idea(token, give);
         }
     }
@@ -108,7 +147,7 @@ impl Behind {
     #[inline]
     fn idea(&mut self, token: &Token, mut give: impl FnMut(u32)) {
         let idea = u32::from(token.idea);
-        give(feature(4, idea));
+        give(idea);
         for (at, (other, place)) in self.ideas.iter().enumerate() {
             if *other == 0 || *place + PAIR_WORDS < token.place {
                 break;
@@ -116,12 +155,12 @@ impl Behind {
             let is_new = self.ideas[..at].iter().all(|nearer| nearer.0 != *other);
             let other = u32::from(*other);
             if other != idea && is_new {
-                give(feature(5, (idea.min(other) << 8) | idea.max(other)));
+                give(pair_feature(idea, other));
             }
         }
         let [(one, _), (two, place), ..] = self.ideas;
         if two > 0 && place + TRIPLE_WORDS >= token.place {
-            give(feature(6, (u32::from(two) << 16) | (u32::from(one) << 8) | idea));
+            give(triple_feature(u32::from(two), u32::from(one), idea));
         }
         self.ideas.copy_within(0..4, 1);
         self.ideas[0] = (token.idea, token.place);
@@ -185,12 +224,13 @@ impl Run {
     }
 }
 
-/// Weights of the last words, and what the last 96 and the last 32 of them come to. The short window is for
+/// Weights of the last words, and what those of the long and of the short window come to. The short one is for
 /// a few words in the middle of something long.
 struct Window {
     weights: [i32; WINDOW],
     starts: [usize; WINDOW],
     count: usize,
+    bias: i32,
     long: i32,
     short: i32,
 }
@@ -245,7 +285,7 @@ fn is_hex(word: &[u8]) -> bool {
 impl Window {
     /// A window without words.
     fn new(bias: i32) -> Self {
-        Self { weights: [0; WINDOW], starts: [0; WINDOW], count: 0, long: bias, short: bias }
+        Self { weights: [0; WINDOW], starts: [0; WINDOW], count: 0, bias, long: 0, short: bias }
     }
 
     #[inline]
@@ -260,15 +300,20 @@ impl Window {
         if self.short > reading.best && self.count >= SHORT {
             reading.note(self.short, (self.starts[(leaves + 1) % WINDOW], token.end));
         }
-        if self.long > reading.best && self.count >= WINDOW {
-            reading.note(self.long, (self.starts[self.count % WINDOW], token.end));
+        let long = self.bias + (self.long >> LONG_SHARE);
+        if long > reading.best && self.count >= WINDOW {
+            reading.note(long, (self.starts[self.count % WINDOW], token.end));
         }
     }
 
     /// A text that is shorter than a window is one.
     fn close(&self, end: usize, reading: &mut Reading) {
-        if self.count > 0 && self.count < WINDOW && self.long > reading.best {
-            reading.note(self.long, (0, end));
+        let long = self.bias + (self.long >> LONG_SHARE);
+        if self.count > 0 && self.count < SHORT && self.short > reading.best {
+            reading.note(self.short, (0, end));
+        }
+        if self.count > SHORT && self.count < WINDOW && long > reading.best {
+            reading.note(long, (0, end));
         }
     }
 }
@@ -314,8 +359,17 @@ mod tests {
     fn words_leave_the_window() {
         let model = model(&[("evil", 10)]);
         let text = format!("evil {}", "plain ".repeat(40)).repeat(40);
-        assert_eq!(model.read(&text).best, 30, "three in 96 words, each far from the last");
+        assert_eq!(model.read(&text).best, 10, "one in 12 words, each far from the last");
         assert_eq!(model.read(&"evil ".repeat(400)).best, 10, "the same words count once");
+    }
+
+    #[test]
+    fn many_small_signs_come_together_in_the_long_window() {
+        let words: Vec<String> = ('a'..='m').map(|letter| format!("q{letter}")).collect();
+        let signs: Vec<(&str, i8)> = words.iter().map(|word| (&**word, 10)).collect();
+        let text: String = words.iter().map(|word| format!("{word} x x x x ")).collect();
+        assert_eq!(model(&signs).read(&text).best, (13 * 10) >> LONG_SHARE);
+        assert_eq!(model(&signs[..3]).read(&text).best, 30, "three of them within 12 words");
     }
 
     #[test]

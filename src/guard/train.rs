@@ -5,12 +5,15 @@
 
 use std::collections::HashMap;
 
-use crate::guard::linear::{FEATURE_BITS, Model, SHORT, Trail, WINDOW, rule_feature};
-use crate::guard::rules::Progress;
+use crate::guard::linear::{
+    FEATURE_BITS, LONG_SHARE, Model, SHORT, Trail, WINDOW, WORDS_FROM, rule_feature, rule_of,
+};
+use crate::guard::rules::{self, Progress};
 use crate::guard::tokens::{SEED, Words, mix};
 use crate::guard::verdict;
 
 /// One text of which it is known what it is.
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 #[derive(Clone, Debug)]
 pub struct Example {
     /// The text.
@@ -27,12 +30,15 @@ pub struct Example {
     pub is_for_training: bool,
     /// Whether it counts when cuts are chosen.
     pub is_for_cuts: bool,
+    /// Whether it is of the project's own phrases: they teach in every fold, and are never judged as if unseen.
+    pub is_own: bool,
 }
 
 /// A text as numbers: features of its words, in every way to read it.
 pub struct Sample {
     views: Vec<Features>,
     is_attack: bool,
+    is_own: bool,
 }
 
 /// Features of the words of one reading.
@@ -49,6 +55,8 @@ struct Stretch {
     view: usize,
     from: usize,
     to: usize,
+    /// What each word counts there.
+    share: f32,
     score: f32,
 }
 
@@ -65,11 +73,30 @@ pub struct Plan {
     pub doubt: f32,
     /// How much more an attack counts than a benign text.
     pub attack_weight: f32,
+    /// How much an own benign text counts: those were written to be as close to attacks as honest texts can be,
+    /// which few are.
+    pub own_benign_weight: f32,
+    /// How much faster words are learned than ideas and rules.
+    pub words: f32,
+    /// What a word or a run of words weighs at most, for or against.
+    pub words_most: f32,
+    /// How much of what a rule was said to be worth it weighs at least.
+    pub rules_least: f32,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rounds: 20, step: 0.1, fade: 2e-5, doubt: 0.3, attack_weight: 1.0 }
+        Self {
+            rounds: 20,
+            step: 0.1,
+            fade: 2e-5,
+            doubt: 0.1,
+            attack_weight: 3.0,
+            own_benign_weight: 0.1,
+            words: 4.0,
+            words_most: 1.0,
+            rules_least: 1.5,
+        }
     }
 }
 
@@ -77,6 +104,11 @@ impl Default for Plan {
 const CHUNK: usize = 192;
 /// Units of a quantised weight for each natural logarithm of the odds.
 const UNIT: f32 = 32.0;
+/// What a word of the long window counts.
+const LONG: f32 = 0.25;
+const _: () = assert!(LONG_SHARE == 2, "a power of a half, as `LONG` says it");
+/// Times that everything is learned anew, in another order; the weights are the mean.
+const RUNS: usize = 4;
 /// Groups that take turns to be judged by weights learned from the others.
 pub const FOLDS: usize = 5;
 
@@ -94,15 +126,15 @@ pub fn samples(examples: &[&Example]) -> Vec<Sample> {
         let views: Vec<Features> =
             verdict::views(&example.text).iter().map(|view| features(&view.folded.text)).collect();
         if example.is_attack {
-            out.push(Sample { views, is_attack: true });
+            out.push(Sample { views, is_attack: true, is_own: example.is_own });
             continue;
         }
         for view in views {
-            out.extend(
-                view.chunks()
-                    .into_iter()
-                    .map(|views| Sample { views: vec![views], is_attack: false }),
-            );
+            out.extend(view.chunks().into_iter().map(|views| Sample {
+                views: vec![views],
+                is_attack: false,
+                is_own: example.is_own,
+            }));
         }
     }
     out
@@ -151,7 +183,9 @@ impl Features {
 impl Learner {
     fn new(plan: &Plan) -> Self {
         let size = 1 << FEATURE_BITS;
-        Self { weights: vec![0.0; size], squares: vec![plan.doubt; size], bias: -2.0 }
+        let first = |feature| plan.bounded(feature, 0.0);
+        let weights = (0..1 << FEATURE_BITS).map(first).collect();
+        Self { weights, squares: vec![plan.doubt; size], bias: -2.0 }
     }
 
     fn sum(&self, features: &[u32]) -> f32 {
@@ -168,17 +202,19 @@ impl Learner {
             for word in 0..count {
                 sums.push(sums[word] + self.sum(features.of(word, word + 1)));
             }
-            let mut take = |from: usize, to: usize| {
-                let score = sums[to] - sums[from] + self.bias;
+            let mut take = |from: usize, to: usize, share: f32| {
+                let score = (sums[to] - sums[from]) * share + self.bias;
                 if best.is_none_or(|best| score > best.score) {
-                    best = Some(Stretch { view, from, to, score });
+                    best = Some(Stretch { view, from, to, share, score });
                 }
             };
-            for len in [SHORT, WINDOW] {
-                (len..=count).for_each(|to| take(to - len, to));
+            for (len, share) in [(SHORT, 1.0), (WINDOW, LONG)] {
+                (len..=count).for_each(|to| take(to - len, to, share));
             }
-            if count > 0 && count < WINDOW {
-                take(0, count);
+            if count > 0 && count < SHORT {
+                take(0, count, 1.0);
+            } else if count < WINDOW {
+                take(0, count, LONG);
             }
         }
         best
@@ -191,12 +227,13 @@ impl Learner {
         if error.abs() < 1e-3 {
             return;
         }
-        let slope = if sample.is_attack { error * plan.attack_weight } else { error };
+        let slope = error * plan.weight(sample) * found.share;
         for feature in sample.views[found.view].of(found.from, found.to) {
             let at = *feature as usize;
             self.squares[at] += slope * slope;
-            self.weights[at] -=
-                rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
+            let step = rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
+            self.weights[at] =
+                plan.bounded(*feature, self.weights[at] - step * plan.pace(*feature));
         }
         self.bias -= rate * 0.02 * slope;
     }
@@ -214,6 +251,57 @@ impl Learner {
     }
 }
 
+/// What the weights were after each of the later rounds of all runs, summed: their mean depends less on the order of the
+/// examples than the last of them.
+#[derive(Default)]
+struct Mean {
+    weights: Vec<f32>,
+    bias: f32,
+    count: f32,
+}
+
+#[expect(clippy::float_arithmetic, reason = "learning is about fractions")]
+impl Mean {
+    fn add(&mut self, learner: &Learner) {
+        self.weights.resize(learner.weights.len(), 0.0);
+        self.weights.iter_mut().zip(&learner.weights).for_each(|(sum, weight)| *sum += weight);
+        self.bias += learner.bias;
+        self.count += 1.0;
+    }
+
+    fn take(self, learner: &mut Learner) {
+        if self.count > 0.0 {
+            learner.weights = self.weights.iter().map(|sum| sum / self.count).collect();
+            learner.bias = self.bias / self.count;
+        }
+    }
+}
+
+#[expect(clippy::float_arithmetic, reason = "learning is about fractions")]
+impl Plan {
+    fn weight(&self, sample: &Sample) -> f32 {
+        match (sample.is_attack, sample.is_own) {
+            (true, _) => self.attack_weight,
+            (false, true) => self.own_benign_weight,
+            (false, false) => 1.0,
+        }
+    }
+
+    fn pace(&self, feature: u32) -> f32 {
+        if feature < WORDS_FROM { 1.0 } else { self.words }
+    }
+
+    fn bounded(&self, feature: u32, weight: f32) -> f32 {
+        if feature >= WORDS_FROM {
+            weight.clamp(-self.words_most, self.words_most)
+        } else if let Some(rule) = rule_of(feature) {
+            weight.max(self.rules_least * f32::from(rules::worth(rule)) / 4.0)
+        } else {
+            weight
+        }
+    }
+}
+
 /// Learns from samples. `said` hears after each round how far it is.
 #[expect(
     clippy::float_arithmetic,
@@ -221,24 +309,35 @@ impl Learner {
     reason = "learning is about fractions"
 )]
 pub fn learn(plan: &Plan, samples: &[&Sample], mut said: impl FnMut(usize, usize)) -> Model {
-    let mut learner = Learner::new(plan);
-    let mut order: Vec<usize> = (0..samples.len()).collect();
+    let mut mean = Mean::default();
     let mut seed = 0x5eed_u64;
-    for round in 0..plan.rounds {
-        for at in (1..order.len()).rev() {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let other = usize::try_from((seed >> 33) % (at as u64 + 1)).unwrap_or(0);
-            order.swap(at, other);
+    for run in 0..RUNS {
+        let mut learner = Learner::new(plan);
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        for round in 0..plan.rounds {
+            shuffle(&mut order, &mut seed);
+            let rate = plan.step / (1.0 + round as f32 * 0.5);
+            for at in &order {
+                learner.learn(samples[*at], (rate, plan));
+            }
+            if round * 2 >= plan.rounds {
+                mean.add(&learner);
+            }
+            said(run * plan.rounds + round + 1, RUNS * plan.rounds);
         }
-        let rate = plan.step / (1.0 + round as f32 * 0.5);
-        for at in &order {
-            learner.learn(samples[*at], (rate, plan));
-        }
-        said(round + 1, plan.rounds);
     }
+    let mut learner = Learner::new(plan);
+    mean.take(&mut learner);
     learner.quantised()
+}
+
+fn shuffle(order: &mut [usize], seed: &mut u64) {
+    for at in (1..order.len()).rev() {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let other = usize::try_from((*seed >> 33) % (at as u64 + 1)).unwrap_or(0);
+        order.swap(at, other);
+    }
 }
 
 /// A number for each example; near copies of one another have the same, and so are never on both sides.

@@ -30,6 +30,7 @@ mod gateway;
 mod golden;
 mod guard;
 mod guard_ends;
+mod guard_texts;
 mod http2;
 mod http2_client;
 mod http2_frames;
