@@ -214,7 +214,7 @@ struct Window {
 
 /// The tables that a reading needs. Most texts are so short that setting them up would cost more than reading.
 #[derive(Default)]
-pub struct Desk {
+pub struct Tables {
     trail: Trail,
     progress: Progress,
 }
@@ -228,14 +228,14 @@ impl Model {
 
     /// Reads a folded text once.
     pub fn read(&self, text: &str) -> Reading {
-        self.read_with(text, &mut Desk::default())
+        self.read_with(text, &mut Tables::default())
     }
 
     /// The same, with tables that another text has been read with.
-    pub fn read_with(&self, text: &str, desk: &mut Desk) -> Reading {
+    pub fn read_with(&self, text: &str, tables: &mut Tables) -> Reading {
         let mut reading = Reading { best: i32::MIN, ..Reading::default() };
         let mut window = Window::new(self.bias);
-        let Desk { trail, progress } = desk;
+        let Tables { trail, progress } = tables;
         trail.restart();
         progress.restart();
         let (mut apart, mut numbers) = (Run::default(), Run::default());
