@@ -35,6 +35,8 @@ pub const REVCUE: u8 = 55;
 pub const ROTCUE: u8 = 54;
 
 struct Entry {
+    /// Its first eight bytes up to a gap, and which of them it has.
+    head: [u64; 2],
     text: Box<[u8]>,
     idea: u8,
     /// Any ending may follow.
@@ -115,7 +117,9 @@ impl Lexicon {
 
     fn find_in(&self, bucket: Bucket, text: &[u8], at: usize) -> Option<Found> {
         let entries = &self.entries[usize::from(bucket.from)..usize::from(bucket.to)];
-        entries.iter().find_map(|entry| entry.stands(text, at))
+        let head = head(text.get(at..).unwrap_or_default());
+        let mut alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
+        alike.find_map(|entry| entry.stands(text, at))
     }
 
     /// Where the longest entry of three letters and more ends that starts there, whatever follows it.
@@ -150,7 +154,9 @@ fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
         || text.len() >= 8 && matches!(text.first(), Some(0xd8..=0xdb | 0xe0));
     let is_mark = matches!(text.first(), Some(b'<' | b'[' | b'#'));
     let has_gaps = text.contains(&b' ');
-    Entry { text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps }
+    let fixed = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let head = [head(fixed), head(&[0xff; 8][..fixed.len().min(8)])];
+    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps }
 }
 
 /// Bytes that words are made of, in folded text.
@@ -183,6 +189,16 @@ fn bucket(text: &[u8], at: usize) -> usize {
     };
     let three = if two == 0 { 0 } else { three };
     (one.wrapping_mul(1_087) ^ two.wrapping_mul(67) ^ three.wrapping_mul(2_477)) & (BUCKETS - 1)
+}
+
+/// The first eight bytes; zeros, which are in no entry, where there are none.
+#[inline]
+fn head(text: &[u8]) -> u64 {
+    u64::from_le_bytes(text.first_chunk().copied().unwrap_or_else(|| {
+        let mut head = [0; 8];
+        head[..text.len().min(8)].copy_from_slice(&text[..text.len().min(8)]);
+        head
+    }))
 }
 
 /// The bit of a fourth byte; all that are no part of a word share one.
@@ -272,6 +288,23 @@ mod tests {
         assert_eq!(idea_of("promptly"), "PROMPT");
         assert_eq!(idea_of("rules"), "INSTR");
         assert_eq!(idea_of("ruleset"), "");
+    }
+
+    #[test]
+    fn the_index_hides_no_entry() {
+        let table = lexicon();
+        let short = |text: &[u8]| text.len() < 3 || text.contains(&b' ');
+        for entry in &table.entries {
+            for behind in ["", " ", "s", "x1", ".", "é", "忽"] {
+                let text = [&entry.text, behind.as_bytes()].concat();
+                // By hand: the longest of all that start with the same three bytes.
+                let alike =
+                    table.entries.iter().filter(|it| bucket(&it.text, 0) == bucket(&text, 0));
+                let wanted = alike.filter_map(|it| it.stands(&text, 0)).next();
+                assert_eq!(table.find(&text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
+                assert!(wanted.is_some() || !entry.is_stem && !behind.is_empty() || short(&text));
+            }
+        }
     }
 
     #[test]

@@ -531,7 +531,50 @@ mod tests {
         assert_eq!(&text[folded.origin(at)..folded.origin(at + 6)], "ＩＧＮＯＲＥ");
     }
 
+    #[test]
+    fn the_table_says_what_each_character_becomes() {
+        let mut alone = Folded::default();
+        for c in ('\u{80}'..=char::MAX).filter(|c| Usual::place(*c).is_some()) {
+            alone.text.clear();
+            alone.single(c);
+            assert_eq!(is_letter(c), c.is_alphanumeric() || is_invisible(c), "{c:?}");
+            let wide = matches!(c, '\u{fe00}'..='\u{fe0f}');
+            assert!(wide || folded(&c.to_string()) == alone.text, "{c:?}");
+        }
+    }
+
+    /// Whether the word around has an ASCII letter, looked for anew.
+    fn is_latin(text: &str, at: usize) -> bool {
+        let letter = |c: &char| c.is_alphanumeric() || is_invisible(*c);
+        let ahead = text[at..].chars().take(GUARD_WORD_CHARS_MAX).take_while(letter);
+        let behind = text[..at].chars().rev().take(GUARD_WORD_CHARS_MAX).take_while(letter);
+        ahead.chain(behind).any(|c| c.is_ascii_alphabetic())
+    }
+
+    #[test]
+    fn a_tag_ends_within_its_bounds() {
+        let far = |bytes: usize| format!("a<b {}>c", "x".repeat(bytes));
+        assert_eq!(folded(&far(GUARD_TAG_BYTES_MAX - 4)), "ac");
+        assert_eq!(folded(&far(GUARD_TAG_BYTES_MAX - 3)), far(GUARD_TAG_BYTES_MAX - 3));
+        assert_eq!(folded("<b a<b c>d<b e>f<strong>g</strong><stronger>"), "dfg<stronger>");
+        assert_eq!(folded("<b é><i x>y"), "<b e>y");
+        assert_eq!(folded("a<!---->b<!-- no -->"), "ab<!-- no -->");
+    }
+
     proptest! {
+        #[test]
+        fn latin_words_are_known_by_one_pass(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "о", "і", "a", "1", " ", "\u{200b}", "忽", "ооооооооооооооооооооооо", "11111111111",
+            ]), 0..40),
+        ) {
+            let text = parts.concat();
+            let mut latin = Latin::default();
+            for (at, c) in text.char_indices().filter(|(_, c)| matches!(c, 'о' | 'і')) {
+                prop_assert_eq!(latin.is_around(&text, at), is_latin(&text, at), "{} at {} {}", text, at, c);
+            }
+        }
+
         #[test]
         fn any_text_folds_within_its_bounds(text in "\\PC{0,60}[\u{fe00}-\u{fe0f}<&#x;0-9]{0,20}") {
             let mut folded = Folded::default();

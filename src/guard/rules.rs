@@ -227,9 +227,7 @@ impl Progress {
             let part = usize::from(*part) % PARTS_MAX;
             track.met[part] = place;
             track.from[part] = token.start;
-            if place > track.last + REST
-                && let Some(start) = track.start(&RULES[usize::from(*rule)], place)
-            {
+            if let Some(start) = track.start(&RULES[usize::from(*rule)], place) {
                 track.last = place;
                 hit(Hit { rule: *rule, start, end: token.end });
             }
@@ -240,9 +238,9 @@ impl Progress {
 impl Track {
     #[inline]
     fn start(&self, rule: &Rule, place: u32) -> Option<usize> {
-        // All at once: which one is too far behind cannot be foreseen.
         let floor = place - rule.within;
-        let is_near = self.met.iter().fold(true, |is_near, met| is_near & (*met >= floor));
+        // One after the other: a vector of them would wait for the part that has just been written.
+        let is_near = place > self.last + REST && self.met.iter().all(|met| *met >= floor);
         if !is_near || rule.in_order && !self.met[..rule.parts.len()].is_sorted_by(|a, b| a < b) {
             return None;
         }

@@ -32,15 +32,15 @@ pub struct Words<'t> {
     place: u32,
 }
 
-/// What a byte of folded text is to words.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a byte of folded text is to words; the first two make them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    Letter = 0,
+    Digit = 1,
+    Wide,
     Gap,
     End,
     Mark,
-    Letter,
-    Digit,
-    Wide,
 }
 
 const KINDS: [Kind; 256] = {
@@ -86,15 +86,16 @@ impl<'t> Words<'t> {
     }
 
     /// A word of ASCII letters and digits, or of a script with spaces.
+    #[inline]
     fn word(&mut self) -> Token {
         let start = self.at;
         let (mut hash, mut digits, mut end) = (SEED, 0, start);
         for byte in &self.text[start..] {
-            match KINDS[usize::from(*byte)] {
-                Kind::Letter => {}
-                Kind::Digit => digits += 1,
-                Kind::Wide if !normal::is_dense_at(self.text, end) => {}
-                Kind::Gap | Kind::End | Kind::Mark | Kind::Wide => break,
+            let kind = KINDS[usize::from(*byte)];
+            if kind <= Kind::Digit {
+                digits += kind as usize;
+            } else if kind != Kind::Wide || normal::is_dense_at(self.text, end) {
+                break;
             }
             hash = mix(hash, u32::from(*byte));
             end += 1;
@@ -199,6 +200,7 @@ fn letter_of(byte: u8) -> Option<u8> {
 impl Iterator for Words<'_> {
     type Item = Token;
 
+    #[inline]
     fn next(&mut self) -> Option<Token> {
         loop {
             let rest = self.text.get(self.at..)?;
