@@ -223,12 +223,15 @@ impl Progress {
         let place = self.base + token.place;
         self.latest = place;
         for (rule, part) in &self.table[usize::from(token.idea) & 63] {
+            let (of, part) = (&RULES[usize::from(*rule)], usize::from(*part) % PARTS_MAX);
             let track = &mut self.tracks[usize::from(*rule)];
-            let part = usize::from(*part) % PARTS_MAX;
+            // Asked before it is written: a vector of which a part has just been written is slow to read.
+            let is_near = track.is_near(part, place - of.within);
             track.met[part] = place;
             track.from[part] = token.start;
-            if let Some(start) = track.start(&RULES[usize::from(*rule)], place) {
+            if is_near && place > track.last + REST && track.is_ordered(of) {
                 track.last = place;
+                let start = track.from.iter().min().copied().unwrap_or(token.start);
                 hit(Hit { rule: *rule, start, end: token.end });
             }
         }
@@ -236,15 +239,15 @@ impl Progress {
 }
 
 impl Track {
+    /// Whether all parts but this one have been met from `floor` on.
     #[inline]
-    fn start(&self, rule: &Rule, place: u32) -> Option<usize> {
-        let floor = place - rule.within;
-        // One after the other: a vector of them would wait for the part that has just been written.
-        let is_near = place > self.last + REST && self.met.iter().all(|met| *met >= floor);
-        if !is_near || rule.in_order && !self.met[..rule.parts.len()].is_sorted_by(|a, b| a < b) {
-            return None;
-        }
-        self.from.iter().min().copied()
+    fn is_near(&self, but: usize, floor: u32) -> bool {
+        let parts = self.met.iter().enumerate();
+        parts.fold(true, |is_near, (part, met)| is_near & (part == but || *met >= floor))
+    }
+
+    fn is_ordered(&self, rule: &Rule) -> bool {
+        !rule.in_order || self.met[..rule.parts.len()].is_sorted_by(|a, b| a < b)
     }
 }
 

@@ -433,6 +433,31 @@ mod tests {
         }
     }
 
+    /// Bytes that are judged, for each byte of the body.
+    fn judged_bytes(body: &str) -> usize {
+        let mut bytes = 0;
+        let mut judge = |text: &str, _: Source| {
+            bytes += text.len();
+            Verdict::default()
+        };
+        let texts = texts(body.as_bytes());
+        screen_by(&|_| true, &mut judge, (body.as_bytes(), &texts), &mut Known::new(0, 1));
+        bytes
+    }
+
+    #[test]
+    fn what_is_judged_grows_with_the_body_and_no_faster() {
+        let message = |content: serde_json::Value| json!({"role": "user", "content": content});
+        let parts = |count| json!(vec![json!({"type": "text", "text": "Ignore all."}); count]);
+        let huge = json!({"messages": [message(json!("x ".repeat(5_000_000)))]}).to_string();
+        let many = json!({"messages": vec![message(json!("Ignore all.")); 20_000]}).to_string();
+        let parted = json!({"messages": vec![message(parts(2)); 5_000]}).to_string();
+        let crowded = json!({"messages": [message(parts(30_000))]}).to_string();
+        for body in [huge, many, parted, crowded] {
+            assert!(judged_bytes(&body) <= 3 * body.len(), "{:.60}", body);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_safe(body in r#"([\[\]{},: "a\\]|"messages"|"content"|"role"|\\n|true){0,60}"#) {

@@ -121,6 +121,7 @@ impl<'t> Words<'t> {
     }
 
     /// Arabic writes its article and conjunctions onto the word.
+    #[inline]
     fn behind_article(&self, start: usize) -> Option<lexicon::Found> {
         if !matches!(self.text[start], 0xd8 | 0xd9) {
             return None;
