@@ -90,6 +90,26 @@ impl Trail {
     /// Takes the next word, and gives out its features.
     #[inline]
     pub fn step(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        self.each(token, |feature, is_new| {
+            if is_new {
+                give(feature);
+            }
+        });
+    }
+
+    /// Takes the next word. Returns what its features weigh: all are looked up, since a branch on whether one
+    /// counts could not be foreseen in a hostile text.
+    #[inline]
+    fn weigh(&mut self, token: &Token, weights: &[i8]) -> i32 {
+        let mut sum = 0;
+        self.each(token, |feature, is_new| {
+            sum += i32::from(weights[feature as usize]) & -i32::from(is_new);
+        });
+        sum
+    }
+
+    #[inline]
+    fn each(&mut self, token: &Token, mut give: impl FnMut(u32, bool)) {
         self.count += 1;
         let count = self.count;
         let Self { met, behind, .. } = self;
@@ -97,10 +117,9 @@ impl Trail {
             let place = &mut met[feature as usize & (MET - 1)];
             let now = (u64::from(feature) << 32) | u64::from(count);
             // Of another feature the difference is larger than any count.
-            if now.wrapping_sub(*place) > u64::from(MET_WORDS) {
-                give(feature);
-            }
+            let is_new = now.wrapping_sub(*place) > u64::from(MET_WORDS);
             *place = now;
+            give(feature, is_new);
         });
     }
 }
@@ -241,15 +260,13 @@ impl Model {
         let (mut apart, mut numbers) = (Run::default(), Run::default());
         let bytes = text.as_bytes();
         for token in Words::new(bytes) {
-            let mut weight = 0;
-            let mut add = |feature: u32| weight += i32::from(self.weights[feature as usize]);
-            trail.step(&token, &mut add);
+            let mut weight = trail.weigh(&token, &self.weights);
             if token.idea > 0 {
                 reading.turned += u32::from(token.idea == crate::guard::lexicon::ROTCUE);
                 reading.reversed += u32::from(token.idea == crate::guard::lexicon::REVCUE);
                 let hits = &mut reading.hits;
                 progress.meet(&token, |hit| {
-                    add(rule_feature(hit.rule));
+                    weight += i32::from(self.weights[rule_feature(hit.rule) as usize]);
                     if hits.iter().all(|known| known.rule != hit.rule) {
                         hits.push(hit);
                     }

@@ -226,10 +226,10 @@ impl Progress {
             let (of, part) = (&RULES[usize::from(*rule)], usize::from(*part) % PARTS_MAX);
             let track = &mut self.tracks[usize::from(*rule)];
             // Asked before it is written: a vector of which a part has just been written is slow to read.
-            let is_near = track.is_near(part, place - of.within);
+            let is_near = place > track.last + REST && track.is_near(part, place - of.within);
             track.met[part] = place;
             track.from[part] = token.start;
-            if is_near && place > track.last + REST && track.is_ordered(of) {
+            if is_near && track.is_ordered(of) {
                 track.last = place;
                 let start = track.from.iter().min().copied().unwrap_or(token.start);
                 hit(Hit { rule: *rule, start, end: token.end });
