@@ -50,7 +50,7 @@ struct Entry {
 /// The table with its index by the first three bytes.
 pub struct Lexicon {
     entries: Vec<Entry>,
-    buckets: Box<[Bucket; BUCKETS]>,
+    buckets: Box<[Bucket]>,
 }
 
 /// Entries that start alike.
@@ -93,7 +93,7 @@ impl Lexicon {
             entries.extend(words.split_whitespace().map(|word| entry(word, idea, &change)));
         }
         entries.sort_by_key(|entry| (bucket(&entry.text, 0), std::cmp::Reverse(entry.text.len())));
-        let mut buckets = Box::new([Bucket::default(); BUCKETS]);
+        let mut buckets: Box<[Bucket]> = vec![Bucket::default(); BUCKETS].into();
         for (at, entry) in (0u16..).zip(&entries) {
             let range = &mut buckets[bucket(&entry.text, 0)];
             if range.to == 0 {

@@ -330,7 +330,7 @@ struct Latin {
     behind: Option<usize>,
     /// Where what goes on ahead ends, and whether with such a letter.
     ahead: usize,
-    ends_latin: bool,
+    is_ahead: bool,
 }
 
 impl Latin {
@@ -351,12 +351,12 @@ impl Latin {
             let end =
                 text[at..].char_indices().find(|(_, c)| c.is_ascii_alphabetic() || !is_letter(*c));
             self.ahead = end.map_or(text.len(), |(place, _)| at + place);
-            self.ends_latin = end.is_some_and(|(_, c)| c.is_ascii_alphabetic());
+            self.is_ahead = end.is_some_and(|(_, c)| c.is_ascii_alphabetic());
         }
         let is_near = |from: usize, to: usize, most: usize| {
             to - from <= 4 * GUARD_WORD_CHARS_MAX && text[from..to].chars().count() <= most
         };
-        self.ends_latin && is_near(at, self.ahead, GUARD_WORD_CHARS_MAX - 1)
+        self.is_ahead && is_near(at, self.ahead, GUARD_WORD_CHARS_MAX - 1)
             || self.behind.is_some_and(|from| is_near(from, at, GUARD_WORD_CHARS_MAX))
     }
 }
@@ -406,11 +406,13 @@ fn is_tag_name(bytes: &[u8], at: usize) -> Option<bool> {
     ];
     let inner = bytes.get(at..)?;
     let inner = inner.strip_prefix(b"/").unwrap_or(inner);
+    let first = inner.first()?.to_ascii_lowercase();
     let is_name = |name: &&[u8]| {
-        inner.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name))
+        name[0] == first
+            && inner.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name))
             && matches!(inner.get(name.len()), Some(b'>' | b' ' | b'/'))
     };
-    match inner.first()?.to_ascii_lowercase() {
+    match first {
         b'!' => inner.starts_with(b"!--").then_some(true),
         b'b' | b'i' | b'u' | b's' | b'e' | b'f' | b'm' | b'w' => {
             NAMES.iter().any(is_name).then_some(false)

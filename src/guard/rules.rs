@@ -242,8 +242,7 @@ impl Track {
     /// Whether all parts but this one have been met from `floor` on.
     #[inline]
     fn is_near(&self, but: usize, floor: u32) -> bool {
-        let parts = self.met.iter().enumerate();
-        parts.fold(true, |is_near, (part, met)| is_near & (part == but || *met >= floor))
+        self.met.iter().enumerate().all(|(part, met)| part == but || *met >= floor)
     }
 
     fn is_ordered(&self, rule: &Rule) -> bool {

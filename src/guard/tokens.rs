@@ -207,7 +207,11 @@ impl Iterator for Words<'_> {
             let rest = self.text.get(self.at..)?;
             let kind = |byte: &u8| KINDS[usize::from(*byte)];
             self.at += rest.iter().position(|byte| kind(byte) != Kind::Gap)?;
-            match kind(&self.text[self.at]) {
+            let kind = kind(&self.text[self.at]);
+            if kind <= Kind::Digit {
+                return Some(self.word());
+            }
+            match kind {
                 Kind::Wide if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
                 Kind::Letter | Kind::Digit | Kind::Wide => return Some(self.word()),
                 Kind::Mark => {
