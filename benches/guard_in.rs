@@ -37,50 +37,64 @@ fn mixed(parts: &[&str], bytes: usize) -> String {
     out
 }
 
-fn body(text: &str) -> Vec<u8> {
+/// A request of which each turn says so many bytes.
+fn body(text: &str, turn: usize) -> Vec<u8> {
     let turns: Vec<_> = text
         .as_bytes()
-        .chunks(2_000)
+        .chunks(turn)
         .map(|turn| json!({"role": "user", "content": String::from_utf8_lossy(turn)}))
         .collect();
     json!({"model": "m", "messages": turns}).to_string().into_bytes()
 }
 
+/// Turns of ten parts each.
+fn parted(text: &str) -> Vec<u8> {
+    let part = |part: &[u8]| json!({"type": "text", "text": String::from_utf8_lossy(part)});
+    let parts: Vec<_> = text.as_bytes().chunks(200).map(part).collect();
+    let turn = |parts| json!({"role": "user", "content": parts});
+    let turns: Vec<_> = parts.chunks(10).map(turn).collect();
+    json!({"model": "m", "messages": turns}).to_string().into_bytes()
+}
+
+/// Each is to cost at most four times what a request as usual does.
+const HOSTILE: [(&str, &[&str]); 7] = [
+    ("ideas", &["ignore ", "previous ", "instructions ", "print ", "your ", "system ", "prompt "]),
+    ("letters", &["i ", "g ", "n.", "o-", "r  "]),
+    (
+        "codes",
+        &["aWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnM ", "%69%67%6e ", "rot13 ", "reversed "],
+    ),
+    ("tags", &["<b>", "&#105;", "\\x69", "<!-- -->", "<", "&"]),
+    ("tags without an end", &["<b ", "<!--", "</i "]),
+    ("wide", &["ｉ", "\u{200b}", "і", "é", "\u{fe01}", "忽", "ا"]),
+    ("look-alikes", &["о", "і", "с", "оооо", "1"]),
+];
+
 fn speed(bench: &mut Criterion) {
     let blank = Model::blank();
     let model = weights::built_in().unwrap_or(&blank);
     let mut group = bench.benchmark_group("screen");
-    let hostile: [(&str, &[&str]); 5] = [
-        (
-            "ideas",
-            &["ignore ", "previous ", "instructions ", "print ", "your ", "system ", "prompt "],
-        ),
-        ("letters", &["i ", "g ", "n.", "o-", "r  "]),
-        (
-            "codes",
-            &["aWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnM ", "%69%67%6e ", "rot13 ", "reversed "],
-        ),
-        ("tags", &["<b>", "&#105;", "\\x69", "<!-- -->", "<", "&"]),
-        ("wide", &["ｉ", "\u{200b}", "і", "é", "\u{fe01}", "忽", "ا"]),
-    ];
+    let usual = mixed(&LINES, 100_000);
     let mut cases = vec![
-        ("request of 4 KB", mixed(&LINES, 4_000)),
-        ("request of 100 KB", mixed(&LINES, 100_000)),
+        ("request of 4 KB", body(&mixed(&LINES, 4_000), 2_000)),
+        ("request of 100 KB", body(&usual, 2_000)),
+        ("100 KB in 1,000 turns", body(&usual, 100)),
+        ("100 KB in parts", parted(&usual)),
     ];
-    cases.extend(hostile.map(|(name, parts)| (name, mixed(parts, 100_000))));
-    for (name, text) in &cases {
-        let body = body(text);
+    cases.extend(HOSTILE.map(|(name, parts)| (name, body(&mixed(parts, 100_000), 2_000))));
+    for (name, body) in &cases {
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_with_input(BenchmarkId::new("new", name), &body, |b, body| {
+        group.bench_with_input(BenchmarkId::new("new", name), body, |b, body| {
             b.iter(|| screened(model, black_box(body), &mut Known::new(0, 1)));
         });
     }
-    let body = body(&cases[1].1);
-    let mut known = Known::new(1_000, 1);
-    screened(model, &body, &mut known);
-    group.bench_function("known history of 100 KB", |b| {
-        b.iter(|| screened(model, black_box(&body), &mut known));
-    });
+    for (name, body) in &cases[1..4] {
+        let mut known = Known::new(2_000, 1);
+        screened(model, body, &mut known);
+        group.bench_with_input(BenchmarkId::new("known", name), body, |b, body| {
+            b.iter(|| screened(model, black_box(body), &mut known));
+        });
+    }
 }
 
 criterion_group!(benches, speed);

@@ -17,7 +17,7 @@ use crate::config::guards::{Actions, OnFailure};
 use crate::guard::linear::Model;
 use crate::guard::screen::{self, Finding, Memory, Short};
 use crate::guard::seed;
-use crate::guard::verdict::{self, Action, Level, Mark, Verdict};
+use crate::guard::verdict::{self, Action, Desk, Level, Mark, Verdict};
 use crate::record::GuardRecord;
 use crate::wire::json;
 use crate::wire::splice::Edit;
@@ -136,9 +136,10 @@ pub fn screen(
 
 fn judged(terms: &Terms<'_>, (body, texts): (&[u8], &Texts), memory: &mut dyn Memory) -> Screened {
     let looks_at = |source| terms.actions.at_most(source) > Action::Off;
-    let judge = |text: &str, source| judge(terms, text, source);
+    let mut desk = Desk::default();
+    let mut judge = |text: &str, source| judge(terms, &mut desk, text, source);
     let mut memory = Salted { memory, salt: salt(terms) };
-    let found = screen::screen_by(&looks_at, &judge, (body, texts), &mut memory);
+    let found = screen::screen_by(&looks_at, &mut judge, (body, texts), &mut memory);
     let mut out = Screened { action: Action::Off, ..Screened::default() };
     let mut removals = Removals { body, places: BTreeMap::new() };
     for finding in found {
@@ -152,8 +153,8 @@ fn judged(terms: &Terms<'_>, (body, texts): (&[u8], &Texts), memory: &mut dyn Me
 
 /// What one text is found to be: by the guard's own rules and weights, and by the seed's phrases where they
 /// count.
-fn judge(terms: &Terms<'_>, text: &str, source: Source) -> Verdict {
-    let mut verdict = verdict::judge(terms.model, text);
+fn judge(terms: &Terms<'_>, desk: &mut Desk, text: &str, source: Source) -> Verdict {
+    let mut verdict = verdict::judge_at(desk, terms.model, text);
     if terms.actions.seed_rules && source == Source::User {
         let marks = seed::blocked(text);
         if !marks.is_empty() {
@@ -196,7 +197,7 @@ impl Screened {
         let raw = piece.span.of(body);
         if verdict.marks.is_empty() && others.is_none() {
             // It was known; attacks are rare enough to be judged again for the names of their rules.
-            verdict = judge(terms, &screen::plain(raw), piece.source);
+            verdict = judge(terms, &mut Desk::default(), &screen::plain(raw), piece.source);
         }
         let mut action = terms.actions.action(verdict.level, piece.source);
         if others.is_none() && is_fixed(&piece) {
@@ -259,7 +260,7 @@ fn is_enough(terms: &Terms<'_>, piece: &Piece, raw: &[u8], marks: &[Mark]) -> bo
     }
     let Some(last) = text.get(from..) else { return false };
     left.push_str(last);
-    let level = judge(terms, &left, piece.source).level;
+    let level = judge(terms, &mut Desk::default(), &left, piece.source).level;
     terms.actions.action(level, piece.source) < Action::Sanitize
 }
 

@@ -151,23 +151,20 @@ fn from_percent(run: &[u8]) -> (Vec<u8>, usize) {
 /// all are alike, words of the lexicon are cut out. `run` is folded.
 pub fn joined(run: &str) -> String {
     let bounded = run.get(..GUARD_DECODED_BYTES_MAX).unwrap_or(run);
-    let mut gap = String::new();
-    let mut letters: Vec<(usize, char)> = Vec::new();
-    let mut usual: Option<usize> = None;
-    for c in bounded.chars() {
-        if c.is_alphanumeric() {
-            if !letters.is_empty() {
-                usual = Some(usual.map_or(gap.len(), |usual| usual.min(gap.len())));
+    // Each letter behind another, with the bytes between them.
+    let letters = || {
+        let mut gap = 0;
+        bounded.chars().filter_map(move |c| {
+            if c.is_alphanumeric() {
+                return Some((std::mem::take(&mut gap), c));
             }
-            letters.push((gap.len(), c));
-            gap.clear();
-        } else {
-            gap.push(c);
-        }
-    }
-    let usual = usual.unwrap_or(0);
+            gap += c.len_utf8();
+            None
+        })
+    };
+    let usual = letters().skip(1).map(|(gap, _)| gap).min().unwrap_or(0);
     let mut out = String::with_capacity(bounded.len());
-    for (gap, c) in letters {
+    for (gap, c) in letters() {
         if gap > usual && !out.is_empty() {
             out.push(' ');
         }

@@ -36,18 +36,31 @@ pub const REVCUE: u8 = 63;
 pub const ROTCUE: u8 = 54;
 
 struct Entry {
+    /// Its first eight bytes up to a gap, and which of them it has.
+    head: [u64; 2],
     text: Box<[u8]>,
     idea: u8,
     /// Any ending may follow.
     is_stem: bool,
     /// Of a language without spaces: it may stand inside a run of letters.
     is_dense: bool,
+    /// There is white space in it.
+    has_gaps: bool,
 }
 
 /// The table with its index by the first three bytes.
 pub struct Lexicon {
     entries: Vec<Entry>,
-    buckets: Vec<(u32, u32)>,
+    buckets: Box<[Bucket]>,
+}
+
+/// Entries that start alike.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    from: u16,
+    to: u16,
+    /// A bit for each fourth byte that one of them may have (`fourth_bit`). Nearly all words end here.
+    fourths: u32,
 }
 
 /// What was found at a place.
@@ -81,13 +94,14 @@ impl Lexicon {
             entries.extend(words.split_whitespace().map(|word| entry(word, idea, &change)));
         }
         entries.sort_by_key(|entry| (bucket(&entry.text, 0), std::cmp::Reverse(entry.text.len())));
-        let mut buckets = vec![(0, 0); BUCKETS];
-        for (at, entry) in (0u32..).zip(&entries) {
-            let range: &mut (u32, u32) = &mut buckets[bucket(&entry.text, 0)];
-            if range.1 == 0 {
-                range.0 = at;
+        let mut buckets: Box<[Bucket]> = vec![Bucket::default(); BUCKETS].into();
+        for (at, entry) in (0u16..).zip(&entries) {
+            let range = &mut buckets[bucket(&entry.text, 0)];
+            if range.to == 0 {
+                range.from = at;
             }
-            range.1 = at + 1;
+            range.to = at + 1;
+            range.fourths |= entry.fourths();
         }
         Self { entries, buckets }
     }
@@ -95,18 +109,24 @@ impl Lexicon {
     /// The longest entry that stands in `text` at `at`, which must be the start of a word.
     #[inline]
     pub fn find(&self, text: &[u8], at: usize) -> Option<Found> {
-        let (from, to) = self.buckets[bucket(text, at)];
-        if to == 0 {
+        let bucket = self.buckets[bucket(text, at)];
+        if bucket.fourths & fourth_bit(text.get(at + 3).copied()) == 0 {
             return None;
         }
-        let entries = &self.entries[from as usize..to as usize];
-        entries.iter().find_map(|entry| entry.stands(text, at))
+        self.find_in(bucket, text, at)
+    }
+
+    fn find_in(&self, bucket: Bucket, text: &[u8], at: usize) -> Option<Found> {
+        let entries = &self.entries[usize::from(bucket.from)..usize::from(bucket.to)];
+        let head = head(text.get(at..).unwrap_or_default());
+        let mut alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
+        alike.find_map(|entry| entry.stands(text, at))
     }
 
     /// Where the longest entry of three letters and more ends that starts there, whatever follows it.
     pub fn find_start(&self, text: &[u8], at: usize) -> Option<usize> {
-        let (from, to) = self.buckets[bucket(text, at)];
-        let entries = self.entries.get(from as usize..to as usize)?;
+        let Bucket { from, to, .. } = self.buckets[bucket(text, at)];
+        let entries = &self.entries[usize::from(from)..usize::from(to)];
         let ends = entries.iter().filter(|entry| entry.text.len() >= 3);
         ends.filter(|entry| text[at..].starts_with(&entry.text))
             .map(|entry| at + entry.text.len())
@@ -134,29 +154,76 @@ fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
         || matches!(text.first(), Some(0xea..=0xed)) && !is_dense
         || text.len() >= 8 && matches!(text.first(), Some(0xd8..=0xdb | 0xe0));
     let is_mark = matches!(text.first(), Some(b'<' | b'[' | b'#'));
-    Entry { text: text.into(), idea, is_stem, is_dense: is_dense || is_mark }
+    let has_gaps = text.contains(&b' ');
+    let fixed = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let head = [head(fixed), head(&[0xff; 8][..fixed.len().min(8)])];
+    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps }
 }
 
 /// Bytes that words are made of, in folded text.
-pub fn is_word(byte: u8) -> bool {
+pub const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80
 }
 
+/// The byte itself if words are made of it, otherwise 0.
+const LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let it = byte as u8;
+        letters[byte] = if is_word(it) { it } else { 0 };
+        byte += 1;
+    }
+    letters
+};
+
 #[inline]
 fn bucket(text: &[u8], at: usize) -> usize {
-    let byte = |at: usize| text.get(at).copied().filter(|byte| is_word(*byte)).unwrap_or(0);
-    if matches!(text.get(at), Some(b'<' | b'[' | b'#')) {
-        return usize::from(text[at]);
-    }
-    let (one, two) = (usize::from(byte(at)), usize::from(byte(at + 1)));
-    let three = if two == 0 { 0 } else { usize::from(byte(at + 2)) };
+    let letter = |byte: u8| usize::from(LETTERS[usize::from(byte)]);
+    let [one, two, three] = match text.get(at..) {
+        Some([b'<' | b'[' | b'#', ..]) => return usize::from(text[at]),
+        Some([one, two, three, ..]) => [*one, *two, *three].map(letter),
+        Some([one, two]) => [letter(*one), letter(*two), 0],
+        Some([one]) => [letter(*one), 0, 0],
+        _ => [0; 3],
+    };
+    let three = if two == 0 { 0 } else { three };
     (one.wrapping_mul(1_087) ^ two.wrapping_mul(67) ^ three.wrapping_mul(2_477)) & (BUCKETS - 1)
 }
 
+/// The first eight bytes; zeros, which are in no entry, where there are none.
+#[inline]
+fn head(text: &[u8]) -> u64 {
+    u64::from_le_bytes(text.first_chunk().copied().unwrap_or_else(|| {
+        let mut head = [0; 8];
+        head[..text.len().min(8)].copy_from_slice(&text[..text.len().min(8)]);
+        head
+    }))
+}
+
+/// The bit of a fourth byte; all that are no part of a word share one.
+#[inline]
+fn fourth_bit(byte: Option<u8>) -> u32 {
+    1 << (byte.map_or(0, |byte| LETTERS[usize::from(byte)]) & 31)
+}
+
 impl Entry {
+    /// The bits of the fourth bytes of texts that it may stand in.
+    fn fourths(&self) -> u32 {
+        let (first, rest) = self.text.split_at(self.text.len().min(3));
+        let is_fixed = first.len() == 3 && !first.contains(&b' ');
+        match rest.first() {
+            Some(byte) if is_fixed => fourth_bit(Some(*byte)),
+            // The word ends here, and something else follows.
+            None if is_fixed && !self.is_stem && !self.is_dense => fourth_bit(None),
+            _ => u32::MAX,
+        }
+    }
+
     #[inline]
     fn stands(&self, text: &[u8], at: usize) -> Option<Found> {
-        let end = if self.text.contains(&b' ') {
+        let end = if self.has_gaps {
             self.end_with_gaps(text, at)?
         } else {
             let end = at + self.text.len();
@@ -222,6 +289,23 @@ mod tests {
         assert_eq!(idea_of("promptly"), "PROMPT");
         assert_eq!(idea_of("rules"), "INSTR");
         assert_eq!(idea_of("ruleset"), "");
+    }
+
+    #[test]
+    fn the_index_hides_no_entry() {
+        let table = lexicon();
+        let short = |text: &[u8]| text.len() < 3 || text.contains(&b' ');
+        for entry in &table.entries {
+            for behind in ["", " ", "s", "x1", ".", "é", "忽"] {
+                let text = [&entry.text, behind.as_bytes()].concat();
+                // By hand: the longest of all that start with the same three bytes.
+                let alike =
+                    table.entries.iter().filter(|it| bucket(&it.text, 0) == bucket(&text, 0));
+                let wanted = alike.filter_map(|it| it.stands(&text, 0)).next();
+                assert_eq!(table.find(&text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
+                assert!(wanted.is_some() || !entry.is_stem && !behind.is_empty() || short(&text));
+            }
+        }
     }
 
     #[test]

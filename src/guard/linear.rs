@@ -34,9 +34,10 @@ pub struct Model {
 /// What came before, and the features that a word makes with it.
 #[derive(Clone, Debug)]
 pub struct Trail {
-    /// Features met a short time ago, each in the only place it can have, and the count of words by then.
-    /// What is repeated counts once: a log that says the same in every line is no proof of anything.
-    met: Box<[(u32, u32); MET]>,
+    /// Features met a short time ago (the upper half), each in the only place it can have, and the count of
+    /// words by then (the lower). What is repeated counts once: a log that says the same in every line is no
+    /// proof of anything.
+    met: Box<[u64; MET]>,
     count: u32,
     behind: Behind,
 }
@@ -53,6 +54,8 @@ struct Behind {
 const MET: usize = 1_024;
 /// Words after which a feature counts again.
 const MET_WORDS: u32 = 32;
+/// Where counting starts: what is zero has been met too long ago.
+const FIRST_COUNT: u32 = MET_WORDS + 1;
 /// Pairs of ideas count up to this many words apart.
 const PAIR_WORDS: u32 = 14;
 /// Triples of ideas count up to this many words apart.
@@ -105,24 +108,54 @@ pub fn rule_of(feature: u32) -> Option<&'static Rule> {
 
 impl Default for Trail {
     fn default() -> Self {
-        let met = Box::new([(u32::MAX, 0); MET]);
-        Self { met, count: 0, behind: Behind::default() }
+        Self { met: Box::new([0; MET]), count: FIRST_COUNT, behind: Behind::default() }
     }
 }
 
 impl Trail {
+    /// Starts anew, without a look at the table: its counts are too old from now on.
+    fn restart(&mut self) {
+        if self.count > u32::MAX / 2 {
+            self.met.fill(0);
+            self.count = 0;
+        }
+        self.count += FIRST_COUNT;
+        self.behind = Behind::default();
+    }
+
     /// Takes the next word, and gives out its features.
     #[inline]
     pub fn step(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+        self.each(token, |feature, is_new| {
+            if is_new {
+                give(feature);
+            }
+        });
+    }
+
+    /// Takes the next word. Returns what its features weigh: all are looked up, since a branch on whether one
+    /// counts could not be foreseen in a hostile text.
+    #[inline]
+    fn weigh(&mut self, token: &Token, weights: &[i8]) -> i32 {
+        let mut sum = 0;
+        self.each(token, |feature, is_new| {
+            sum += i32::from(weights[feature as usize]) & -i32::from(is_new);
+        });
+        sum
+    }
+
+    #[inline]
+    fn each(&mut self, token: &Token, mut give: impl FnMut(u32, bool)) {
         self.count += 1;
         let count = self.count;
         let Self { met, behind, .. } = self;
         behind.features(token, |feature| {
             let place = &mut met[feature as usize & (MET - 1)];
-            if place.0 != feature || place.1 + MET_WORDS < count {
-                give(feature);
-            }
-            *place = (feature, count);
+            let now = (u64::from(feature) << 32) | u64::from(count);
+            // Of another feature the difference is larger than any count.
+            let is_new = now.wrapping_sub(*place) > u64::from(MET_WORDS);
+            *place = now;
+            give(feature, is_new);
         });
     }
 }
@@ -224,15 +257,25 @@ impl Run {
     }
 }
 
+/// Words that a window keeps: no fewer than it needs, and a power of two.
+const RING: usize = WINDOW.next_power_of_two();
+
 /// Weights of the last words, and what those of the long and of the short window come to. The short one is for
 /// a few words in the middle of something long.
 struct Window {
-    weights: [i32; WINDOW],
-    starts: [usize; WINDOW],
+    weights: [i32; RING],
+    starts: [usize; RING],
     count: usize,
     bias: i32,
     long: i32,
     short: i32,
+}
+
+/// The tables that a reading needs. Most texts are so short that setting them up would cost more than reading.
+#[derive(Default)]
+pub struct Tables {
+    trail: Trail,
+    progress: Progress,
 }
 
 impl Model {
@@ -244,21 +287,26 @@ impl Model {
 
     /// Reads a folded text once.
     pub fn read(&self, text: &str) -> Reading {
+        self.read_with(text, &mut Tables::default())
+    }
+
+    /// The same, with tables that another text has been read with.
+    pub fn read_with(&self, text: &str, tables: &mut Tables) -> Reading {
         let mut reading = Reading { best: i32::MIN, ..Reading::default() };
         let mut window = Window::new(self.bias);
-        let (mut trail, mut progress) = (Trail::default(), Progress::default());
+        let Tables { trail, progress } = tables;
+        trail.restart();
+        progress.restart();
         let (mut apart, mut numbers) = (Run::default(), Run::default());
         let bytes = text.as_bytes();
         for token in Words::new(bytes) {
-            let mut weight = 0;
-            let mut add = |feature: u32| weight += i32::from(self.weights[feature as usize]);
-            trail.step(&token, &mut add);
+            let mut weight = trail.weigh(&token, &self.weights);
             if token.idea > 0 {
                 reading.turned += u32::from(token.idea == crate::guard::lexicon::ROTCUE);
                 reading.reversed += u32::from(token.idea == crate::guard::lexicon::REVCUE);
                 let hits = &mut reading.hits;
                 progress.meet(&token, |hit| {
-                    add(rule_feature(hit.rule));
+                    weight += i32::from(self.weights[rule_feature(hit.rule) as usize]);
                     if hits.iter().all(|known| known.rule != hit.rule) {
                         hits.push(hit);
                     }
@@ -285,24 +333,25 @@ fn is_hex(word: &[u8]) -> bool {
 impl Window {
     /// A window without words.
     fn new(bias: i32) -> Self {
-        Self { weights: [0; WINDOW], starts: [0; WINDOW], count: 0, bias, long: 0, short: bias }
+        Self { weights: [0; RING], starts: [0; RING], count: 0, bias, long: 0, short: bias }
     }
 
     #[inline]
     fn step(&mut self, token: &Token, weight: i32, reading: &mut Reading) {
-        let at = self.count % WINDOW;
-        let leaves = (self.count + WINDOW - SHORT) % WINDOW;
-        self.long += weight - self.weights[at];
-        self.short += weight - self.weights[leaves];
+        // The word so many words ago; before the first one there are weights of 0.
+        let ago = |words: usize| self.count.wrapping_sub(words) % RING;
+        let (at, leaves_long, leaves_short) = (ago(0), ago(WINDOW), ago(SHORT));
+        self.long += weight - self.weights[leaves_long];
+        self.short += weight - self.weights[leaves_short];
         self.weights[at] = weight;
         self.starts[at] = token.start;
         self.count += 1;
         if self.short > reading.best && self.count >= SHORT {
-            reading.note(self.short, (self.starts[(leaves + 1) % WINDOW], token.end));
+            reading.note(self.short, (self.starts[(leaves_short + 1) % RING], token.end));
         }
         let long = self.bias + (self.long >> LONG_SHARE);
         if long > reading.best && self.count >= WINDOW {
-            reading.note(long, (self.starts[self.count % WINDOW], token.end));
+            reading.note(long, (self.starts[(leaves_long + 1) % RING], token.end));
         }
     }
 

@@ -3,6 +3,8 @@
 //! One pass, and for ASCII hardly that. What is hidden in codes (base64 and the like) is `decode`'s; nothing
 //! here judges. Each place of the result can be traced to its place in the original.
 
+use std::sync::OnceLock;
+
 use unicode_normalization::char::decompose_compatible;
 
 use crate::base::limit::{GUARD_TAG_BYTES_MAX, GUARD_WORD_CHARS_MAX};
@@ -52,13 +54,15 @@ impl Folded {
     pub fn fold(&mut self, text: &str) {
         self.text.clear();
         self.steps.clear();
+        self.text.reserve(text.len());
+        let mut fold = Fold { out: self, source: text, tag_end: (1, 0), latin: Latin::default() };
         let mut at = 0;
         while at < text.len() {
             let plain = ascii_len(&text.as_bytes()[at..]);
-            self.ascii(text, (at, at + plain));
+            fold.ascii((at, at + plain));
             at += plain;
             while let Some(c) = text[at..].chars().next().filter(|c| !c.is_ascii()) {
-                at += self.wide(text, at, c);
+                at += fold.wide(at, c);
             }
         }
     }
@@ -73,33 +77,18 @@ impl Folded {
     }
 
     /// From the end of this text on, it runs in step with the original from `origin`.
+    #[inline]
     fn step(&mut self, origin: usize) {
         let here = self.text.len();
-        if self.origin(here) == origin {
+        // No step lies behind the end.
+        let last = self.steps.last().copied();
+        if last.map_or(here, |(at, from)| from + (here - at)) == origin {
             return;
         }
-        if self.steps.last().is_some_and(|last| last.0 == here) {
+        if last.is_some_and(|last| last.0 == here) {
             self.steps.pop();
         }
         self.steps.push((here, origin));
-    }
-
-    fn ascii(&mut self, text: &str, (mut from, end): (usize, usize)) {
-        let bytes = &text.as_bytes()[..end];
-        let mut look = from;
-        while let Some(found) = memchr::memchr3(b'<', b'&', b'\\', &bytes[look..]) {
-            let at = look + found;
-            look = at + 1;
-            let Some((letter, len)) = escape(&bytes[at..]) else { continue };
-            self.plain(&text[from..at]);
-            if let Some(letter) = letter {
-                self.text.push(letter.to_ascii_lowercase());
-            }
-            from = at + len;
-            look = from;
-            self.step(from);
-        }
-        self.plain(&text[from..end]);
     }
 
     fn plain(&mut self, text: &str) {
@@ -108,32 +97,19 @@ impl Folded {
         self.text[from..].make_ascii_lowercase();
     }
 
-    /// One character beyond ASCII, or a run of those that carry hidden bytes. Returns its bytes.
-    fn wide(&mut self, text: &str, at: usize, c: char) -> usize {
-        let len = c.len_utf8();
-        let len = match c {
-            '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => self.selectors(&text[at..]),
-            '\u{e0020}'..='\u{e007e}' => {
-                let ascii = u8::try_from(u32::from(c) - 0xe0000).unwrap_or(b' ');
-                self.text.push(char::from(ascii.to_ascii_lowercase()));
-                len
-            }
-            c if is_invisible(c) => len,
+    /// One character by itself, whatever is around.
+    fn single(&mut self, c: char) {
+        match c {
+            c if is_invisible(c) => {}
             // The middle of what is most of a text in these scripts: nothing to fold.
             '\u{3041}'..='\u{30fa}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => {
                 self.text.push(c);
-                len
             }
-            c => {
-                match lookalike(c).filter(|_| in_latin_word(text, at)).or_else(|| drawn(c)) {
-                    Some(letter) => self.text.push(letter),
-                    None => decompose_compatible(c, |part| self.part(part)),
-                }
-                len
-            }
-        };
-        self.step(at + len);
-        len
+            c => match drawn(c) {
+                Some(letter) => self.text.push(letter),
+                None => decompose_compatible(c, |part| self.part(part)),
+            },
+        }
     }
 
     fn part(&mut self, c: char) {
@@ -163,29 +139,225 @@ impl Folded {
             _ => self.text.push(' '),
         }
     }
+}
+
+/// One pass over a text.
+struct Fold<'f, 't> {
+    out: &'f mut Folded,
+    source: &'t str,
+    /// From the first of these places on, the next `>` is at the second, or a run of ASCII ends there.
+    tag_end: (usize, usize),
+    latin: Latin,
+}
+
+impl Fold<'_, '_> {
+    fn ascii(&mut self, (mut from, end): (usize, usize)) {
+        let source = self.source;
+        let bytes = &source.as_bytes()[..end];
+        let mut look = from;
+        while let Some(found) = memchr::memchr3(b'<', b'&', b'\\', &bytes[look..]) {
+            let at = look + found;
+            look = at + 1;
+            let written = if bytes[at] == b'<' {
+                self.inline_tag(bytes, at).map(|len| (None, len))
+            } else {
+                escape(&bytes[at..]).map(|(letter, len)| (Some(letter), len))
+            };
+            let Some((letter, len)) = written else { continue };
+            self.out.plain(&source[from..at]);
+            if let Some(letter) = letter {
+                self.out.text.push(letter.to_ascii_lowercase());
+            }
+            from = at + len;
+            look = from;
+            self.out.step(from);
+        }
+        self.out.plain(&source[from..end]);
+    }
+
+    /// Bytes of a tag or comment that stands inside of words without being seen.
+    fn inline_tag(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        if is_tag_name(bytes, at + 1)? {
+            // What a comment says is read: that is where instructions hide. Empty ones only split words.
+            let short = &bytes[at..bytes.len().min(at + COMMENT_BYTES_MAX)];
+            return short.windows(3).position(|three| three == b"-->").map(|end| end + 3);
+        }
+        if at < self.tag_end.0 || at > self.tag_end.1 {
+            let end = memchr::memchr(b'>', &bytes[at..]).map_or(bytes.len(), |len| at + len);
+            self.tag_end = (at, end);
+        }
+        let end = self.tag_end.1;
+        (end < bytes.len() && end - at < GUARD_TAG_BYTES_MAX).then_some(end - at + 1)
+    }
+
+    /// One character beyond ASCII, or a run of those that carry hidden bytes. Returns its bytes.
+    #[inline]
+    fn wide(&mut self, at: usize, c: char) -> usize {
+        let len = match c {
+            '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => self.selectors(at),
+            '\u{e0020}'..='\u{e007e}' => {
+                let ascii = u8::try_from(u32::from(c) - 0xe0000).unwrap_or(b' ');
+                self.out.text.push(char::from(ascii.to_ascii_lowercase()));
+                c.len_utf8()
+            }
+            c => {
+                match lookalike(c).filter(|_| self.latin.is_around(self.source, at)) {
+                    Some(letter) => self.out.text.push(letter),
+                    None => self.single(c),
+                }
+                c.len_utf8()
+            }
+        };
+        self.out.step(at + len);
+        len
+    }
+
+    #[inline]
+    fn single(&mut self, c: char) {
+        match usual(c) {
+            Some(usual) if usual & Usual::ASK == 0 => {
+                let code = usual & Usual::CODE;
+                let folded = char::from_u32(u32::from(code)).filter(|_| code != 0);
+                self.out.text.extend(folded);
+            }
+            _ => self.out.single(c),
+        }
+    }
 
     /// A run of variation selectors: one belongs to the emoji before it, many are bytes in hiding.
-    fn selectors(&mut self, text: &str) -> usize {
+    fn selectors(&mut self, at: usize) -> usize {
         let value = |c: char| match c {
             '\u{fe00}'..='\u{fe0f}' => u8::try_from(u32::from(c) - 0xfe00).ok(),
             '\u{e0100}'..='\u{e01ef}' => u8::try_from(u32::from(c) - 0xe0100 + 16).ok(),
             _ => None,
         };
-        let run = text.chars().map_while(|c| value(c).map(|value| (value, c.len_utf8())));
-        let (mut bytes, mut len) = (Vec::new(), 0);
-        for (value, width) in run.take(GUARD_TAG_BYTES_MAX) {
-            bytes.push(value);
-            len += width;
+        let run = || {
+            let all = self.source[at..].chars();
+            all.map_while(|c| value(c).map(|value| (value, c.len_utf8()))).take(GUARD_TAG_BYTES_MAX)
+        };
+        let (count, len) = run().fold((0, 0), |(count, len), (_, width)| (count + 1, len + width));
+        if count < HIDDEN_BYTES_MIN {
+            return len;
         }
-        let hidden = std::str::from_utf8(&bytes).ok().filter(|text| {
-            text.len() >= 4 && text.chars().all(|c| !c.is_control() || c.is_whitespace())
-        });
-        if let Some(hidden) = hidden {
-            self.text.push(' ');
-            self.plain(hidden);
-            self.text.push(' ');
+        let bytes: Vec<u8> = run().map(|(value, _)| value).collect();
+        let is_shown = |c: char| !c.is_control() || c.is_whitespace();
+        if let Some(hidden) = std::str::from_utf8(&bytes).ok().filter(|it| it.chars().all(is_shown))
+        {
+            self.out.text.push(' ');
+            self.out.plain(hidden);
+            self.out.text.push(' ');
         }
         len
+    }
+}
+
+/// Fewer bytes in hiding say nothing.
+const HIDDEN_BYTES_MIN: usize = 4;
+/// Bytes of the longest comment that is empty.
+const COMMENT_BYTES_MAX: usize = 8;
+
+/// What single characters become, of the blocks that most text is in. Filled by the way for all others.
+struct Usual;
+
+impl Usual {
+    /// It becomes this character; nothing if it is 0.
+    const CODE: u16 = 0x3fff;
+    /// It becomes something else.
+    const ASK: u16 = 0x4000;
+    /// Words are made of it.
+    const LETTER: u16 = 0x8000;
+    /// How many have a place.
+    const COUNT: usize = 0x2e00;
+
+    #[inline]
+    const fn place(c: char) -> Option<usize> {
+        match c as usize {
+            code @ 0..0x2c00 => Some(code),
+            code @ 0x3000..0x3100 => Some(code - 0x3000 + 0x2c00),
+            code @ 0xff00..=0xffff => Some(code - 0xff00 + 0x2d00),
+            _ => None,
+        }
+    }
+
+    fn of(c: char) -> u16 {
+        let mut folded = Folded::default();
+        folded.single(c);
+        let mut chars = folded.text.chars();
+        let code = match (chars.next(), chars.next()) {
+            (None, _) => 0,
+            (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(Self::ASK),
+            _ => Self::ASK,
+        };
+        let code = if code > Self::CODE || folded.text == "\0" { Self::ASK } else { code };
+        code | if c.is_alphanumeric() || is_invisible(c) { Self::LETTER } else { 0 }
+    }
+}
+
+#[inline]
+fn usual(c: char) -> Option<u16> {
+    static TABLE: OnceLock<Box<[u16]>> = OnceLock::new();
+    let place = Usual::place(c)?;
+    let table = TABLE.get_or_init(|| {
+        let mut table = vec![Usual::ASK; Usual::COUNT];
+        for c in
+            ('\u{80}'..='\u{2bff}').chain('\u{3000}'..='\u{30ff}').chain('\u{ff00}'..='\u{ffff}')
+        {
+            if let Some(place) = Usual::place(c) {
+                table[place] = Usual::of(c);
+            }
+        }
+        table.into()
+    });
+    table.get(place).copied()
+}
+
+/// Whether words are made of it; what cannot be seen does not end one.
+#[inline]
+fn is_letter(c: char) -> bool {
+    match usual(c) {
+        _ if c.is_ascii() => c.is_ascii_alphanumeric(),
+        Some(usual) => usual & Usual::LETTER != 0,
+        None => c.is_alphanumeric() || is_invisible(c),
+    }
+}
+
+/// Where the ASCII letters are that are nearest in the same word. Each character is looked at once on the way
+/// there and once on the way back, however many ask.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latin {
+    /// Who asked last, and the place of the letter behind.
+    asked: usize,
+    behind: Option<usize>,
+    /// Where what goes on ahead ends, and whether with such a letter.
+    ahead: usize,
+    is_ahead: bool,
+}
+
+impl Latin {
+    /// Whether the word around the letter at `at` has an ASCII letter, not too far away. `at` never falls.
+    fn is_around(&mut self, text: &str, at: usize) -> bool {
+        for (place, c) in text[self.asked..at].char_indices().rev() {
+            if c.is_ascii_alphabetic() {
+                self.behind = Some(self.asked + place);
+                break;
+            }
+            if !is_letter(c) {
+                self.behind = None;
+                break;
+            }
+        }
+        self.asked = at;
+        if self.ahead <= at {
+            let end =
+                text[at..].char_indices().find(|(_, c)| c.is_ascii_alphabetic() || !is_letter(*c));
+            self.ahead = end.map_or(text.len(), |(place, _)| at + place);
+            self.is_ahead = end.is_some_and(|(_, c)| c.is_ascii_alphabetic());
+        }
+        let is_near = |from: usize, to: usize, most: usize| {
+            to - from <= 4 * GUARD_WORD_CHARS_MAX && text[from..to].chars().count() <= most
+        };
+        self.is_ahead && is_near(at, self.ahead, GUARD_WORD_CHARS_MAX - 1)
+            || self.behind.is_some_and(|from| is_near(from, at, GUARD_WORD_CHARS_MAX))
     }
 }
 
@@ -196,10 +368,9 @@ fn ascii_len(bytes: &[u8]) -> usize {
     from + bytes[from..].iter().take_while(|byte| byte.is_ascii()).count()
 }
 
-/// What is written at the start in another way: an inline tag (nothing), a character by its number.
-fn escape(bytes: &[u8]) -> Option<(Option<char>, usize)> {
+/// A character that is written at the start by its number.
+fn escape(bytes: &[u8]) -> Option<(char, usize)> {
     match bytes {
-        [b'<', ..] => inline_tag(bytes).map(|len| (None, len)),
         [b'&', b'#', b'x' | b'X', rest @ ..] => number(rest, 16, 3),
         [b'&', b'#', rest @ ..] => number(rest, 10, 2),
         [b'\\', b'x', rest @ ..] => fixed(rest, 2),
@@ -209,15 +380,15 @@ fn escape(bytes: &[u8]) -> Option<(Option<char>, usize)> {
 }
 
 /// Digits up to a semicolon.
-fn number(digits: &[u8], radix: u32, ahead: usize) -> Option<(Option<char>, usize)> {
+fn number(digits: &[u8], radix: u32, ahead: usize) -> Option<(char, usize)> {
     let len = digits.iter().take(7).position(|byte| *byte == b';')?;
     let (letter, _) = value(digits.get(..len)?, radix)?;
-    Some((Some(letter), ahead + len + 1))
+    Some((letter, ahead + len + 1))
 }
 
-fn fixed(digits: &[u8], len: usize) -> Option<(Option<char>, usize)> {
+fn fixed(digits: &[u8], len: usize) -> Option<(char, usize)> {
     let (letter, len) = value(digits.get(..len)?, 16)?;
-    Some((Some(letter), 2 + len))
+    Some((letter, 2 + len))
 }
 
 /// ASCII that may be shown; everything else is left as it is written.
@@ -227,26 +398,27 @@ fn value(digits: &[u8], radix: u32) -> Option<(char, usize)> {
     matches!(value, b' '..=b'~').then_some((char::from(value), digits.len()))
 }
 
-/// Bytes of a tag or comment that stands inside of words without being seen.
-fn inline_tag(bytes: &[u8]) -> Option<usize> {
-    const NAMES: [&[u8]; 15] = [
+/// Whether the tag whose name starts there is a comment; `None` if it is neither that nor one that is not seen.
+fn is_tag_name(bytes: &[u8], at: usize) -> Option<bool> {
+    const NAMES: [&[u8]; 14] = [
         b"b", b"i", b"u", b"s", b"em", b"strong", b"span", b"font", b"small", b"big", b"sub",
-        b"sup", b"mark", b"wbr", b"!--",
+        b"sup", b"mark", b"wbr",
     ];
-    let inner = bytes.get(1..)?;
+    let inner = bytes.get(at..)?;
     let inner = inner.strip_prefix(b"/").unwrap_or(inner);
-    let lower: Vec<u8> = inner.iter().take(6).map(u8::to_ascii_lowercase).collect();
-    let name = NAMES.into_iter().find(|name| {
-        lower.starts_with(name)
-            && (name == b"!--" || matches!(lower.get(name.len()), Some(b'>' | b' ' | b'/')))
-    })?;
-    let within = bytes.get(..GUARD_TAG_BYTES_MAX).unwrap_or(bytes);
-    if name == b"!--" {
-        // What a comment says is read: that is where instructions hide. Empty ones only split words.
-        let len = memchr::memmem::find(within, b"-->")? + 3;
-        return (len <= 8).then_some(len);
+    let first = inner.first()?.to_ascii_lowercase();
+    let is_name = |name: &&[u8]| {
+        name[0] == first
+            && inner.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name))
+            && matches!(inner.get(name.len()), Some(b'>' | b' ' | b'/'))
+    };
+    match first {
+        b'!' => inner.starts_with(b"!--").then_some(true),
+        b'b' | b'i' | b'u' | b's' | b'e' | b'f' | b'm' | b'w' => {
+            NAMES.iter().any(is_name).then_some(false)
+        }
+        _ => None,
     }
-    memchr::memchr(b'>', within).map(|end| end + 1)
 }
 
 /// Characters that show nothing, or turn what follows.
@@ -260,25 +432,27 @@ fn is_invisible(c: char) -> bool {
 /// Letters of other scripts that look like Latin ones.
 const LOOKALIKES: &str = "аaбbвbеeёeіiїiјjкkмmнhоoрpсcтtуyхxѕsԁdԛqԝwьbһhҽeցgոnսuօoհhաwіiӏlгrпnиuзzАaВbЕeІiЈjКkМmНhОoРpСcТtУyХxЅsԌgҺhӀlαaβbεeηnιiκkνvοoρpτtυuχxωwγyσoϲcϳjАaΑaΒbΕeΖzΗhΙiΚkΜmΝnΟoΡpΤtΥyΧx";
 
-fn lookalike(c: char) -> Option<char> {
-    if !matches!(c, '\u{370}'..='\u{58f}') {
-        return None;
-    }
-    let mut pairs = LOOKALIKES.chars();
-    while let (Some(from), Some(to)) = (pairs.next(), pairs.next()) {
-        if from == c {
-            return Some(to);
-        }
-    }
-    None
-}
+const LOOKALIKES_FROM: usize = 0x370;
 
-/// Whether the word around has an ASCII letter.
-fn in_latin_word(text: &str, at: usize) -> bool {
-    let is_letter = |c: &char| c.is_alphanumeric() || is_invisible(*c);
-    let ahead = text[at..].chars().take(GUARD_WORD_CHARS_MAX).take_while(is_letter);
-    let behind = text[..at].chars().rev().take(GUARD_WORD_CHARS_MAX).take_while(is_letter);
-    ahead.chain(behind).any(|c| c.is_ascii_alphabetic())
+/// The same by their numbers; 0 for none.
+const LOOKALIKE: [u8; 0x220] = {
+    let (pairs, mut table, mut at) = (LOOKALIKES.as_bytes(), [0; 0x220], 0);
+    while at < pairs.len() {
+        // Two bytes each, and one of the Latin letter.
+        assert!(pairs[at] >> 5 == 0b110 && pairs[at + 2].is_ascii());
+        let code = ((pairs[at] as usize & 0x1f) << 6) | (pairs[at + 1] as usize & 0x3f);
+        if code >= LOOKALIKES_FROM && table[code - LOOKALIKES_FROM] == 0 {
+            table[code - LOOKALIKES_FROM] = pairs[at + 2];
+        }
+        at += 3;
+    }
+    table
+};
+
+#[inline]
+fn lookalike(c: char) -> Option<char> {
+    let letter = *LOOKALIKE.get((c as usize).wrapping_sub(LOOKALIKES_FROM))?;
+    (letter != 0).then(|| char::from(letter))
 }
 
 /// Letters that exist as drawings and have no compatible form: small capitals, flags, boxes.
@@ -359,7 +533,50 @@ mod tests {
         assert_eq!(&text[folded.origin(at)..folded.origin(at + 6)], "ＩＧＮＯＲＥ");
     }
 
+    #[test]
+    fn the_table_says_what_each_character_becomes() {
+        let mut alone = Folded::default();
+        for c in ('\u{80}'..=char::MAX).filter(|c| Usual::place(*c).is_some()) {
+            alone.text.clear();
+            alone.single(c);
+            assert_eq!(is_letter(c), c.is_alphanumeric() || is_invisible(c), "{c:?}");
+            let wide = matches!(c, '\u{fe00}'..='\u{fe0f}');
+            assert!(wide || folded(&c.to_string()) == alone.text, "{c:?}");
+        }
+    }
+
+    /// Whether the word around has an ASCII letter, looked for anew.
+    fn is_latin(text: &str, at: usize) -> bool {
+        let letter = |c: &char| c.is_alphanumeric() || is_invisible(*c);
+        let ahead = text[at..].chars().take(GUARD_WORD_CHARS_MAX).take_while(letter);
+        let behind = text[..at].chars().rev().take(GUARD_WORD_CHARS_MAX).take_while(letter);
+        ahead.chain(behind).any(|c| c.is_ascii_alphabetic())
+    }
+
+    #[test]
+    fn a_tag_ends_within_its_bounds() {
+        let far = |bytes: usize| format!("a<b {}>c", "x".repeat(bytes));
+        assert_eq!(folded(&far(GUARD_TAG_BYTES_MAX - 4)), "ac");
+        assert_eq!(folded(&far(GUARD_TAG_BYTES_MAX - 3)), far(GUARD_TAG_BYTES_MAX - 3));
+        assert_eq!(folded("<b a<b c>d<b e>f<strong>g</strong><stronger>"), "dfg<stronger>");
+        assert_eq!(folded("<b é><i x>y"), "<b e>y");
+        assert_eq!(folded("a<!---->b<!-- no -->"), "ab<!-- no -->");
+    }
+
     proptest! {
+        #[test]
+        fn latin_words_are_known_by_one_pass(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "о", "і", "a", "1", " ", "\u{200b}", "忽", "ооооооооооооооооооооооо", "11111111111",
+            ]), 0..40),
+        ) {
+            let text = parts.concat();
+            let mut latin = Latin::default();
+            for (at, c) in text.char_indices().filter(|(_, c)| matches!(c, 'о' | 'і')) {
+                prop_assert_eq!(latin.is_around(&text, at), is_latin(&text, at), "{} at {} {}", text, at, c);
+            }
+        }
+
         #[test]
         fn any_text_folds_within_its_bounds(text in "\\PC{0,60}[\u{fe00}-\u{fe0f}<&#x;0-9]{0,20}") {
             let mut folded = Folded::default();

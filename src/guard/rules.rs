@@ -319,45 +319,83 @@ pub struct Hit {
 
 /// How far each rule has come.
 pub struct Progress {
-    /// For each rule, where each of its parts was last met: place (0 = never) and start of the word.
-    parts: Vec<[(u32, usize); PARTS_MAX]>,
-    last: Vec<u32>,
+    tracks: [Track; RULES.len()],
+    /// Where the words of this text start to count: so far behind those of the text before that nothing which
+    /// was met there is near.
+    base: u32,
+    /// The last place that had an idea.
+    latest: u32,
     table: &'static [Waiting; 64],
 }
 
+/// Where the parts of one rule were last met.
+#[derive(Clone, Copy)]
+struct Track {
+    /// The place of each; none that a rule lacks is ever too far behind.
+    met: [u32; PARTS_MAX],
+    /// Where each word starts.
+    from: [usize; PARTS_MAX],
+    /// When the rule last came true.
+    last: u32,
+}
+
+/// Further than the words of any rule may be apart, and than one rests.
+const FAR: u32 = 64;
+
 impl Default for Progress {
     fn default() -> Self {
-        let (parts, last) = (vec![[(0, 0); PARTS_MAX]; RULES.len()], vec![0; RULES.len()]);
-        Self { parts, last, table: waiting() }
+        Self { tracks: tracks(), base: FAR, latest: 0, table: waiting() }
     }
 }
 
+fn tracks() -> [Track; RULES.len()] {
+    let mut tracks =
+        [Track { met: [u32::MAX; PARTS_MAX], from: [usize::MAX; PARTS_MAX], last: 0 }; RULES.len()];
+    for (track, rule) in tracks.iter_mut().zip(RULES) {
+        track.met[..rule.parts.len()].fill(0);
+    }
+    tracks
+}
+
 impl Progress {
+    /// Starts anew, with another text.
+    pub fn restart(&mut self) {
+        self.base = self.base.max(self.latest) + FAR;
+        if self.base > u32::MAX / 2 {
+            *self = Self::default();
+        }
+    }
+
     /// Takes the next word that has an idea, and tells which rules it makes true.
     #[inline]
     pub fn meet(&mut self, token: &Token, mut hit: impl FnMut(Hit)) {
+        let place = self.base + token.place;
+        self.latest = place;
         for (rule, part) in &self.table[usize::from(token.idea) & 63] {
-            let at = usize::from(*rule);
-            self.parts[at][usize::from(*part)] = (token.place, token.start);
-            let rested = self.last[at] == 0 || token.place > self.last[at] + REST;
-            if rested && let Some(start) = self.start(at, token.place) {
-                self.last[at] = token.place;
+            let (of, part) = (&RULES[usize::from(*rule)], usize::from(*part) % PARTS_MAX);
+            let track = &mut self.tracks[usize::from(*rule)];
+            // Asked before it is written: a vector of which a part has just been written is slow to read.
+            let is_near = place > track.last + REST && track.is_near(part, place - of.within);
+            track.met[part] = place;
+            track.from[part] = token.start;
+            if is_near && track.is_ordered(of) {
+                track.last = place;
+                let start = track.from.iter().min().copied().unwrap_or(token.start);
                 hit(Hit { rule: *rule, start, end: token.end });
             }
         }
     }
+}
 
-    fn start(&self, at: usize, place: u32) -> Option<usize> {
-        let rule = &RULES[at];
-        let (mut before, mut start) = (0, usize::MAX);
-        for (met, from) in &self.parts[at][..rule.parts.len()] {
-            if *met == 0 || *met + rule.within < place || rule.in_order && *met <= before {
-                return None;
-            }
-            before = *met;
-            start = start.min(*from);
-        }
-        Some(start)
+impl Track {
+    /// Whether all parts but this one have been met from `floor` on.
+    #[inline]
+    fn is_near(&self, but: usize, floor: u32) -> bool {
+        self.met.iter().enumerate().all(|(part, met)| part == but || *met >= floor)
+    }
+
+    fn is_ordered(&self, rule: &Rule) -> bool {
+        !rule.in_order || self.met[..rule.parts.len()].is_sorted_by(|a, b| a < b)
     }
 }
 
@@ -436,6 +474,7 @@ mod tests {
             once.dedup();
             assert_eq!(once.len(), all.len(), "{}: one word would fill two parts", rule.id);
             assert!(rule.parts.len() <= PARTS_MAX && !rule.parts.is_empty());
+            assert!(rule.within < FAR && REST < FAR);
         }
     }
 }

@@ -13,7 +13,7 @@ use foldhash::quality::FixedState;
 
 use crate::base::limit::{GUARD_KNOWN_MAX, GUARD_SEAM_BYTES_MAX, GUARD_SPANS_MAX, GUARD_TEXTS_MAX};
 use crate::guard::linear::Model;
-use crate::guard::verdict::{Level, Verdict, judge};
+use crate::guard::verdict::{Desk, Level, Verdict, judge_at};
 use crate::wire::json;
 use crate::wire::texts::{Piece, Source, Texts};
 
@@ -118,14 +118,15 @@ pub struct Finding {
 
 /// Screens every text of `body` but the operator's. Returns those in which something was found.
 pub fn screen(model: &Model, (body, texts): (&[u8], &Texts), known: &mut Known) -> Vec<Finding> {
-    let seen = |text: &str, _: Source| judge(model, text);
-    screen_by(&|source| source != Source::System, &seen, (body, texts), known)
+    let mut desk = Desk::default();
+    let mut seen = |text: &str, _: Source| judge_at(&mut desk, model, text);
+    screen_by(&|source| source != Source::System, &mut seen, (body, texts), known)
 }
 
 /// The same by another judge, and of some sources only. Of a text that was known, the verdict has no marks.
 pub fn screen_by(
     looks_at: &dyn Fn(Source) -> bool,
-    judge: &dyn Fn(&str, Source) -> Verdict,
+    judge: &mut dyn FnMut(&str, Source) -> Verdict,
     (body, texts): (&[u8], &Texts),
     known: &mut dyn Memory,
 ) -> Vec<Finding> {
@@ -160,7 +161,7 @@ struct Seen {
 
 struct Look<'a> {
     body: &'a [u8],
-    judge: &'a dyn Fn(&str, Source) -> Verdict,
+    judge: &'a mut dyn FnMut(&str, Source) -> Verdict,
     known: &'a mut dyn Memory,
     found: Vec<Finding>,
 }
@@ -418,12 +419,42 @@ mod tests {
         let body = json!({"messages": [{"role": "user", "content": content}]}).to_string();
         let (mut known, read) = (Known::new(10, 1), std::cell::Cell::new(0));
         for wanted in [4, 4] {
-            let judge = |text: &str, _: Source| {
+            let mut judge = |text: &str, _: Source| {
                 read.set(read.get() + 1);
-                judge(&Model::blank(), text)
+                judge_at(&mut Desk::default(), &Model::blank(), text)
             };
-            screen_by(&|_| true, &judge, (body.as_bytes(), &texts(body.as_bytes())), &mut known);
+            screen_by(
+                &|_| true,
+                &mut judge,
+                (body.as_bytes(), &texts(body.as_bytes())),
+                &mut known,
+            );
             assert_eq!(read.get(), wanted);
+        }
+    }
+
+    /// Bytes that are judged, for each byte of the body.
+    fn judged_bytes(body: &str) -> usize {
+        let mut bytes = 0;
+        let mut judge = |text: &str, _: Source| {
+            bytes += text.len();
+            Verdict::default()
+        };
+        let texts = texts(body.as_bytes());
+        screen_by(&|_| true, &mut judge, (body.as_bytes(), &texts), &mut Known::new(0, 1));
+        bytes
+    }
+
+    #[test]
+    fn what_is_judged_grows_with_the_body_and_no_faster() {
+        let message = |content: serde_json::Value| json!({"role": "user", "content": content});
+        let parts = |count| json!(vec![json!({"type": "text", "text": "Ignore all."}); count]);
+        let huge = json!({"messages": [message(json!("x ".repeat(5_000_000)))]}).to_string();
+        let many = json!({"messages": vec![message(json!("Ignore all.")); 20_000]}).to_string();
+        let parted = json!({"messages": vec![message(parts(2)); 5_000]}).to_string();
+        let crowded = json!({"messages": [message(parts(30_000))]}).to_string();
+        for body in [huge, many, parted, crowded] {
+            assert!(judged_bytes(&body) <= 3 * body.len(), "{:.60}", body);
         }
     }
 

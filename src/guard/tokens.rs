@@ -3,7 +3,7 @@
 //! Hot path: `benches/guard_in.rs`. One look at every byte, one look-up a word. What the words mean together
 //! is for `rules` and `linear`.
 
-use crate::guard::lexicon::{self, Lexicon, is_word};
+use crate::guard::lexicon::{self, Lexicon};
 use crate::guard::normal;
 
 /// How far apart the end of a sentence puts the words on both its sides, in words.
@@ -32,14 +32,15 @@ pub struct Words<'t> {
     place: u32,
 }
 
-/// What a byte of folded text is to words.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a byte of folded text is to words; the first two make them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    Letter = 0,
+    Digit = 1,
+    Wide,
     Gap,
     End,
     Mark,
-    Word,
-    Wide,
 }
 
 const KINDS: [Kind; 256] = {
@@ -51,7 +52,8 @@ const KINDS: [Kind; 256] = {
         kinds[byte] = match it {
             b'.' | b'!' | b'?' => Kind::End,
             b'<' | b'[' | b'#' => Kind::Mark,
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => Kind::Word,
+            b'0'..=b'9' => Kind::Digit,
+            b'a'..=b'z' | b'A'..=b'Z' => Kind::Letter,
             0x80.. => Kind::Wide,
             _ => Kind::Gap,
         };
@@ -84,16 +86,18 @@ impl<'t> Words<'t> {
     }
 
     /// A word of ASCII letters and digits, or of a script with spaces.
+    #[inline]
     fn word(&mut self) -> Token {
         let start = self.at;
-        let mut end = start;
-        let (mut hash, mut digits) = (SEED, 0);
-        while let Some(byte) = self.text.get(end).copied().filter(|byte| is_word(*byte)) {
-            if byte >= 0x80 && normal::is_dense_at(self.text, end) {
+        let (mut hash, mut digits, mut end) = (SEED, 0, start);
+        for byte in &self.text[start..] {
+            let kind = KINDS[usize::from(*byte)];
+            if kind <= Kind::Digit {
+                digits += kind as usize;
+            } else if kind != Kind::Wide || normal::is_dense_at(self.text, end) {
                 break;
             }
-            hash = mix(hash, u32::from(byte));
-            digits += usize::from(byte.is_ascii_digit());
+            hash = mix(hash, u32::from(*byte));
             end += 1;
         }
         self.at = end;
@@ -117,6 +121,7 @@ impl<'t> Words<'t> {
     }
 
     /// Arabic writes its article and conjunctions onto the word.
+    #[inline]
     fn behind_article(&self, start: usize) -> Option<lexicon::Found> {
         if !matches!(self.text[start], 0xd8 | 0xd9) {
             return None;
@@ -196,12 +201,19 @@ fn letter_of(byte: u8) -> Option<u8> {
 impl Iterator for Words<'_> {
     type Item = Token;
 
+    #[inline]
     fn next(&mut self) -> Option<Token> {
         loop {
-            let byte = *self.text.get(self.at)?;
-            match KINDS[usize::from(byte)] {
+            let rest = self.text.get(self.at..)?;
+            let kind = |byte: &u8| KINDS[usize::from(*byte)];
+            self.at += rest.iter().position(|byte| kind(byte) != Kind::Gap)?;
+            let kind = kind(&self.text[self.at]);
+            if kind <= Kind::Digit {
+                return Some(self.word());
+            }
+            match kind {
                 Kind::Wide if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
-                Kind::Word | Kind::Wide => return Some(self.word()),
+                Kind::Letter | Kind::Digit | Kind::Wide => return Some(self.word()),
                 Kind::Mark => {
                     if let Some(mark) = self.mark() {
                         return Some(mark);

@@ -92,6 +92,14 @@ impl<'b> Pull<'b> {
     /// Steps over the value that starts here. Returns where it lies.
     #[inline]
     pub fn skip(&mut self) -> Span {
+        if self.peek() == b'"' {
+            let start = self.at;
+            let Some(end) = string::pass(self.body, start + 1) else {
+                return self.lost().unwrap_or_default();
+            };
+            self.at = end;
+            return Span::new(start, end);
+        }
         match Cursor::new(self.body, Span::new(self.at, self.body.len())).value() {
             Ok(value) => {
                 self.at = value.end;

@@ -27,6 +27,22 @@ pub fn skip(body: &[u8], open: usize, wide: &mut bool) -> Result<usize, SyntaxEr
     skip_long(body, open, at, wide)
 }
 
+/// The same for a string that is known to be good: only its end is looked for. `None` if it has none.
+#[inline]
+pub fn pass(body: &[u8], open: usize) -> Option<usize> {
+    let (mut at, mut carry) = (open, 0);
+    while at < body.len() {
+        let block = Block::at(body, at);
+        let escaped = escaped_bytes(block.equal(b'\\'), &mut carry);
+        let closing = block.equal(b'"') & !escaped;
+        if closing != 0 {
+            return Some(at + closing.trailing_zeros() as usize + 1);
+        }
+        at += 64;
+    }
+    None
+}
+
 /// The same from `at` on, where everything between `open` and `at` is plain.
 fn skip_long(
     body: &[u8],
@@ -147,6 +163,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_good_string_is_passed_to_where_it_ends(
+            raw in r#"([a-z]{1,40}|\\["\\nt]|é){0,60}"#, behind in r#"["\\a]{0,8}"#,
+        ) {
+            let body = format!("{raw}\"{behind}");
+            prop_assert_eq!(pass(body.as_bytes(), 0), skip(body.as_bytes(), 0, &mut false).ok());
+            prop_assert_eq!(pass(raw.as_bytes(), 0), None);
+        }
+
         #[test]
         fn masks_and_a_plain_walk_agree(text in pieces()) {
             let mut closed = text;
