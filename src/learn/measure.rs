@@ -30,6 +30,8 @@ pub struct Question {
 /// Queries with what was expected and what came.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trial {
+    /// Names of the models.
+    pub models: Vec<String>,
     /// All queries.
     pub questions: Vec<Question>,
     /// What costs are weighed against; 0: the dearest model of each query.
@@ -124,6 +126,13 @@ impl Trial {
         ALPHAS.iter().map(|alpha| self.policy(|question| best(question, *alpha))).collect()
     }
 
+    /// The line that the oracle and single models reach together.
+    pub fn best_line(&self, span: &Span) -> Line {
+        let mut oracle = self.oracle(span);
+        oracle.extend(self.singles());
+        Line::hull(&oracle)
+    }
+
     /// All figures. `None` without queries.
     pub fn measure(&self) -> Option<Measured> {
         let singles = self.singles();
@@ -133,8 +142,6 @@ impl Trial {
         // Whoever routes may always ask the cheapest.
         settings.push(span.cheapest);
         let router = Line::hull(&settings);
-        let mut oracle = self.oracle(&span);
-        oracle.extend(&singles);
         let saved = |line: &Line| {
             line.cost_of(0.98 * span.best.quality).map(|cost| 1.0 - cost / span.best.cost.max(1e-9))
         };
@@ -143,7 +150,7 @@ impl Trial {
             hull: hull.mean_quality(&span),
             router: router.mean_quality(&span),
             dial: Line::dial(&settings).mean_quality(&span),
-            oracle: Line::hull(&oracle).mean_quality(&span),
+            oracle: self.best_line(&span).mean_quality(&span),
             save_98: saved(&router),
             hull_save_98: saved(&hull),
             apgr: (singles.len() == 2).then(|| self.apgr(&singles)),

@@ -107,7 +107,8 @@ fn trial(examples: &Examples, rows: &[usize], (suite, expected): (usize, &Expect
     let mine: Vec<usize> =
         rows.iter().copied().filter(|row| examples.suites[*row] == suite).collect();
     let models = examples.tried(&mine);
-    let mut trial = Trial::default();
+    let names = models.iter().map(|model| examples.models[*model].clone()).collect();
+    let mut trial = Trial { models: names, ..Trial::default() };
     for row in mine {
         let found = models.iter().map(|model| examples.outcome(row, *model));
         let Some(found) = found.collect::<Option<Vec<_>>>() else { continue };
