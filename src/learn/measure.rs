@@ -50,8 +50,6 @@ pub struct Measured {
     /// Mean quality of the router over the span (AIQ): of the hull of its settings, as that of single models is
     /// taken as well.
     pub router: f64,
-    /// The same without knowing afterwards which settings were good.
-    pub dial: f64,
     /// Mean quality of the oracle over the span.
     pub oracle: f64,
     /// Cost saved against the best single model at 98 % of its quality, 0 to 1.
@@ -66,11 +64,6 @@ impl Measured {
     /// The share of the area between hull and oracle that the router wins.
     pub fn gap(&self) -> f64 {
         self.share(self.router)
-    }
-
-    /// The same with half of it for the settings as they are: less moved by luck, to decide by.
-    pub fn sober_gap(&self) -> f64 {
-        self.share(f64::midpoint(self.router, self.dial))
     }
 
     fn share(&self, quality: f64) -> f64 {
@@ -149,7 +142,6 @@ impl Trial {
             queries: self.questions.len(),
             hull: hull.mean_quality(&span),
             router: router.mean_quality(&span),
-            dial: Line::dial(&settings).mean_quality(&span),
             oracle: self.best_line(&span).mean_quality(&span),
             save_98: saved(&router),
             hull_save_98: saved(&hull),
