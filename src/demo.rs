@@ -131,13 +131,13 @@ models:
   - {{id: swift, provider: mock-openai, upstream_id: mock-latency=40-chunks=12, tier: fast, price: {{input: 0.15, output: 0.60}}, output_tokens_max: 4096}}
   - {{id: deep, provider: mock-openai, upstream_id: mock-latency=300-chunks=40-cached=3, tier: oracle, price: {{input: 3.00, output: 15.00, cache_read: 0.30}}, output_tokens_max: 4096}}
   - {{id: busy, provider: mock-openai, upstream_id: mock-429, enabled: true, price: {{input: 1, output: 2}}}}
-  # One of each dialect for text, and one that calls the first tool it is given.
+  # One of each dialect for text, and one that calls the first tool it is given; without one it speaks.
   - {{id: chat-mock, provider: mock-openai, upstream_id: mock, tier: fast, price: {{input: 0.15, output: 0.60}}}}
   - {{id: claude-mock, provider: mock-anthropic, upstream_id: mock, tier: oracle, price: {{input: 3.00, output: 15.00}}}}
   - {{id: responses-mock, provider: mock-responses, upstream_id: mock, price: {{input: 1.00, output: 8.00}}}}
-  - {{id: chat-tools, provider: mock-openai, upstream_id: mock-tools, price: {{input: 0.15, output: 0.60}}}}
-  - {{id: claude-tools, provider: mock-anthropic, upstream_id: mock-tools, price: {{input: 3.00, output: 15.00}}}}
-  - {{id: responses-tools, provider: mock-responses, upstream_id: mock-tools, price: {{input: 1.00, output: 8.00}}}}
+  - {{id: chat-tools, provider: mock-openai, upstream_id: mock-tools=offered, price: {{input: 0.15, output: 0.60}}}}
+  - {{id: claude-tools, provider: mock-anthropic, upstream_id: mock-tools=offered, price: {{input: 3.00, output: 15.00}}}}
+  - {{id: responses-tools, provider: mock-responses, upstream_id: mock-tools=offered, price: {{input: 1.00, output: 8.00}}}}
 aliases: {{gpt-4o: deep}}
 routing:
   fallbacks: {{busy: [swift]}}

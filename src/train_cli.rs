@@ -16,11 +16,15 @@ use crate::learn::feedback::{self, Measure};
 use crate::learn::lines::Lines;
 use crate::learn::replay;
 use crate::learn::report::{self, Account};
+use crate::learn::rivals::{self, Casting};
 use crate::learn::solve::Grid;
 use crate::learn::train::{self, Wish};
 use crate::learned::embedding::Scratch;
 use crate::learned::file::{self, INPUTS, Router, Setting, Source};
 use crate::learned::table::Table;
+use crate::routing::decision::Aim;
+use crate::routing::strategy::Strategy;
+use crate::routing::tree::Tree;
 
 /// Where the embedding lies in a checkout.
 const EMBEDDING: &str = "conf/router/embedding.bin";
@@ -73,9 +77,19 @@ pub struct Eval {
     /// Labelled queries: JSONL, also .gz
     #[arg(required = true, value_name = "DATA")]
     data: Vec<PathBuf>,
-    /// What is evaluated; lines to compare with are always printed
-    #[arg(long, value_enum, default_value_t = Strategy::Learned)]
-    strategy: Strategy,
+    /// What is evaluated, `all` of them unless told; lines to compare with are always printed
+    #[arg(long, value_enum, default_value_t = Which::Learned)]
+    strategy: Which,
+    /// Who stands for fast, reasoning and oracle; unless told, of the models that nothing cheaper beats the cheapest,
+    /// the one nearest to the middle of the logarithm of cost, and the best
+    #[arg(long, value_name = "TIER=MODEL", value_delimiter = ',', value_parser = cast)]
+    tiers: Vec<(Aim, String)>,
+    /// The model of passthrough; unless told, the best single one
+    #[arg(long, value_name = "MODEL")]
+    primary: Option<String>,
+    /// The file of decision_tree; without one it goes by the nine rules
+    #[arg(long, value_name = "FILE")]
+    tree: Option<PathBuf>,
     /// Evaluate this router file as it is, instead of cross-validating its training
     #[arg(short, long, value_name = "FILE")]
     router: Option<PathBuf>,
@@ -84,17 +98,43 @@ pub struct Eval {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Strategy {
-    /// What is learnt of the prompt
-    #[value(alias = "trouter", alias = "perf_router")]
+enum Which {
+    /// What is learnt of the prompt, and all others
+    #[value(alias = "trouter", alias = "perf_router", alias = "all")]
     Learned,
     /// What is learnt of its length alone
     Length,
-    /// Always the best single model
+    /// Always one model
     Passthrough,
+    /// The nine rules
+    #[value(name = "rule_based", alias = "rule-based")]
+    RuleBased,
+    /// A trained tree
+    #[value(name = "decision_tree", alias = "decision-tree")]
+    DecisionTree,
     /// All models in turn
     #[value(name = "round_robin", alias = "round-robin")]
     RoundRobin,
+}
+
+impl Which {
+    /// The strategy of the gateway, if it is one that learns nothing.
+    const fn rival(self) -> Option<Strategy> {
+        match self {
+            Self::Learned | Self::Length => None,
+            Self::Passthrough => Some(Strategy::Passthrough),
+            Self::RuleBased => Some(Strategy::RuleBased),
+            Self::DecisionTree => Some(Strategy::DecisionTree),
+            Self::RoundRobin => Some(Strategy::RoundRobin),
+        }
+    }
+}
+
+/// `fast=NAME`.
+fn cast(told: &str) -> Result<(Aim, String), String> {
+    let (tier, model) = told.split_once('=').ok_or("it is TIER=MODEL")?;
+    let aim = Aim::from_name(tier).ok_or("the tiers are fast, reasoning and oracle")?;
+    Ok((aim, model.to_owned()))
 }
 
 /// `weir train`.
@@ -121,7 +161,11 @@ fn from_data(told: &Train) -> Result<(), String> {
     let bytes =
         file::write(&trained.weights, &trained.about, &table).map_err(|error| error.to_string())?;
     write(&told.output, &bytes)?;
-    tell(&trained.accounts, "learned")?;
+    let mut accounts = trained.accounts;
+    for (account, suite) in accounts.iter_mut().zip(&suites) {
+        account.rivals = rivals::compare(suite, &account.trial, &Casting::default())?;
+    }
+    tell(&accounts, "learned")?;
     say(&format!(
         "{}: {} bytes, {} tasks, {} models\n",
         told.output.display(),
@@ -193,25 +237,48 @@ fn from_log(told: &Train, log: &Path, router: &Path) -> Result<(), String> {
 /// `weir eval`.
 ///
 /// # Errors
-/// What cannot be read.
+/// What cannot be read, or a model's name that a suite does not have.
 pub fn eval(told: &Eval) -> Result<(), String> {
+    let casting = casting(told)?;
     let suites = read_all(&told.data)?;
-    let accounts = match &told.router {
-        Some(path) => replayed(path, &suites)?,
-        None => cross_validated(told, &suites)?,
+    let mut accounts = match (told.strategy, &told.router) {
+        (Which::Learned, Some(path)) => replayed(path, &suites)?,
+        (Which::Learned, None) => cross_validated(told, &suites)?,
+        _ => unlearnt(told, &suites)?,
     };
-    if told.strategy == Strategy::Learned {
-        let name = if told.router.is_some() { "learned (file)" } else { "learned (unseen)" };
-        return tell(&accounts, name);
+    for (account, suite) in accounts.iter_mut().zip(&suites) {
+        account.rivals = rivals::compare(suite, &account.trial, &casting)
+            .map_err(|why| format!("{}: {why}", suite.name))?;
+        match (told.strategy, told.strategy.rival()) {
+            (_, Some(rival)) => account.only(rival),
+            (Which::Length, None) => account.only(Strategy::Passthrough),
+            (_, None) => {}
+        }
     }
-    for account in &accounts {
-        say(&account.line(match told.strategy {
-            Strategy::Passthrough => report::Line::Best,
-            Strategy::RoundRobin => report::Line::Turns,
-            Strategy::Length | Strategy::Learned => report::Line::Length,
-        }))?;
+    tell(&accounts, if told.router.is_some() { "learned (file)" } else { "learned (unseen)" })
+}
+
+/// Who stands for what, as it was told.
+fn casting(told: &Eval) -> Result<Casting, String> {
+    let tree = told.tree.as_ref().map(|path| {
+        Tree::parse(&read_whole(path)?).map_err(|why| format!("{}: {why}", path.display()))
+    });
+    let mut casting =
+        Casting { primary: told.primary.clone(), tree: tree.transpose()?, ..Casting::default() };
+    for (aim, model) in &told.tiers {
+        casting.tiers[*aim as usize] = Some(model.clone());
     }
-    Ok(())
+    Ok(casting)
+}
+
+fn unlearnt(told: &Eval, suites: &[Suite]) -> Result<Vec<Account>, String> {
+    let path = &told.split.embedding;
+    let table =
+        Table::parse(&read_whole(path)?).map_err(|error| format!("{}: {error}", path.display()))?;
+    let account = |suite: &Suite| {
+        train::unlearnt(suite, embed(&table, std::slice::from_ref(suite)), told.split.wish())
+    };
+    Ok(suites.iter().map(account).collect())
 }
 
 fn cross_validated(told: &Eval, suites: &[Suite]) -> Result<Vec<Account>, String> {
@@ -384,6 +451,28 @@ impl Bar {
     fn end(&self) {
         if self.shown {
             let _gone = write!(std::io::stderr(), "\r\u{1b}[2K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_are_cast_by_name() {
+        assert_eq!(cast("oracle=vendor/a=b"), Ok((Aim::Oracle, "vendor/a=b".to_owned())));
+        assert!(cast("oracle").unwrap_err().contains("TIER=MODEL"));
+        assert!(cast("best=x").unwrap_err().contains("fast, reasoning and oracle"));
+    }
+
+    #[test]
+    fn every_strategy_of_the_gateway_is_one_that_can_be_evaluated() {
+        for strategy in Strategy::ALL {
+            let found = Which::from_str(strategy.name(), false);
+            assert!(
+                found.is_ok_and(|which| which.rival().unwrap_or(Strategy::Learned) == strategy)
+            );
         }
     }
 }

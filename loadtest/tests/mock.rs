@@ -315,6 +315,10 @@ async fn tools_are_called_in_every_dialect() {
     for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
         let got = ask(&mock, path, "mock-tools", extra.clone()).await;
         assert!(got.text().contains("\"name\":\"f\""), "{path}");
+        let got = ask(&mock, path, "mock-tools=offered", extra.clone()).await;
+        assert!(got.text().contains("\"name\":\"f\""), "{path}");
+        let got = ask(&mock, path, "mock-tools=offered", json!({})).await;
+        assert!(got.text().contains("w0"), "{path} speaks where no tool is offered");
     }
 }
 

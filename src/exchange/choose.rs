@@ -71,6 +71,17 @@ pub struct Chosen {
     pub order: Vec<usize>,
     /// Why.
     pub choice: Choice,
+    /// What it would be if no cache were warm, where warm ones have had a say in the order.
+    pub cold: Option<Cold>,
+}
+
+/// A decision without regard to prompt caches: where the session's pin weighs them, they must not count twice.
+#[derive(Clone, Debug)]
+pub struct Cold {
+    /// Who would be asked, in order.
+    pub order: Vec<usize>,
+    /// Why.
+    pub reason: Arc<str>,
 }
 
 /// What a strategy works with.
@@ -99,13 +110,16 @@ impl Desk<'_> {
             confidence_ppm: CERTAIN_PPM,
             ..ChoiceRecord::default()
         };
-        Chosen { order, choice: Choice { record, thinks: false, ladder: None, session: None } }
+        let choice = Choice { record, thinks: false, ladder: None, session: None };
+        Chosen { order, choice, cold: None }
     }
 
     /// The order in which a strategy that looks at the request wants the models of `pool`.
     pub fn by_request(&self, strategy: Strategy, pool: &[usize]) -> Chosen {
         let reading = self.read();
+        // Of an image alone, or of nothing, nothing can be predicted.
         if strategy == Strategy::Learned
+            && !reading.text.trim_ascii().is_empty()
             && let Some(chosen) = self.learned(pool, &reading)
         {
             return chosen;
@@ -126,7 +140,7 @@ impl Desk<'_> {
             ladder: Some(self.ladder(features)),
             session: None,
         };
-        Chosen { order, choice }
+        Chosen { order, choice, cold: None }
     }
 
     pub(super) fn ladder(&self, features: Features) -> Ladder {
@@ -144,6 +158,9 @@ impl Desk<'_> {
         match (strategy, &self.snapshot.routing.tree) {
             (Strategy::DecisionTree, Some(tree)) => (tree.decide(features), ""),
             (Strategy::DecisionTree, None) => (by_rules(), "; no tree is configured"),
+            (Strategy::Learned, _) if self.snapshot.routing.learned.is_some() => {
+                (by_rules(), "; there is no text to read")
+            }
             (Strategy::Learned, _) => (by_rules(), "; no model file is loaded"),
             _ => (by_rules(), ""),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::limit::{LEARNED_TOOLS_COUNTED_MAX, ROUTED_MODELS_MAX};
 use crate::config::learned::Ready;
-use crate::exchange::choose::{Choice, Chosen, Desk, told};
+use crate::exchange::choose::{Choice, Chosen, Cold, Desk, told};
 use crate::exchange::outlook::{self, Outlook};
 use crate::learned::choose::{self, Preference};
 use crate::learned::embedding::Scratch;
@@ -28,20 +28,30 @@ impl Desk<'_> {
         let read = learned.router.read(&reading.text, &mut Scratch::default());
         let setting = Setting { tools: self.tools_offered() };
         let judgement = learned.router.judge(&read, setting, &columns?);
-        let costs = self.costs(&able, &features, &judgement);
         let baseline = learned.baseline.and_then(|at| able.iter().position(|one| *one == at));
         let wish = Preference { baseline, ..learned.preference };
-        let choice = choose::choose(&judgement, &costs, &wish)?;
-        let order = in_order(&able, (choice.index, &judgement, &costs), learned);
+        let decide = |costs: &[i64]| {
+            let choice = choose::choose(&judgement, costs, &wish)?;
+            let order = in_order(&able, (choice.index, &judgement, costs), learned);
+            let reason = format!("{}, task {}", choice.reason.name(), judgement.task);
+            Some(Cold { order, reason: Arc::from(reason) })
+        };
+        let costs = self.costs(&able, &features, &judgement);
+        let Cold { order, reason } = decide(&costs)?;
         let record = ChoiceRecord {
             task_type: Arc::from(judgement.task),
             model: self.id_of(order.first()),
-            reason: Arc::from(format!("{}, task {}", choice.reason.name(), judgement.task)),
+            reason,
             confidence_ppm: ppm(judgement.confidence),
             ..told(Strategy::Learned, &features)
         };
         let ladder = Some(self.ladder(features));
-        Some(Chosen { order, choice: Choice { record, thinks: false, ladder, session: None } })
+        let pinned = self.session.filter(|leash| leash.pin.is_some());
+        let cold =
+            pinned.map(|_| Desk { session: None, ..*self }.costs(&able, &features, &judgement));
+        let cold = cold.filter(|cold| *cold != costs).and_then(|cold| decide(&cold));
+        let choice = Choice { record, thinks: false, ladder, session: None };
+        Some(Chosen { order, choice, cold })
     }
 
     /// What the request is expected to cost at each of those models, in nano-dollars.
@@ -160,10 +170,14 @@ mod tests {
 
     /// The ids in the order wanted, and why.
     fn chosen(learned: &str) -> (Vec<String>, String) {
+        chosen_for(learned, "\"Play e4\"")
+    }
+
+    fn chosen_for(learned: &str, content: &str) -> (Vec<String>, String) {
         let snapshot = load(learned, Ok(router())).unwrap();
-        let body = Bytes::from_static(
-            b"{\"tools\": [{}, {}], \"messages\": [{\"role\": \"user\", \"content\": \"Play e4\"}]}",
-        );
+        let body = Bytes::from(format!(
+            "{{\"tools\": [{{}}, {{}}], \"messages\": [{{\"role\": \"user\", \"content\": {content}}}]}}"
+        ));
         let envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body).unwrap();
         let asked = Asked::new(
             Surface::Chat,
@@ -191,6 +205,16 @@ mod tests {
             ["vendor/cheap", "other", "good"],
             "the dearest must bring a whole point"
         );
+    }
+
+    #[test]
+    fn where_there_is_nothing_to_read_the_rules_decide() {
+        let image = r#"[{"type": "image_url", "image_url": {"url": "https://a.b/c.png"}}]"#;
+        for content in ["\"\"", "\" \\n\"", "[]", image] {
+            let (order, reason) = chosen_for(", alpha: 0", content);
+            assert_eq!(order[0], "vendor/cheap", "{content}");
+            assert_eq!(reason, "default -> fast; there is no text to read", "{content}");
+        }
     }
 
     #[test]

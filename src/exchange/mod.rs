@@ -35,6 +35,8 @@ pub mod prompt;
 pub mod purse;
 pub mod relay;
 pub mod rendition;
+#[cfg(test)]
+mod replay_tests;
 pub mod rewrite;
 pub mod route;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::config::current::Current;
 use crate::config::snapshot::Snapshot;
 use crate::exchange::Exchange;
 use crate::exchange::asked::Asked;
+use crate::exchange::choose::Chosen;
 use crate::exchange::session;
 use crate::identity::agent::Mode;
 use crate::pinning::cache::{CacheReport, Rule};
@@ -137,13 +138,14 @@ pub struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Puts the session's model in front of `order` where it stays, and says how that came.
-    pub fn hold(&self, leash: Leash, order: &mut Vec<usize>) -> Session {
+    /// Puts the session's model in front of what was chosen where it stays, and says how that came.
+    pub fn hold(&self, leash: Leash, chosen: &mut Chosen) -> Session {
         let (state, front) = match &leash.pin {
             None => (State::Fresh, None),
-            Some(pin) => self.decide(pin, &leash, order),
+            Some(pin) => self.decide(pin, &leash, chosen),
         };
         let body_bytes = self.asked.wish.body_bytes;
+        let order = &mut chosen.order;
         let wanted = order.first().copied();
         let Some(front) = front else { return Session { leash, state, against: None, body_bytes } };
         order.retain(|&index| index != front);
@@ -151,7 +153,7 @@ impl Bench<'_> {
         Session { leash, state, against: wanted.filter(|&wanted| wanted != front), body_bytes }
     }
 
-    fn decide(&self, pin: &Pin, leash: &Leash, order: &[usize]) -> (State, Option<usize>) {
+    fn decide(&self, pin: &Pin, leash: &Leash, chosen: &mut Chosen) -> (State, Option<usize>) {
         // Without tools it cannot answer, which counts as if it were gone.
         let is_pinned = |model: &Model| *model.id == *pin.model && (model.tools || !self.tools);
         let mut places = self.pool.iter().copied();
@@ -172,7 +174,7 @@ impl Bench<'_> {
         };
         match (self.snapshot.pinning.windows.judge(Some(pin), &sight), here) {
             (Verdict::Stay(state), here) => (state, here),
-            (Verdict::Weigh, Some(here)) => (State::Soft, self.weigh(leash, here, order)),
+            (Verdict::Weigh, Some(here)) => (State::Soft, self.weigh(leash, here, chosen)),
             (Verdict::Outgrown, Some(here)) => match self.rehome(here, tokens) {
                 Some(home) => (State::RehomedContext, Some(home)),
                 None => (State::EvictedContext, None),
@@ -183,11 +185,21 @@ impl Bench<'_> {
     }
 
     /// The pinned model, where leaving it for the strategy's does not pay. The cache has a say against models of
-    /// its own tier and weaker ones: a saving is no answer to a request that wants a stronger model.
-    fn weigh(&self, leash: &Leash, here: usize, order: &[usize]) -> Option<usize> {
+    /// its own tier and weaker ones: a saving is no answer to a request that wants a stronger model. It has it once:
+    /// a strategy that knows the caches is heard as if none were warm, but where it alone decides.
+    fn weigh(&self, leash: &Leash, here: usize, chosen: &mut Chosen) -> Option<usize> {
         let pinning = &self.snapshot.pinning;
-        let there = order.first().copied().filter(|&there| there != here)?;
+        let wanted = chosen.cold.as_ref().map_or(&chosen.order, |cold| &cold.order);
+        let there = *wanted.first()?;
         if pinning.bonus_ppm == 0 || self.model(there)?.tier > self.model(here)?.tier {
+            return None;
+        }
+        if let Some(cold) = chosen.cold.take() {
+            chosen.choice.record.model =
+                self.model(there).map(|model| Arc::clone(&model.id)).unwrap_or_default();
+            (chosen.order, chosen.choice.record.reason) = (cold.order, cold.reason);
+        }
+        if there == here {
             return None;
         }
         let pin = leash.pin.as_ref()?;

@@ -253,7 +253,7 @@ impl Chooser<'_> {
             tier.as_ref().is_none_or(|(tiers, at)| tiers[*at].models.contains(&index))
         };
         let chosen = self.choose(strategy, pool.clone(), in_tier);
-        let Chosen { mut order, choice } = self.with_session(chosen, &pool);
+        let Chosen { mut order, choice, .. } = self.with_session(chosen, &pool);
         let features = choice.ladder.map(|ladder| ladder.features);
         let last = self.scene.current.snapshot.catalog.fallback_default().iter().copied();
         let last = last.filter(|&index| in_tier(index) && self.usable(index));
@@ -314,7 +314,7 @@ impl Chooser<'_> {
             images: ladder.features.has_images,
             tools: ladder.features.has_tools,
         };
-        let session = bench.hold(leash.clone(), &mut chosen.order);
+        let session = bench.hold(leash.clone(), &mut chosen);
         chosen.choice.record.pin_state = session.state.name();
         chosen.choice.record.session_key = session.name();
         chosen.choice.session = Some(Box::new(session));

@@ -61,16 +61,6 @@ impl Line {
         Self(hull)
     }
 
-    /// Policies in the order of one dial. Unlike `hull` it does not know afterwards which settings were good: mixing
-    /// is between neighbours only, and a setting that costs more for less stays as it is.
-    pub fn dial(points: &[Point]) -> Self {
-        let mut sorted = points.to_vec();
-        sorted.sort_by(|one, other| {
-            one.cost.total_cmp(&other.cost).then(one.quality.total_cmp(&other.quality))
-        });
-        Self(sorted)
-    }
-
     /// Quality at a mean cost: 0 below the cheapest policy, that of the dearest above it.
     pub fn at(&self, cost: f64) -> f64 {
         let after = self.0.partition_point(|point| point.cost <= cost);
@@ -162,8 +152,7 @@ mod tests {
         let span = Span::of(&singles).map(|span| (span, Line::hull(&singles).mean_quality(&span)));
         let Some((span, mean)) = span else { panic!("no span") };
         assert!((mean - 0.5).abs() < 1e-12);
-        let step =
-            Line::dial(&[point(1.0, 0.2), point(3.0, 0.2), point(3.0, 0.8), point(5.0, 0.8)]);
+        let step = Line(vec![point(1.0, 0.2), point(3.0, 0.2), point(3.0, 0.8), point(5.0, 0.8)]);
         assert!((step.mean_quality(&span) - 0.5).abs() < 1e-12, "{}", step.mean_quality(&span));
     }
 }

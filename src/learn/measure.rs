@@ -30,6 +30,8 @@ pub struct Question {
 /// Queries with what was expected and what came.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trial {
+    /// Names of the models.
+    pub models: Vec<String>,
     /// All queries.
     pub questions: Vec<Question>,
     /// What costs are weighed against; 0: the dearest model of each query.
@@ -48,8 +50,6 @@ pub struct Measured {
     /// Mean quality of the router over the span (AIQ): of the hull of its settings, as that of single models is
     /// taken as well.
     pub router: f64,
-    /// The same without knowing afterwards which settings were good.
-    pub dial: f64,
     /// Mean quality of the oracle over the span.
     pub oracle: f64,
     /// Cost saved against the best single model at 98 % of its quality, 0 to 1.
@@ -64,11 +64,6 @@ impl Measured {
     /// The share of the area between hull and oracle that the router wins.
     pub fn gap(&self) -> f64 {
         self.share(self.router)
-    }
-
-    /// The same with half of it for the settings as they are: less moved by luck, to decide by.
-    pub fn sober_gap(&self) -> f64 {
-        self.share(f64::midpoint(self.router, self.dial))
     }
 
     fn share(&self, quality: f64) -> f64 {
@@ -124,6 +119,13 @@ impl Trial {
         ALPHAS.iter().map(|alpha| self.policy(|question| best(question, *alpha))).collect()
     }
 
+    /// The line that the oracle and single models reach together.
+    pub fn best_line(&self, span: &Span) -> Line {
+        let mut oracle = self.oracle(span);
+        oracle.extend(self.singles());
+        Line::hull(&oracle)
+    }
+
     /// All figures. `None` without queries.
     pub fn measure(&self) -> Option<Measured> {
         let singles = self.singles();
@@ -133,8 +135,6 @@ impl Trial {
         // Whoever routes may always ask the cheapest.
         settings.push(span.cheapest);
         let router = Line::hull(&settings);
-        let mut oracle = self.oracle(&span);
-        oracle.extend(&singles);
         let saved = |line: &Line| {
             line.cost_of(0.98 * span.best.quality).map(|cost| 1.0 - cost / span.best.cost.max(1e-9))
         };
@@ -142,8 +142,7 @@ impl Trial {
             queries: self.questions.len(),
             hull: hull.mean_quality(&span),
             router: router.mean_quality(&span),
-            dial: Line::dial(&settings).mean_quality(&span),
-            oracle: Line::hull(&oracle).mean_quality(&span),
+            oracle: self.best_line(&span).mean_quality(&span),
             save_98: saved(&router),
             hull_save_98: saved(&hull),
             apgr: (singles.len() == 2).then(|| self.apgr(&singles)),

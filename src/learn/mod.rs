@@ -21,6 +21,7 @@ pub mod operate;
 pub mod prices;
 pub mod replay;
 pub mod report;
+pub mod rivals;
 pub mod select;
 pub mod softmax;
 pub mod solve;

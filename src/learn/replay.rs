@@ -54,7 +54,7 @@ pub fn replay(router: &Router, suite: &Suite, inputs: &[[f32; INPUTS]]) -> Repla
         let alpha = router.alpha(target).unwrap_or_default() as f32;
         operate::kept(&trial, |_| alpha)
     });
-    Replayed { account: Account::new(suite, &trial, &length, kept), by_tier }
+    Replayed { account: Account::new(suite, trial, &length, kept), by_tier }
 }
 
 /// The column of each model of a suite: its own, else that of the tier which its price has among the others.

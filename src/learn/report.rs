@@ -9,6 +9,8 @@ use super::curve::Point;
 use super::dataset::Suite;
 use super::measure::{Measured, Trial};
 use super::operate::{Kept, TARGETS};
+use super::rivals::Rivals;
+use crate::routing::strategy::Strategy;
 
 /// The account of one suite.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +23,14 @@ pub struct Account {
     pub router: Option<Measured>,
     /// What prompt length alone does.
     pub length: Option<Measured>,
-    /// What each promise of `TARGETS` kept.
-    pub kept: [Kept; TARGETS.len()],
+    /// What each promise of `TARGETS` kept; nothing where nothing was learnt.
+    pub kept: Option<[Kept; TARGETS.len()]>,
     /// Always the best single model.
     pub best: Point,
-    /// All models in turn.
-    pub turns: Point,
+    /// What was asked and what came.
+    pub trial: Trial,
+    /// What the other strategies make of it.
+    pub rivals: Rivals,
 }
 
 fn percent(share: f64) -> f64 {
@@ -39,21 +43,24 @@ fn thousandths(share: f64) -> f64 {
 
 impl Account {
     /// Of a suite, what was expected of it, and what its lengths alone would have let expect.
-    pub fn new(suite: &Suite, trial: &Trial, length: &Trial, kept: [Kept; TARGETS.len()]) -> Self {
+    pub fn new(suite: &Suite, trial: Trial, length: &Trial, kept: [Kept; TARGETS.len()]) -> Self {
         let router = trial.measure();
-        let singles = trial.singles();
-        let count = singles.len().max(1) as f64;
-        let sum =
-            singles.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.cost, sum.1 + one.quality));
+        Self { router, kept: Some(kept), ..Self::unlearnt(suite, trial, length) }
+    }
+
+    /// The same of strategies that learn nothing.
+    pub fn unlearnt(suite: &Suite, trial: Trial, length: &Trial) -> Self {
+        let length = length.measure();
         let nothing = Point { cost: 0.0, quality: 0.0 };
         Self {
             suite: suite.name.clone(),
             models: suite.models.len(),
-            best: router.as_ref().map_or(nothing, |measured| measured.span.best),
-            turns: Point { cost: sum.0 / count, quality: sum.1 / count },
-            length: length.measure(),
-            router,
-            kept,
+            router: None,
+            kept: None,
+            best: length.as_ref().map_or(nothing, |measured| measured.span.best),
+            length,
+            trial,
+            rivals: Rivals::default(),
         }
     }
 
@@ -62,7 +69,7 @@ impl Account {
         let Some(router) = &self.router else {
             return json!({"suite": self.suite, "queries": 0});
         };
-        let kept = TARGETS.iter().zip(&self.kept).map(|(target, kept)| {
+        let kept = TARGETS.iter().zip(self.kept.iter().flatten()).map(|(target, kept)| {
             json!({"target": target, "quality": thousandths(kept.quality), "saved": thousandths(kept.saved)})
         });
         json!({
@@ -84,53 +91,55 @@ impl Account {
     /// The table for people; `name` is what the router is called in it.
     pub fn text(&self, name: &str) -> String {
         let mut text = String::new();
-        let Some(router) = &self.router else {
+        let Some(known) = self.router.as_ref().or(self.length.as_ref()) else {
             return format!(
                 "{}: no query was answered by all of its models; nothing can be compared\n\n",
                 self.suite
             );
         };
-        let _ =
-            writeln!(text, "{}: {} queries, {} models", self.suite, router.queries, self.models);
+        let _ = writeln!(text, "{}: {} queries, {} models", self.suite, known.queries, self.models);
         let _ = writeln!(
             text,
             "  {:<22}{:>7}{:>9}{:>14}{:>8}",
             "", "AIQ", "gap %", "saved at 98 %", "APGR"
         );
-        line(&mut text, name, Some(router));
+        line(&mut text, name, self.router.as_ref());
         line(&mut text, "prompt length only", self.length.as_ref());
         let _ = writeln!(
             text,
             "  {:<22}{:>7.3}{:>9.1}{:>14}{:>8}",
             "single models, mixed",
-            router.hull,
+            known.hull,
             0.0,
-            shown(router.hull_save_98),
-            if router.apgr.is_some() { "0.500" } else { "" }
+            shown(known.hull_save_98),
+            if known.apgr.is_some() { "0.500" } else { "" }
         );
-        let _ = writeln!(text, "  {:<22}{:>7.3}{:>9.1}", "oracle", router.oracle, 100.0);
+        let _ = writeln!(text, "  {:<22}{:>7.3}{:>9.1}", "oracle", known.oracle, 100.0);
         self.points(&mut text);
         text.push('\n');
         text
     }
 
+    /// What single settings come to.
     fn points(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "  {:<22}{:>9}{:>12}{:>9}",
-            "at one setting", "quality", "USD/1000", "saved %"
+            "  {:<22}{:>9}{:>12}{:>9}{:>12}{:>8}",
+            "at one setting", "quality", "USD/1000", "saved %", "over mixed", "gap %"
         );
-        let saved = |point: Point| 100.0 * (1.0 - point.cost / self.best.cost.max(1e-9));
-        for (name, point) in [("passthrough (best)", self.best), ("round_robin", self.turns)] {
-            let dollars = point.cost / 1e6;
+        for row in &self.rivals.rows {
             let _ = writeln!(
                 text,
-                "  {name:<22}{:>9.3}{dollars:>12.3}{:>9.1}",
-                point.quality,
-                saved(point)
+                "  {:<22}{:>9.3}{:>12.3}{:>9.1}{:>+12.3}{:>8.1}",
+                row.strategy.name(),
+                row.point.quality,
+                row.point.cost / 1e6,
+                100.0 * self.saved(row.point),
+                row.above,
+                100.0 * row.gap,
             );
         }
-        for (target, kept) in TARGETS.iter().zip(&self.kept) {
+        for (target, kept) in TARGETS.iter().zip(self.kept.iter().flatten()) {
             let name = format!("{:.0} % of the best", target * 100.0);
             let (quality, dollars) =
                 (kept.quality * self.best.quality, (1.0 - kept.saved) * self.best.cost / 1e6);
@@ -141,38 +150,18 @@ impl Account {
                 kept.saved * 100.0
             );
         }
+        text.push_str(&self.rivals.cast);
     }
-}
 
-/// One of the lines to compare with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// Prompt length.
-    Length,
-    /// The best single model.
-    Best,
-    /// All in turn.
-    Turns,
-}
+    /// What a point saves against the best single model, 0 to 1.
+    fn saved(&self, point: Point) -> f64 {
+        1.0 - point.cost / self.best.cost.max(1e-9)
+    }
 
-impl Account {
-    /// One strategy, in one line.
-    pub fn line(&self, which: Line) -> String {
-        let point = match which {
-            Line::Length => {
-                let mut text = format!("{}: ", self.suite);
-                line(&mut text, "prompt length only", self.length.as_ref());
-                return text;
-            }
-            Line::Best => self.best,
-            Line::Turns => self.turns,
-        };
-        let saved = 100.0 * (1.0 - point.cost / self.best.cost.max(1e-9));
-        let dollars = point.cost / 1e6;
-        format!(
-            "{}: quality {:.3}, {dollars:.3} USD per 1000 queries, {saved:.1} % saved\n",
-            self.suite, point.quality
-        )
+    /// Leaves of the other strategies one, and the one that savings are counted against.
+    pub fn only(&mut self, strategy: Strategy) {
+        let kept = [strategy, Strategy::Passthrough];
+        self.rivals.rows.retain(|row| kept.contains(&row.strategy));
     }
 }
 
@@ -189,30 +178,58 @@ fn line(text: &mut String, name: &str, measured: Option<&Measured>) {
 
 /// The mean over suites, for people.
 pub fn means(accounts: &[Account]) -> String {
-    let gaps: Vec<f64> =
-        accounts.iter().filter_map(|account| Some(account.router.as_ref()?.gap())).collect();
-    if gaps.len() < 2 {
+    if accounts.len() < 2 {
         return String::new();
     }
-    let mut text = format!(
-        "mean gap over {} suites: {:.1} %\n",
-        gaps.len(),
-        100.0 * gaps.iter().sum::<f64>() / gaps.len() as f64
-    );
+    let mut text = String::new();
+    let gaps: Vec<f64> =
+        accounts.iter().filter_map(|account| Some(account.router.as_ref()?.gap())).collect();
+    if !gaps.is_empty() {
+        let mean = 100.0 * gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let _ = writeln!(text, "mean gap over {} suites: {mean:.1} %", gaps.len());
+    }
     for (at, target) in TARGETS.iter().enumerate() {
-        let count = accounts.len() as f64;
-        let quality = accounts.iter().map(|account| account.kept[at].quality).sum::<f64>() / count;
-        let saved = accounts.iter().map(|account| account.kept[at].saved).sum::<f64>() / count;
-        let least =
-            accounts.iter().map(|account| account.kept[at].quality).fold(f64::INFINITY, f64::min);
+        let kept: Vec<Kept> =
+            accounts.iter().filter_map(|account| Some(account.kept?[at])).collect();
+        if kept.is_empty() {
+            continue;
+        }
+        let mean =
+            |of: fn(&Kept) -> f64| 100.0 * kept.iter().map(of).sum::<f64>() / kept.len() as f64;
+        let least = kept.iter().map(|kept| kept.quality).fold(f64::INFINITY, f64::min);
         let _ = writeln!(
             text,
             "promised {:.0} %: kept {:.1} % in the mean, {:.1} % at least; saved {:.1} %",
             target * 100.0,
-            quality * 100.0,
+            mean(|kept| kept.quality),
             least * 100.0,
-            saved * 100.0
+            mean(|kept| kept.saved)
         );
     }
+    for strategy in Strategy::ALL {
+        settled(&mut text, (accounts, strategy));
+    }
     text
+}
+
+/// The mean of one setting.
+fn settled(text: &mut String, (accounts, strategy): (&[Account], Strategy)) {
+    let found = |account: &Account| -> Option<[f64; 3]> {
+        let row = account.rivals.rows.iter().find(|row| row.strategy == strategy)?;
+        let share = row.point.quality / account.best.quality.max(1e-9);
+        Some([share, account.saved(row.point), row.gap])
+    };
+    let all: Vec<[f64; 3]> = accounts.iter().filter_map(found).collect();
+    if all.is_empty() {
+        return;
+    }
+    let mean = |at: usize| 100.0 * all.iter().map(|one| one[at]).sum::<f64>() / all.len() as f64;
+    let _ = writeln!(
+        text,
+        "{}: {:.1} % of the best in the mean, saved {:.1} %, gap at its cost {:.1} %",
+        strategy.name(),
+        mean(0),
+        mean(1),
+        mean(2)
+    );
 }

@@ -23,20 +23,16 @@ pub const STRENGTHS: [f64; 4] = [15.0, 40.0, 120.0, 400.0];
 /// The strength of a constant mix.
 pub const BLIND: f64 = 1e12;
 /// Penalties to try.
-pub const RIDGES: [f64; 3] = [1_600.0, 4_000.0, 10_000.0];
-/// Weights of the correction to try.
-pub const WEIGHTS: [f64; 2] = [0.5, 1.0];
-/// Rank of the correction.
-pub const RANK: usize = 8;
+pub const RIDGES: [f64; 4] = [400.0, 1_600.0, 4_000.0, 10_000.0];
+/// Rank of the correction. With half of it a suite of fifteen models lost most of what the correction won.
+pub const RANK: usize = 16;
 /// The penalty of the classifier.
 pub const PENALTY: f64 = 40.0;
 /// Folds of the inner cross-validation.
 pub const INNER_FOLDS: usize = 5;
-/// Points of gap that each step away from the constant mix must win. Less is chance.
-const MARGIN: f64 = 0.002;
-
-/// Points of gap by which a constant mix must beat all tables to be taken.
-const LOSS: f64 = 0.005;
+/// Standard errors by which the correction must be better than none: it is tried in several ways, and has many more
+/// parameters to be right by chance with than a table has.
+const SURE: f64 = 3.0;
 
 /// What was learnt on some rows by one plan.
 #[derive(Clone, Debug)]
@@ -107,7 +103,8 @@ fn trial(examples: &Examples, rows: &[usize], (suite, expected): (usize, &Expect
     let mine: Vec<usize> =
         rows.iter().copied().filter(|row| examples.suites[*row] == suite).collect();
     let models = examples.tried(&mine);
-    let mut trial = Trial::default();
+    let names = models.iter().map(|model| examples.models[*model].clone()).collect();
+    let mut trial = Trial { models: names, ..Trial::default() };
     for row in mine {
         let found = models.iter().map(|model| examples.outcome(row, *model));
         let Some(found) = found.collect::<Option<Vec<_>>>() else { continue };
@@ -123,15 +120,6 @@ fn trial(examples: &Examples, rows: &[usize], (suite, expected): (usize, &Expect
         trial.singles().into_iter().max_by(|one, other| one.quality.total_cmp(&other.quality));
     trial.yardstick = best.map_or(1, |best| best.cost.round() as i64).max(1);
     trial
-}
-
-/// Mean gap over suites.
-pub fn score(examples: &Examples, rows: &[usize], expected: &Expected) -> f64 {
-    let gaps: Vec<f64> = trials(examples, rows, expected)
-        .iter()
-        .filter_map(|trial| Some(trial.measure()?.sober_gap()))
-        .collect();
-    gaps.iter().sum::<f64>() / gaps.len().max(1) as f64
 }
 
 /// A fold of the inner cross-validation: what its rest taught, and what that says of its rows.
@@ -176,30 +164,18 @@ pub fn select(examples: &Examples, rows: &[usize], step: &mut dyn FnMut()) -> De
         step();
     }
     let mut field = Field { examples, rows, inner, expected };
-    let blind = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
-    // From weak tables to strong ones: each step must win more than chance does. A weak table that does not help does
-    // no harm either, so that only a clear loss makes a constant mix of it.
-    let weak = Plan { strength: STRENGTHS[STRENGTHS.len() - 1], ..blind };
-    let mut best = (weak, field.try_plan(weak));
-    for strength in STRENGTHS.iter().rev().skip(1) {
-        best = field.better(best, Plan { strength: *strength, ..blind });
-    }
-    let constant = field.try_plan(blind);
-    if constant > best.1 + LOSS {
-        best = (blind, constant);
-    }
+    let plain = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
+    let strengths = STRENGTHS.into_iter().chain([BLIND]);
+    let tables = strengths.map(|strength| {
+        field.try_plan(Plan { strength, ..plain });
+        (strength, field.miss().iter().sum::<f64>())
+    });
+    let table = tables.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(BLIND, |one| one.0);
     step();
-    let table = best.0.strength;
-    for strength in if table < BLIND { vec![table, BLIND] } else { vec![BLIND] } {
-        for (ridge, weight) in
-            RIDGES.iter().rev().flat_map(|ridge| WEIGHTS.map(|weight| (*ridge, weight)))
-        {
-            best = field.better(best, Plan { strength, ridge, weight });
-        }
-    }
+    let plan = field.correct(Plan { strength: table, ..plain });
     step();
-    field.try_plan(best.0);
-    Decision { plan: best.0, expected: field.expected }
+    field.try_plan(plan);
+    Decision { plan, expected: field.expected }
 }
 
 /// How often `select` tells of its work.
@@ -214,22 +190,92 @@ struct Field<'a> {
 }
 
 impl Field<'_> {
-    fn better(&mut self, best: (Plan, f64), plan: Plan) -> (Plan, f64) {
-        let score = self.try_plan(plan);
-        // A correction has many more ways to be right by chance than a table has.
-        let margin = if plan.weight > 0.0 && best.0.weight == 0.0 { 6.0 * MARGIN } else { MARGIN };
-        if score > best.1 + margin { (plan, score) } else { best }
+    /// The plan with the correction that misses least, if it surely misses less than the plan alone.
+    fn correct(&mut self, plain: Plan) -> Plan {
+        self.try_plan(plain);
+        let alone = self.miss();
+        let table = self.expected.quality.clone();
+        let mut best: Option<(Plan, Vec<f64>)> = None;
+        for ridge in RIDGES {
+            self.try_plan(Plan { ridge, weight: 1.0, ..plain });
+            let weight = self.weaken(&table);
+            let miss = self.miss();
+            let sum = |miss: &[f64]| miss.iter().sum::<f64>();
+            if best.as_ref().is_none_or(|(_, least)| sum(&miss) < sum(least)) {
+                best = Some((Plan { ridge, weight, ..plain }, miss));
+            }
+        }
+        match best {
+            Some((plan, miss)) if plan.weight > 0.0 && surely_less(&miss, &alone) => plan,
+            _ => plain,
+        }
     }
 
-    fn try_plan(&mut self, plan: Plan) -> f64 {
+    fn try_plan(&mut self, plan: Plan) {
         for one in &self.inner {
             let learnt = Learnt::new_on(one.basis.clone(), self.examples, &one.train, plan);
             for (row, odds) in one.test.iter().zip(&one.odds) {
                 self.expected.quality.row_mut(*row).copy_from_slice(&learnt.expect(*row, odds));
             }
         }
-        score(self.examples, self.rows, &self.expected)
     }
+
+    /// Draws what is expected back to `table`, to where its differences miss least, and returns how much is left.
+    fn weaken(&mut self, table: &Grid) -> f64 {
+        let (mut along, mut length) = (0.0, 0.0);
+        for &row in self.rows {
+            let more = self.differences(row, &|model| {
+                self.expected.quality.row(row)[model] - table.row(row)[model]
+            });
+            let rest = self.differences(row, &|model| -table.row(row)[model]);
+            let came = self.came(row);
+            for ((more, rest), came) in more.iter().zip(&rest).zip(&came) {
+                along += more * (came + rest);
+                length += more * more;
+            }
+        }
+        let weight = (along / f64::max(length, 1e-12)).clamp(0.0, 1.0);
+        let known = table.cells.iter().zip(self.expected.quality.cells.iter_mut());
+        known.for_each(|(table, cell)| *cell = table + weight * (*cell - table));
+        weight
+    }
+
+    /// How far the expected differences between each row's models are from those that came, squared: what all models
+    /// have in common does not matter for a choice.
+    fn miss(&self) -> Vec<f64> {
+        let miss = |row: &usize| {
+            let expected = self.differences(*row, &|model| self.expected.quality.row(*row)[model]);
+            let off = expected.iter().zip(self.came(*row)).map(|(one, other)| one - other);
+            off.map(|off| off * off).sum()
+        };
+        self.rows.iter().map(miss).collect()
+    }
+
+    /// The qualities of a row's models, less their mean.
+    fn came(&self, row: usize) -> Vec<f64> {
+        let known = &self.examples.outcomes[row];
+        centred(known.iter().filter_map(|(_, one)| one.quality).collect())
+    }
+
+    /// The same of any value of those models.
+    fn differences(&self, row: usize, of: &dyn Fn(usize) -> f64) -> Vec<f64> {
+        centred(self.examples.outcomes[row].iter().map(|(model, _)| of(*model)).collect())
+    }
+}
+
+fn centred(mut values: Vec<f64>) -> Vec<f64> {
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    values.iter_mut().for_each(|value| *value -= mean);
+    values
+}
+
+/// Whether `one` is less than `other`, row by row, beyond chance.
+fn surely_less(one: &[f64], other: &[f64]) -> bool {
+    let count = one.len().max(1) as f64;
+    let gains = || one.iter().zip(other).map(|(one, other)| other - one);
+    let mean = gains().sum::<f64>() / count;
+    let spread = gains().map(|gain| (gain - mean) * (gain - mean)).sum::<f64>() / count;
+    mean > SURE * (spread / count).sqrt()
 }
 
 /// A cross-validation of all of it, the selection included.
@@ -264,4 +310,52 @@ pub fn cross_validate(examples: &Examples, folds: usize, step: &mut dyn FnMut())
         step();
     }
     Crossed { expected, plans, dials }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::dataset::{Outcome, Query, Suite};
+    use crate::learned::file::INPUTS;
+
+    /// Two models for one task, of which the first is good where `leans` says so, by the first number of a prompt.
+    fn examples(leans: impl Fn(usize, f64) -> bool) -> Examples {
+        let mut inputs = Grid::new(160, INPUTS);
+        let mut suite = Suite { models: vec!["one".into(), "other".into()], ..Suite::default() };
+        for at in 0..inputs.rows() {
+            let first = (at * 37 % 101) as f64 / 50.0 - 1.0;
+            inputs.row_mut(at)[0] = first;
+            let one = if leans(at, first) { 0.9 } else { 0.1 };
+            let outcome = |quality| Outcome { quality: Some(quality), cost: Some(1), tokens: None };
+            suite.queries.push(Query {
+                text: format!("query {at}"),
+                group: Some("all".into()),
+                outcomes: vec![outcome(one), outcome(0.5)],
+                ..Query::default()
+            });
+        }
+        Examples::new(&[suite], inputs, 1)
+    }
+
+    fn plan(examples: &Examples) -> Plan {
+        let rows: Vec<usize> = (0..examples.len()).collect();
+        let mut steps = 0;
+        let decision = select(examples, &rows, &mut || steps += 1);
+        assert_eq!(steps, STEPS);
+        decision.plan
+    }
+
+    #[test]
+    fn the_correction_is_taken_where_it_surely_helps() {
+        assert!(plan(&examples(|_, first| first > 0.0)).weight > 0.5);
+    }
+
+    #[test]
+    fn what_may_be_chance_is_left() {
+        let by_chance = |at: usize, _: f64| (at * 2_654_435_761) >> 7 & 1 == 0;
+        assert!(plan(&examples(by_chance)).weight <= 0.0);
+        assert!(!surely_less(&[0.9, 1.1, 0.8], &[1.0, 1.0, 1.0]));
+        assert!(surely_less(&[0.5, 0.6, 0.5], &[1.0, 1.0, 1.0]));
+        assert!(!surely_less(&[], &[]));
+    }
 }

@@ -6,7 +6,7 @@ use super::dataset::Suite;
 use super::fit::Examples;
 use super::length;
 use super::measure::Trial;
-use super::operate;
+use super::operate::{self, Kept};
 use super::report::Account;
 use super::select::{self, Learnt};
 use super::solve::Grid;
@@ -63,7 +63,16 @@ pub fn evaluate(suite: &Suite, inputs: Grid, wish: Wish, step: &mut dyn FnMut())
     let kept = std::array::from_fn(|at| {
         operate::kept(&trial, |question| crossed.dials[examples.fold(question.row, wish.folds)][at])
     });
-    Account::new(suite, &trial, &length, kept)
+    Account::new(suite, trial, &length, kept)
+}
+
+/// A suite for strategies that learn nothing, beside what prompt length teaches.
+pub fn unlearnt(suite: &Suite, inputs: Grid, wish: Wish) -> Account {
+    let examples = Examples::new(std::slice::from_ref(suite), inputs, wish.seed);
+    let rows: Vec<usize> = (0..examples.len()).collect();
+    let length = length::cross_validate(&examples, wish.folds);
+    let trial = first(select::trials(&examples, &rows, &length));
+    Account::unlearnt(suite, trial.clone(), &trial)
 }
 
 fn first(trials: Vec<Trial>) -> Trial {
@@ -110,12 +119,15 @@ fn source(suite: &Suite) -> Source {
 /// The dial as it is set by all that is known, and what so set dials kept of what they had not seen.
 fn operating(known: &[Trial], accounts: &[Account]) -> Vec<Operating> {
     let count = accounts.len().max(1) as f64;
-    let mean = |of: &dyn Fn(&Account) -> f64| accounts.iter().map(of).sum::<f64>() / count;
+    let mean = |at: usize, of: fn(&Kept) -> f64| {
+        let kept = accounts.iter().filter_map(|account| Some(of(&account.kept?[at])));
+        kept.sum::<f64>() / count
+    };
     let point = |(at, target): (usize, &f64)| Operating {
         target: *target,
         alpha: f64::from(operate::settle(known, *target)),
-        quality: mean(&|account| account.kept[at].quality),
-        saved: mean(&|account| account.kept[at].saved),
+        quality: mean(at, |kept| kept.quality),
+        saved: mean(at, |kept| kept.saved),
     };
     operate::TARGETS.iter().enumerate().map(point).collect()
 }

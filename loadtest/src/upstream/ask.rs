@@ -164,7 +164,7 @@ impl Ask {
             chunks: output.chunks,
             limited: output.limited,
             choices,
-            tool: (fault.tools && !ends_in_tool_result(&body)).then(|| tool_name(&body)),
+            tool: calls_tool(&fault, &body).then(|| tool_name(&body)),
             inputs: body["input"].as_array().map_or(1, |list| list.len() as u64),
             base64: body["encoding_format"] == "base64",
             fault,
@@ -245,6 +245,12 @@ fn named_model(surface: &Surface, body: &Value) -> Option<String> {
     let healthy = list.iter().find(|name| Fault::from_model(name).status.is_none());
     let named = healthy.or(list.first()).copied().or_else(|| body["model"].as_str());
     named.map(str::to_owned)
+}
+
+/// Whether the model's answer is a call.
+fn calls_tool(fault: &Fault, body: &Value) -> bool {
+    let offered = !fault.offered_only || body["tools"][0].is_object();
+    fault.tools && offered && !ends_in_tool_result(body)
 }
 
 /// Whether a tool has just answered, in any dialect: then it is the model's turn to speak.

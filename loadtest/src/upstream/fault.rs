@@ -32,7 +32,8 @@
 //! | `error=N` | `error-after` | an error event after N events (0 = first), in a 200 stream |
 //! | `inside=429`, `inside-429` | `inside` | a 200 JSON body that holds an error of that code; with `error=N` the code of that event |
 //! | `manner=M` | `manner` | see [`Manner`] |
-//! | `tools` | `tools` | calls the first tool of the request, unless the conversation ends in the result of one |
+//! | `tools` | `tools` | calls the first tool of the request (one of its own if there is none), unless the conversation ends in the result of one |
+//! | `tools=offered` | `tools: offered` | the same, but speaks where no tool is offered |
 //! | `split=whole/byte/randS` | `split` | how body bytes are cut into chunks (`random:<seed>` in headers) |
 //! | `burst` | `burst` | no flush between events |
 //! | `fixture=NAME` | `fixture` | replays that file of `fixtures_dir` byte for byte |
@@ -201,6 +202,8 @@ pub struct Fault {
     pub manner: Option<Manner>,
     /// Call the first tool, unless one has just answered.
     pub tools: bool,
+    /// Of those that are offered only.
+    pub offered_only: bool,
     /// How body bytes are cut.
     pub split: Option<Split>,
     /// No flush between events.
@@ -290,7 +293,7 @@ impl Fault {
             "key" => self.key = Some(value.to_owned()),
             "fixture" => self.fixture = Some(value.to_owned()),
             "split" => self.split = parse_split(value),
-            "tools" => self.tools = value != "0",
+            "tools" => (self.tools, self.offered_only) = (value != "0", value == "offered"),
             "burst" => self.burst = value != "0",
             "slow" => self.latency_ms = number(value, WAIT_MS_MAX).unwrap_or(SLOW_MS),
             _ => self.set_number_or_shape(item, value),
