@@ -9,7 +9,8 @@ use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind, StartKind};
 
-use super::rule::{Edge, Rule};
+use super::look::is_of;
+use super::rule::{Edge, Form, Part, Rule};
 use super::rules::RULES;
 
 /// A literal, and the rules that begin with it, the first that fits first.
@@ -21,6 +22,43 @@ pub struct Literal {
     pub edge: Edge,
     /// Its rules, as places in `Literals::rules`.
     pub rules: Vec<u16>,
+    /// What must follow, whichever of its rules fits.
+    pub gate: Gate,
+}
+
+/// What must follow a literal: so many bytes of these classes. With it most of what only begins like a secret is
+/// passed over before anybody looks closely.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// How many bytes; nothing is asked for if there are none.
+    pub least: usize,
+    /// The classes, as bits.
+    pub classes: u16,
+}
+
+impl Gate {
+    /// What the rules of a literal have in common.
+    fn of(rules: &[Rule], places: &[u16]) -> Self {
+        let forms = places.iter().filter_map(|at| rules.get(usize::from(*at)));
+        let first = forms.map(|rule| match rule.form {
+            Form::Parts([Part::Run(class, least, _) | Part::Exact(class, least), ..], _) => {
+                Self { least: *least, classes: class.bit() }
+            }
+            _ => Self::default(),
+        });
+        let both = |one: Self, other: Self| Self {
+            least: one.least.min(other.least),
+            classes: one.classes | other.classes,
+        };
+        first.reduce(both).unwrap_or_default()
+    }
+
+    /// Whether what is seen after a literal may be that; three places of it are looked at.
+    pub fn takes(self, seen: &[u8]) -> bool {
+        let Some(last) = self.least.checked_sub(1) else { return true };
+        let fits = |at: usize| seen.get(at).is_none_or(|byte| is_of(self.classes, *byte));
+        fits(0) && fits(last / 2) && fits(last)
+    }
 }
 
 /// A literal that the text may end inside of.
@@ -152,9 +190,13 @@ fn distinct(rules: &[Rule]) -> (Vec<&'static str>, Vec<Literal>) {
             } else {
                 words.push(*word);
                 let length = word.len();
-                literals.push(Literal { length, edge: rule.edge, rules: vec![number] });
+                let (edge, rules, gate) = (rule.edge, vec![number], Gate::default());
+                literals.push(Literal { length, edge, rules, gate });
             }
         }
+    }
+    for literal in &mut literals {
+        literal.gate = Gate::of(rules, &literal.rules);
     }
     (words, literals)
 }
