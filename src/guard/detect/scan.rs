@@ -222,7 +222,7 @@ impl Scan {
             return;
         }
         let Some(literal) = literals.literals.get(usize::from(number)) else { return };
-        let look = self.page.look(false);
+        let mut look = self.page.look(false);
         let mut start = after - literal.length;
         if !is_edge(&look, literal.edge, start) {
             return;
@@ -233,7 +233,7 @@ impl Scan {
                 number::may_be_any(look.ahead(start, number::AHEAD))
             }
             Edge::Name => secret::may_be_assigned(look.ahead(after, 1)),
-            _ => literal.gate.takes(look.ahead(after, literal.gate.least)),
+            _ => literal.gate.takes(&mut look, after),
         };
         if !may_be {
             return;
