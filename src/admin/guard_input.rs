@@ -31,13 +31,13 @@ pub fn validate_input(body: &[u8], input: Option<&Input>) -> Result<Value, Refus
     let actions = input.map_or(CERTAIN, |input| input.actions);
     let text = asked.get("input").or_else(|| asked.get("text")).and_then(Value::as_str);
     let verdicts = match text {
-        Some(text) => vec![(Source::User, judged(model, &actions, (text, Source::User)))],
+        Some(text) => vec![(Source::User, judged(model, actions, (text, Source::User)))],
         None if asked.get("messages").is_some_and(Value::is_array) => {
-            of_messages(model, &actions, body)
+            of_messages(model, actions, body)
         }
         None => return Err(invalid("`input` (or `text`) must be a string, or `messages` a list")),
     };
-    Ok(answer(&actions, &verdicts))
+    Ok(answer(actions, &verdicts))
 }
 
 /// Where no screening is configured.
@@ -50,7 +50,7 @@ const CERTAIN: Actions = Actions {
     seed_rules: false,
 };
 
-fn judged(model: &Model, actions: &Actions, (text, source): (&str, Source)) -> Verdict {
+fn judged(model: &Model, actions: Actions, (text, source): (&str, Source)) -> Verdict {
     let mut verdict = judge(model, text);
     if actions.seed_rules && source == Source::User {
         let marks = seed::blocked(text);
@@ -62,14 +62,14 @@ fn judged(model: &Model, actions: &Actions, (text, source): (&str, Source)) -> V
     verdict
 }
 
-fn of_messages(model: &Model, actions: &Actions, body: &[u8]) -> Vec<(Source, Verdict)> {
+fn of_messages(model: &Model, actions: Actions, body: &[u8]) -> Vec<(Source, Verdict)> {
     let looks_at = |source| actions.at_most(source) != Action::Off;
     let judge = |text: &str, source| judged(model, actions, (text, source));
     let found = screen::screen_by(&looks_at, &judge, (body, &texts(body)), &mut Known::new(0, 0));
     found.into_iter().map(|finding| (finding.piece.source, finding.verdict)).collect()
 }
 
-fn answer(actions: &Actions, verdicts: &[(Source, Verdict)]) -> Value {
+fn answer(actions: Actions, verdicts: &[(Source, Verdict)]) -> Value {
     let mut rules: Vec<&str> = verdicts.iter().flat_map(|(_, verdict)| verdict.rules()).collect();
     rules.sort_unstable();
     rules.dedup();
