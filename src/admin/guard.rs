@@ -12,18 +12,18 @@ use crate::guard::detect::Action;
 use crate::guard::detect::policy::Policy;
 use crate::guard::filter::{Filter, Finding};
 
-/// `POST /api/guard/filter-output`: the text without its secrets, and what they were.
+/// `POST /api/guard/filter-output`: the text without its secrets, by that policy, and what they were.
 ///
 /// # Errors
 /// `invalid_request` for a body without a text.
-pub fn filter_output(body: &[u8]) -> Result<Value, Refusal> {
+pub fn filter_output(body: &[u8], policy: Arc<Policy>) -> Result<Value, Refusal> {
     let asked: Value = serde_json::from_slice(body)
         .map_err(|_| Refusal::new(Code::InvalidRequest, "the body is not JSON"))?;
     let text = asked.get("output").or_else(|| asked.get("text")).and_then(Value::as_str);
     let text = text.ok_or_else(|| {
         Refusal::new(Code::InvalidRequest, "`output` (or `text`) must be a string")
     })?;
-    let mut filter = Filter::new(Arc::new(Policy::default()));
+    let mut filter = Filter::new(policy);
     let mut out = Vec::with_capacity(text.len());
     filter.feed(text.as_bytes(), &mut out);
     filter.finish(&mut out);
@@ -52,9 +52,24 @@ fn finding_json(found: &Finding) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::detect::Detector;
 
     fn answer(body: &Value) -> Value {
-        filter_output(body.to_string().as_bytes()).unwrap()
+        by(Policy::default(), body)
+    }
+
+    fn by(policy: Policy, body: &Value) -> Value {
+        filter_output(body.to_string().as_bytes(), Arc::new(policy)).unwrap()
+    }
+
+    #[test]
+    fn what_is_done_is_what_the_policy_says() {
+        let body = json!({"output": "It is 219-09-9999, or ann@corp.com"});
+        let policy = Policy::default().with(&[(Detector::Email, Action::Redact)]);
+        let said = by(policy.with(&[(Detector::Ssn, Action::Off)]), &body);
+        assert_eq!(said["output"], "It is 219-09-9999, or [REDACTED_EMAIL_1]");
+        let said = by(policy.with(&[(Detector::Ssn, Action::Block)]), &body);
+        assert_eq!((&said["output"], &said["safe"]), (&json!("It is "), &json!(false)));
     }
 
     #[test]
@@ -81,7 +96,11 @@ mod tests {
     #[test]
     fn a_body_without_text_is_refused() {
         for body in ["", "{}", r#"{"output": 5}"#, "[]"] {
-            assert_eq!(filter_output(body.as_bytes()).unwrap_err().status, 400, "{body}");
+            assert_eq!(
+                filter_output(body.as_bytes(), Arc::default()).unwrap_err().status,
+                400,
+                "{body}"
+            );
         }
     }
 }

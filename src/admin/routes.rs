@@ -249,11 +249,21 @@ const AUDIT_SWITCHES: &[Reply] = &[reply(200, "The oldest first.", "AuditSwitche
 const BAD_FIELD: Reply = reply(400, "A field makes no sense; it is named.", "Error");
 const NO_PROFILE: Reply = reply(404, "No such profile.", "Error");
 const VALIDATED: &[Reply] = &[
-    reply(200, "What was found in it; never its text.", "Validated"),
+    reply(
+        200,
+        "What was found in it, never its text, and what `guard.input` (for all agents) does about it; \
+         without one, what is certain is blocked.",
+        "Validated",
+    ),
     reply(400, "The body has no text.", "Error"),
 ];
 const FILTERED: &[Reply] = &[
-    reply(200, "The text with marks where secrets were, and what they were.", "Filtered"),
+    reply(
+        200,
+        "The text with marks where secrets were, and what they were, by the policy of `guard.output` (for \
+         all agents), or the default one where there is none.",
+        "Filtered",
+    ),
     reply(400, "The body has no text.", "Error"),
 ];
 const PREPARED: &[Reply] = &[

@@ -71,7 +71,7 @@ pub const fn is_about_guard(call: Call) -> bool {
 pub fn answer(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
     let warden = &parts.warden;
     match ask.call {
-        Call::ValidateInput => validate_input(warden, ask),
+        Call::ValidateInput => validate_input(parts, ask),
         Call::PreparePrompt => prepare(parts, ask),
         Call::FilterOutput => filter_output(parts, ask),
         Call::Quarantine => quarantine(warden),
@@ -260,8 +260,12 @@ fn note(warden: &Warden, ask: &Ask, (event, rules): (&str, &[String])) {
     }
 }
 
-fn validate_input(warden: &Warden, ask: &Ask) -> Result<Value, Refusal> {
-    let said = guard_input::validate_input(&ask.body)?;
+fn validate_input(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
+    let warden = &parts.warden;
+    let current = parts.live.load();
+    let guards = current.snapshot.guarding.all.as_ref();
+    let input = guards.and_then(|guards| guards.input.as_ref());
+    let said = guard_input::validate_input(&ask.body, input)?;
     let rules: Vec<String> = texts_of(&said["rules"]);
     warden.count(Event::Validation, "", 1);
     if said["valid"] == false {
@@ -317,7 +321,10 @@ fn made(parts: &Parts, session: &str, days_ago: i64) -> Result<Token, Refusal> {
 
 /// A text without its secrets, and whether the canary of its session is in it.
 fn filter_output(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
-    let mut said = guard::filter_output(&ask.body)?;
+    let current = parts.live.load();
+    let guards = current.snapshot.guarding.all.as_ref();
+    let policy = guards.and_then(|guards| guards.output.clone());
+    let mut said = guard::filter_output(&ask.body, policy.unwrap_or_default())?;
     let fields = Fields::read(&ask.body)?;
     let output = fields.text("output")?.or(fields.text("text")?).unwrap_or_default();
     let session = session(&fields)?.unwrap_or_default();
@@ -328,6 +335,7 @@ fn filter_output(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
         said["safe"] = false.into();
         said["severity"] = "CRITICAL".into();
         tracing::error!(severity = "CRITICAL", by = ask.by, "a canary has leaked");
+        parts.keeper.canary_leaked(TENANT, String::new());
     }
     said["canaryLeaked"] = leaked.into();
     let findings = said["findings"].as_array().cloned().unwrap_or_default();

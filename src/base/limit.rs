@@ -223,6 +223,10 @@ pub const TELL_TRIES_MAX: usize = 4;
 /// takes them.
 pub const ALERTS_WAITING_MAX: usize = 64;
 
+/// Alerts about canaries among them. Whoever makes an answer leak can do so as often as he likes; he must not
+/// crowd out what is to be told about money.
+pub const CANARY_ALERTS_WAITING_MAX: usize = 16;
+
 /// Milliseconds to look up and reach the console or the web hook.
 pub const OUTGOING_CONNECT_MS: u64 = 5_000;
 

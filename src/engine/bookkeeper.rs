@@ -430,6 +430,12 @@ impl Bookkeeper {
         all.end()
     }
 
+    /// Tells that an answer to this agent gave its canary away; the request is named by its id.
+    pub fn canary_leaked(&self, agent: &str, request: String) {
+        let desk = &self.desk;
+        desk.watch.canary_leaked(&desk.metrics, (agent, request), desk.unix_ms());
+    }
+
     /// Alerts that wait to be told over the network.
     pub fn take_alerts(&self) -> Vec<Alert> {
         self.desk.watch.take_alerts()

@@ -1,5 +1,6 @@
 //! Tells alerts to the web hook, in order, on a thread of its own: a POST of `{"account", "level", "spent",
-//! "limit", "at"}`, amounts in USD as numbers, `limit` null where there is none, the instant in RFC 3339.
+//! "limit", "at"}`, amounts in USD as numbers, `limit` null where there is none, the instant in RFC 3339; of a
+//! canary that has leaked `{"account", "level": "CRITICAL", "event": "canary_leak", "request_id", "at"}`.
 //!
 //! Any 2xx is a yes. An alert that is not taken is tried again a few times, each time later, and those
 //! behind it wait; then it is dropped and counted. What an alert is, `watch` decides.
@@ -14,7 +15,7 @@ use crate::base::limit::{ALERT_BACKOFF_MS, ALERT_TRIES_MAX};
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::caller::{Callee, Caller};
 use crate::engine::rounds::{Round, Rounds};
-use crate::engine::watch::Alert;
+use crate::engine::watch::{Alert, News};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::money::Delivery;
 use crate::wire::object::Object;
@@ -92,13 +93,16 @@ impl Queue {
 }
 
 fn body(alert: &Alert) -> String {
-    Object::default()
-        .text("account", &alert.account)
-        .text("level", &alert.level)
-        .raw("spent", &alert.spent)
-        .raw("limit", alert.limit.as_deref().unwrap_or("null"))
-        .time("at", Some(alert.at_ms))
-        .end()
+    let about = Object::default().text("account", &alert.account).text("level", &alert.level);
+    let news = match &alert.news {
+        News::Budget { spent, limit } => {
+            about.raw("spent", spent).raw("limit", limit.as_deref().unwrap_or("null"))
+        }
+        News::CanaryLeak { request } => {
+            about.text("event", "canary_leak").text("request_id", request)
+        }
+    };
+    news.time("at", Some(alert.at_ms)).end()
 }
 
 #[cfg(test)]
@@ -111,8 +115,7 @@ mod tests {
         Alert {
             account: "fleet".to_owned(),
             level: level.to_owned(),
-            spent: "250.5".to_owned(),
-            limit: None,
+            news: News::Budget { spent: "250.5".to_owned(), limit: None },
             at_ms: 1_000,
             hook: Webhook(BaseUrl::parse("http://h/secret", true).unwrap()),
         }
@@ -126,8 +129,11 @@ mod tests {
     fn an_alert_is_an_object_with_amounts_as_numbers() {
         let expected = r#"{"account":"fleet","level":"soft","spent":250.5,"limit":null,"at":"1970-01-01T00:00:01Z"}"#;
         assert_eq!(body(&alert("soft")), expected);
-        let limited = Alert { limit: Some("1200".to_owned()), ..alert("soft") };
-        assert!(body(&limited).contains(r#""limit":1200,"#));
+        let news = News::Budget { spent: "1".to_owned(), limit: Some("1200".to_owned()) };
+        assert!(body(&Alert { news, ..alert("soft") }).contains(r#""limit":1200,"#));
+        let news = News::CanaryLeak { request: "r1".to_owned() };
+        let expected = r#"{"account":"fleet","level":"CRITICAL","event":"canary_leak","request_id":"r1","at":"1970-01-01T00:00:01Z"}"#;
+        assert_eq!(body(&Alert { news, ..alert("CRITICAL") }), expected);
     }
 
     #[test]

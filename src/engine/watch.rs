@@ -1,6 +1,8 @@
 //! Watches the totals after each transaction: levels of the fleet, shares of soft budgets, one alert per
 //! change (S1-23).
 //!
+//! A canary that has leaked is told on the same way (S1-20).
+//!
 //! An alert is a line in the log, a count in the metrics and, where one is configured, a call of a web hook,
 //! which `outbox` makes. What was told is kept in the store. What a level takes away is `exchange::route`'s business; an emergency freezes the
 //! fleet's account, so that it outlives the process.
@@ -10,7 +12,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::base::limit::{ALERTS_WAITING_MAX, SESSIONS_IN_MEMORY_MAX, TELL_TRIES_MAX};
+use crate::base::limit::{
+    ALERTS_WAITING_MAX, CANARY_ALERTS_WAITING_MAX, SESSIONS_IN_MEMORY_MAX, TELL_TRIES_MAX,
+};
 use crate::config::budgets::{Fleet, Webhook};
 use crate::engine::scribe::{Desk, OnDesk};
 use crate::ledger::account::{AccountId, AccountKey, Node};
@@ -62,17 +66,57 @@ pub struct Alert {
     pub account: String,
     /// The level or share that it has come to.
     pub level: String,
-    /// What it has spent in its present period, in USD.
-    pub spent: String,
-    /// Its limit, where it has one, in USD.
-    pub limit: Option<String>,
+    /// What has happened.
+    pub news: News,
     /// When that was seen, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// Where this is to be told.
     pub hook: Webhook,
 }
 
+/// What people are told of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It has come to another level.
+    Budget {
+        /// What it has spent in its present period, in USD.
+        spent: String,
+        /// Its limit, where it has one, in USD.
+        limit: Option<String>,
+    },
+    /// An answer gave its canary away (S1-20).
+    CanaryLeak {
+        /// The request, by its id; empty where a service has asked about a text of its own.
+        request: String,
+    },
+}
+
+/// The level of an alert that does not wait.
+pub const CRITICAL: &str = "CRITICAL";
+
 impl Watch {
+    /// Tells that an answer to this agent gave its canary away. Few such alerts wait at a time, so that those
+    /// about money always find room.
+    pub fn canary_leaked(&self, metrics: &Metrics, (agent, request): (&str, String), at_ms: i64) {
+        let mut state = self.state.lock();
+        let Some(hook) = state.hook.clone() else { return };
+        let is_leak = |alert: &&Alert| matches!(alert.news, News::CanaryLeak { .. });
+        if state.alerts.iter().filter(is_leak).count() >= CANARY_ALERTS_WAITING_MAX
+            || state.alerts.len() >= ALERTS_WAITING_MAX
+        {
+            metrics.money.webhook_called(Delivery::Dropped);
+            return;
+        }
+        let (account, level) = (agent.to_owned(), CRITICAL.to_owned());
+        state.alerts.push(Alert {
+            account,
+            level,
+            news: News::CanaryLeak { request },
+            at_ms,
+            hook,
+        });
+    }
+
     /// The level in force.
     pub fn level(&self) -> Level {
         let level = usize::from(self.level.load(Ordering::Relaxed));
@@ -241,6 +285,30 @@ impl State {
             return;
         }
         let (account, level) = (account.to_owned(), level.to_owned());
-        self.alerts.push(Alert { account, level, spent, limit, at_ms, hook });
+        let news = News::Budget { spent, limit };
+        self.alerts.push(Alert { account, level, news, at_ms, hook });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::target::BaseUrl;
+
+    #[test]
+    fn leaks_leave_room_for_alerts_about_money() {
+        let (watch, metrics) = (Watch::default(), Metrics::new("test").unwrap());
+        let leak = |watch: &Watch| watch.canary_leaked(&metrics, ("a", "r".to_owned()), 1);
+        leak(&watch);
+        assert!(watch.take_alerts().is_empty(), "there is no hook");
+        watch.state.lock().hook = Some(Webhook(BaseUrl::parse("http://h/", true).unwrap()));
+        for _ in 0..1_000 {
+            leak(&watch);
+        }
+        let alerts = watch.take_alerts();
+        assert_eq!(alerts.len(), CANARY_ALERTS_WAITING_MAX);
+        assert!(alerts.len() < ALERTS_WAITING_MAX);
+        assert_eq!(alerts[0].news, News::CanaryLeak { request: "r".to_owned() });
+        assert_eq!((&*alerts[0].account, &*alerts[0].level), ("a", "CRITICAL"));
     }
 }

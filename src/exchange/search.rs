@@ -8,7 +8,7 @@ use crate::config::guards::OnFailure;
 use crate::dialect::error_body;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::outflow::{Outflow, Passed, Stop, Terms, document, echo};
-use crate::exchange::relay::{Kind, Relay, Step};
+use crate::exchange::relay::{Kind, Step};
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::record::{GuardRecord, Outcome, UsageSource};
@@ -88,9 +88,15 @@ impl Exchange {
 
     /// An answer of which nothing has been shown, and nothing will be.
     fn kept_back(&mut self, stop: Stop, now: Now) -> Step {
-        // What a stream has reported as its whole is owed, seen or not.
-        if let Some(told) = self.relay.as_mut().and_then(Relay::told) {
-            self.failed_bill = settle::of_blocked(self, &told);
+        // What came is owed, seen or not; of a document its bill was made before, if it was read.
+        if let Some(relay) = &mut self.relay {
+            let (told, bytes) = (relay.told(), relay.bytes_seen());
+            let bill = match told {
+                Some(told) => Some(settle::of_blocked(self, &told)),
+                None if self.failed_bill.is_none() => Some(settle::of_unread(self, bytes)),
+                None => None,
+            };
+            self.failed_bill = bill.or(self.failed_bill);
         }
         self.record_attempt(Outcome::Blocked, now, 502);
         self.tried = self.plan.candidates.len();
@@ -142,8 +148,10 @@ impl Exchange {
             self.bill = Some(*bill);
             return Err(Step::Cut(self.error(stop)));
         }
-        // A guess stays one: what was held for it decides.
-        self.failed_bill = (bill.source == UsageSource::Exact && !bill.unpriced).then_some(*bill);
+        // A guess stays one, and what has no price is one.
+        let is_exact = bill.source == UsageSource::Exact && !bill.unpriced;
+        let source = if is_exact { UsageSource::Exact } else { UsageSource::Estimated };
+        self.failed_bill = Some(Bill { source, ..*bill });
         Err(self.kept_back(stop, now))
     }
 

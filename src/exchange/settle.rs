@@ -215,10 +215,19 @@ pub fn of_failed(exchange: &Exchange, relay: Relay) -> Option<Bill> {
     Some(exchange.bill_for(&Told::of(&usage, &outcome)))
 }
 
-/// What is owed for a stream that was kept back: only a complete report of what has a price says.
-pub fn of_blocked(exchange: &Exchange, outcome: &MeterOutcome) -> Option<Bill> {
-    let usage = outcome.usage.filter(|_| outcome.usage_is_final)?;
-    Some(exchange.bill_for(&Told::of(&usage, outcome))).filter(|bill| !bill.unpriced)
+/// What is owed for a stream that was kept back: by its report if that is complete and all of it has a price, else
+/// by what came of it.
+pub fn of_blocked(exchange: &Exchange, outcome: &MeterOutcome) -> Bill {
+    let reported = outcome.usage.filter(|_| outcome.usage_is_final);
+    let bill = reported.map(|usage| exchange.bill_for(&Told::of(&usage, outcome)));
+    bill.filter(|bill| !bill.unpriced).unwrap_or_else(|| {
+        exchange.estimate(outcome.usage, outcome.output_bytes, outcome.content_events)
+    })
+}
+
+/// The same for a document of which so many bytes have come, and that nobody has read.
+pub fn of_unread(exchange: &Exchange, bytes: u64) -> Bill {
+    exchange.estimate(None, bytes, 0)
 }
 
 /// Fills in everything that the exchange knows about its request. The answer is what the ledger is told
@@ -279,8 +288,11 @@ impl Exchange {
 
     /// What the ledger is told of an attempt that has failed, before the next one begins or at the end.
     pub fn owed(&self) -> Settlement {
-        if let Some(bill) = &self.failed_bill {
-            return cost_of(bill, Reason::Exact);
+        match &self.failed_bill {
+            Some(bill) if bill.source == UsageSource::Exact => return cost_of(bill, Reason::Exact),
+            // A guess is booked where nothing was held for it; what was held decides else.
+            Some(bill) if !self.is_strict() => return cost_of(bill, Reason::Estimated),
+            Some(_) | None => {}
         }
         let reason = match self.attempts.last().map(|attempt| attempt.outcome) {
             Some(Outcome::ConnectFailed) => return Settlement::Nothing { reason: Reason::NotSent },

@@ -141,6 +141,11 @@ impl JsonText {
         self.scan.held()
     }
 
+    /// What is held back, as it was written.
+    pub fn held_text(&self) -> Vec<u8> {
+        self.raw.bytes.iter().copied().collect()
+    }
+
     /// What was found so far.
     pub fn findings(&self) -> &[Finding] {
         self.findings.all()

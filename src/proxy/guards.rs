@@ -123,4 +123,5 @@ pub fn alarm(ctx: &mut Ctx) {
     ward::strike_soon(ctx);
     let (agent, id) = (&*ctx.draft.agent, ctx.id);
     tracing::error!(severity = "CRITICAL", agent, request_id = %id, "an answer gave the canary away");
+    ctx.shared.keeper.canary_leaked(agent, id.to_string());
 }

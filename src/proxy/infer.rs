@@ -337,6 +337,7 @@ fn note_blocked(ctx: &mut Ctx, fault: &Fault) {
     if leaked {
         let agent = &*ctx.draft.agent;
         tracing::error!(severity = "CRITICAL", agent, request_id = %ctx.id, "a canary has leaked");
+        ctx.shared.keeper.canary_leaked(agent, ctx.id.to_string());
     }
 }
 

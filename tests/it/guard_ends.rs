@@ -10,10 +10,15 @@ use crate::provider::{Canned, openai};
 const SECRET: &str = "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYzCrDhSg";
 
 async fn guarded(provider: &Canned, guard: &str) -> Gateway {
+    capped(provider, guard, true).await
+}
+
+/// One whose budget is hard or soft.
+async fn capped(provider: &Canned, guard: &str, hard: bool) -> Gateway {
     let yaml = format!(
         "providers:\n{}models:\n  - {{id: m, provider: up, price: {{input: 1, output: 2}}, context_tokens: \
          100000, output_tokens_max: 1000}}\nrouting: {{cooldown_ms: 0}}\nagents:\n  default: {{budget: \
-         {{limit_usd: 1, hard_cap: true}}}}\nguard: {guard}\n",
+         {{limit_usd: 1, hard_cap: {hard}}}}}\nguard: {guard}\n",
         openai("up", provider.address, ""),
     );
     Setup::new(yaml).start().await
@@ -70,6 +75,33 @@ async fn a_stream_that_is_kept_back_is_booked_as_it_was_reported() {
     let refused = gateway.ask(Ask::chat("m", true)).await;
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert_eq!((spent(&gateway).await, limbo(&gateway).await), (20_000, 0));
+}
+
+#[tokio::test]
+async fn what_is_kept_back_is_booked_by_what_has_come_where_nothing_was_held() {
+    let long = "word ".repeat(8_000);
+    let text = format!("{long} {SECRET}");
+    let said = |object: &str, name: &str| {
+        json!({"id": "c", "object": object, "created": 1, "model": "m",
+            "choices": [{"index": 0, name: {"role": "assistant", "content": text},
+            "finish_reason": "stop"}]})
+    };
+    let whole = said("chat.completion", "message").to_string();
+    let event = format!("data: {}\n\ndata: [DONE]\n\n", said("chat.completion.chunk", "delta"));
+    for (kind, body, stream) in
+        [("application/json", whole, false), ("text/event-stream", event, true)]
+    {
+        let up = Canned::start(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n{body}"
+        ))
+        .await;
+        let gateway = capped(&up, "{output: {secrets: block}}", false).await;
+        let refused = gateway.ask(Ask::chat("m", stream)).await;
+        assert_eq!(refused.status, 403, "{}", refused.text());
+        // Forty thousand letters are more than five thousand tokens, at two dollars a million.
+        let spent = spent(&gateway).await;
+        assert!(spent > 10_000_000, "{kind}: {spent}");
+    }
 }
 
 #[tokio::test]

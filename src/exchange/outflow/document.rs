@@ -7,12 +7,11 @@ use bytes::Bytes;
 
 use crate::base::surface::Surface;
 use crate::config::guards::Canary;
-use crate::exchange::outflow::echo;
 use crate::exchange::outflow::walk::{self, Found, What};
 use crate::exchange::outflow::{Passed, Stop, Tally, Terms, changed};
+use crate::exchange::outflow::{echo, seal};
 use crate::guard::filter::Finding;
 use crate::wire::json;
-use crate::wire::pull::Pull;
 use crate::wire::syntax::Span;
 
 /// What was found in one text.
@@ -80,6 +79,7 @@ fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Pass
             edits.extend(probabilities.map(|one| (one.span, empty.to_vec())));
         }
     }
+    edits.extend(seal::broken(surface, &body, &edits));
     edits.extend(echo::instructions(terms, surface, &body));
     if edits.is_empty() {
         return Passed { bytes: body, stop: None };
@@ -108,26 +108,8 @@ fn parts(surface: Surface, body: &[u8]) -> Vec<Vec<Found>> {
         _ => (&["choices"], Some("choices")),
     };
     let values = names.iter().filter_map(|name| json::find(body, whole, name));
-    let items = values.flat_map(|value| items(body, value));
+    let items = values.flat_map(|value| walk::items(body, value));
     let mut parts: Vec<Vec<Found>> = items.map(|item| walk::texts(body, item)).collect();
     parts.extend(beside.map(|name| walk::texts_beside(body, whole, name)));
     parts
-}
-
-/// The items of a list; any other value is one.
-fn items(body: &[u8], value: Span) -> Vec<Span> {
-    if !value.of(body).starts_with(b"[") {
-        return vec![value];
-    }
-    let mut pull = Pull::new(body, value);
-    pull.enter();
-    let mut items = Vec::new();
-    while pull.item() {
-        let item = pull.skip();
-        if item.is_empty() {
-            break;
-        }
-        items.push(item);
-    }
-    items
 }

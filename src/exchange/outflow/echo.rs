@@ -99,7 +99,7 @@ fn plain(terms: &Terms, body: &Bytes, tally: &mut Tally) -> Passed {
     let span = Span::new(1, quoted.len() - 1);
     let passed = searched(
         terms,
-        (&quoted, &[Found { span, path, what: What::Text, goes_on: false, is_reasoning: false }]),
+        (&quoted, &[Found { span, path, what: What::Text, goes_on: false }]),
         tally,
     );
     if passed.stop.is_some() || passed.bytes == quoted {
@@ -116,13 +116,7 @@ fn strings(data: &[u8], value: Span, found: &mut Vec<Found>) {
     match value.of(data).first() {
         Some(b'"') if value.len() > 2 => {
             let span = Span::new(value.start + 1, value.end - 1);
-            found.push(Found {
-                span,
-                path: 0,
-                what: What::Text,
-                goes_on: false,
-                is_reasoning: false,
-            });
+            found.push(Found { span, path: 0, what: What::Text, goes_on: false });
         }
         Some(b'{') => {
             for member in json::members(data, value) {

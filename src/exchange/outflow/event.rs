@@ -3,7 +3,8 @@
 //! through an event that is new.
 
 use crate::base::surface::Surface;
-use crate::exchange::outflow::walk::{self, What};
+use crate::exchange::outflow::begin;
+use crate::exchange::outflow::walk::{self, What, inside};
 use crate::usage::finish::Finish;
 use crate::wire::json;
 use crate::wire::pull::Pull;
@@ -17,8 +18,6 @@ pub struct Key {
     pub group: u64,
     /// Its place there.
     pub name: u64,
-    /// Whether it is reasoning of a choice, which ends where its words begin.
-    pub is_reasoning: bool,
 }
 
 /// Which fields end before, or with, an event.
@@ -28,8 +27,6 @@ pub enum Ends {
     Field(Key),
     /// Those of a choice, block or item.
     Group(u64),
-    /// The reasoning of a choice.
-    Reasoning(u64),
     /// All.
     All,
 }
@@ -40,7 +37,15 @@ impl Ends {
         match self {
             Self::Field(field) => field == key,
             Self::Group(group) => group == key.group,
-            Self::Reasoning(group) => group == key.group && key.is_reasoning,
+            Self::All => true,
+        }
+    }
+
+    /// Whether everything of that group ends.
+    pub fn covers_all_of(self, group: u64) -> bool {
+        match self {
+            Self::Field(_) => false,
+            Self::Group(ended) => ended == group,
             Self::All => true,
         }
     }
@@ -55,6 +60,19 @@ pub struct Said {
     pub span: Span,
     /// Whether the text is JSON itself.
     pub is_json: bool,
+    /// What of the field it is.
+    pub way: Way,
+}
+
+/// What of its field a piece of text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It goes on with it.
+    More,
+    /// It is its beginning; the number is the place in `Parsed::begun` of what could go on with it.
+    Start(usize),
+    /// It is all that there is of it so far, said again with each event.
+    SoFar,
 }
 
 /// What an event says.
@@ -72,6 +90,10 @@ pub struct Parsed {
     pub group: u64,
     /// Whether its whole texts were all said before.
     pub repeats: bool,
+    /// What could go on with the texts that begin here.
+    pub begun: Vec<begin::More>,
+    /// The signature of the thoughts of its group.
+    pub signature: Option<Span>,
 }
 
 impl Parsed {
@@ -102,12 +124,6 @@ pub fn parse(surface: Surface, event: &sse::Event<'_>) -> Parsed {
     parsed
 }
 
-/// The inside of a string value.
-fn inside(data: &[u8], value: Span) -> Option<Span> {
-    let is_text = value.of(data).starts_with(b"\"") && value.len() > 1;
-    is_text.then(|| Span::new(value.start + 1, value.end - 1))
-}
-
 fn find<'d>(data: &'d [u8], name: &str) -> Option<(Span, &'d [u8])> {
     let value = json::find(data, Span::whole(data), name)?;
     Some((value, value.of(data)))
@@ -115,7 +131,12 @@ fn find<'d>(data: &'d [u8], name: &str) -> Option<(Span, &'d [u8])> {
 
 /// The word of a string member, without its quotes.
 pub fn word<'d>(data: &'d [u8], name: &str) -> &'d [u8] {
-    let found = find(data, name).and_then(|(value, _)| inside(data, value));
+    word_of(data, Span::whole(data), name)
+}
+
+/// The word of a string member of an object in an event, without its quotes.
+pub fn word_of<'d>(data: &'d [u8], object: Span, name: &str) -> &'d [u8] {
+    let found = json::find(data, object, name).and_then(|value| inside(data, value));
     found.map(|span| span.of(data)).unwrap_or_default()
 }
 
@@ -144,28 +165,36 @@ fn chat(data: &[u8]) -> Parsed {
 
 impl Parsed {
     fn choice(&mut self, data: &[u8], choice: Span, group: u64) {
-        let (mut thinks, mut speaks) = (false, calls(data, choice));
+        // A whole message beside a delta is what there is of it so far.
+        let has_delta = json::find(data, choice, "delta").is_some_and(|it| it.len() > 2);
+        let message = json::find(data, choice, "message").filter(|_| has_delta);
         for found in walk::texts(data, choice) {
-            let is_reasoning = found.is_reasoning;
-            let key = Key { group, name: found.path, is_reasoning };
+            let key = Key { group, name: found.path };
+            let is_so_far =
+                message.is_some_and(|it| it.start < found.span.start && found.span.end < it.end);
+            let way = if is_so_far { Way::SoFar } else { Way::More };
             match found.what {
                 What::Logprobs => self.logprobs.push((group, found.span, "null")),
                 What::Text | What::Json if found.goes_on => {
                     let is_json = found.what == What::Json;
-                    self.texts.push(Said { key, span: found.span, is_json });
-                    thinks |= is_reasoning;
-                    speaks |= !is_reasoning;
+                    self.texts.push(Said { key, span: found.span, is_json, way });
                 }
                 _ => self.wholes.push(found),
             }
         }
         self.group = group;
-        if speaks && !thinks {
-            self.ends.push(Ends::Reasoning(group));
-        }
         let reason = json::find(data, choice, "finish_reason");
         if reason.is_some_and(|reason| Finish::of(reason.of(data)).is_some()) {
             self.ends.push(Ends::Group(group));
+        }
+    }
+
+    /// Those texts are no whole ones, but beginnings.
+    fn begin(&mut self, begun: Vec<(Said, begin::More)>) {
+        for (said, more) in begun {
+            self.wholes.retain(|whole| whole.span != said.span);
+            self.texts.push(Said { way: Way::Start(self.begun.len()), ..said });
+            self.begun.push(more);
         }
     }
 
@@ -186,13 +215,6 @@ impl Parsed {
     }
 }
 
-/// Whether tools are called in a choice.
-fn calls(data: &[u8], choice: Span) -> bool {
-    let delta = json::find(data, choice, "delta");
-    let calls = delta.and_then(|delta| json::find(data, delta, "tool_calls"));
-    calls.is_some_and(|calls| calls.len() > 2 && calls.of(data).starts_with(b"["))
-}
-
 fn messages(data: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     let group = walk::number(data, Span::whole(data), "index").unwrap_or(u64::MAX);
@@ -202,6 +224,11 @@ fn messages(data: &[u8]) -> Parsed {
         b"ping" => {}
         kind => {
             parsed.whole(data, Span::whole(data), group);
+            if kind == b"content_block_start" {
+                let block = find(data, "content_block");
+                let begun = block.and_then(|(block, _)| begin::block(data, group, block));
+                parsed.begin(begun.into_iter().collect());
+            }
             if [&b"message_delta"[..], b"message_stop", b"error"].contains(&kind) {
                 parsed.ends.push(Ends::All);
             }
@@ -214,11 +241,16 @@ impl Parsed {
     fn block_delta(&mut self, data: &[u8], group: u64) {
         let Some((delta, _)) = find(data, "delta") else { return };
         self.group = group;
+        if word_of(data, delta, "type") == b"signature_delta" {
+            // It is over all of the thoughts, so none of them follow.
+            self.signature = json::find(data, delta, "signature").and_then(|it| inside(data, it));
+            self.ends.push(Ends::Field(Key { group, name: walk::joined(0, b"thinking") }));
+        }
         for found in walk::texts(data, delta) {
             if found.goes_on && matches!(found.what, What::Text | What::Json) {
-                let key = Key { group, name: found.path, is_reasoning: false };
+                let key = Key { group, name: found.path };
                 let is_json = found.what == What::Json;
-                self.texts.push(Said { key, span: found.span, is_json });
+                self.texts.push(Said { key, span: found.span, is_json, way: Way::More });
             } else {
                 self.wholes.push(found);
             }
@@ -232,12 +264,12 @@ fn responses(data: &[u8]) -> Parsed {
     let number = |name| walk::number(data, Span::whole(data), name).unwrap_or(u64::MAX);
     let group = number("output_index");
     let part = number("content_index").min(number("summary_index"));
-    let field = |base: &[u8]| Key { group, name: walk::joined(part, base), is_reasoning: false };
+    let field = |base: &[u8]| Key { group, name: walk::joined(part, base) };
     if let Some(base) = kind.strip_suffix(b".delta") {
         let delta = find(data, "delta").and_then(|(value, _)| inside(data, value));
         if let Some(span) = delta {
             let is_json = base.ends_with(b"arguments");
-            parsed.texts.push(Said { key: field(base), span, is_json });
+            parsed.texts.push(Said { key: field(base), span, is_json, way: Way::More });
         }
         if let Some((value, _)) = find(data, "logprobs") {
             parsed.logprobs.push((group, value, "[]"));
@@ -261,6 +293,7 @@ fn responses(data: &[u8]) -> Parsed {
         }
         None => parsed.whole(data, Span::whole(data), group),
     }
+    parsed.begin(begin::added(data, kind, group));
     parsed
 }
 
@@ -377,7 +410,7 @@ mod tests {
             terminated: true,
         };
         let parsed = parse(Surface::Chat, &event);
-        assert_eq!(parsed.ends, [Ends::Reasoning(2), Ends::Group(2)]);
+        assert_eq!(parsed.ends, [Ends::Group(2)]);
         let said = parsed.texts.iter().find(|it| it.span.of(data) == b"sk-").unwrap();
         let rest = with_rest(Surface::Chat, (data, said.span), b"sk-x");
         let wanted = r#"{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":2,"delta":{"tool_calls":[{"index":1,"type":"function","function":{"arguments":"sk-x"}}]},"finish_reason":null}]}"#;

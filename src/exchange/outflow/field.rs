@@ -28,6 +28,8 @@ pub trait Filter: std::fmt::Debug + Send + Sync {
     fn is_blocked(&self) -> bool;
     /// Bytes that are held back.
     fn held(&self) -> usize;
+    /// The same bytes as they came.
+    fn held_text(&self) -> Vec<u8>;
     /// What was found so far.
     fn findings(&self) -> &[Finding];
 }
@@ -47,6 +49,10 @@ impl Filter for JsonText {
 
     fn held(&self) -> usize {
         Self::held(self)
+    }
+
+    fn held_text(&self) -> Vec<u8> {
+        Self::held_text(self)
     }
 
     fn findings(&self) -> &[Finding] {
@@ -125,6 +131,11 @@ impl Field {
     /// Bytes that are held back.
     pub fn held(&self) -> usize {
         self.filter.as_ref().map_or(0, |filter| filter.held())
+    }
+
+    /// The same bytes as they came.
+    pub fn held_text(&self) -> Vec<u8> {
+        self.filter.as_ref().map(|filter| filter.held_text()).unwrap_or_default()
     }
 
     /// Why the text must not go on.

@@ -6,38 +6,45 @@
 //! changes keeps its place and its shape. Text that is still held when its field ends goes out in a last event
 //! of that field.
 //!
-//! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `document` whole
-//! answers, `echo` what repeats the request, `closing` ends a stream that must not go on. What is told to people about a find is decided by
+//! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `begin` the texts
+//! that begin in them, `document` whole answers, `echo` what repeats the request, `seal` signatures of what was
+//! changed, `closing` ends a stream that must not go on. What is told to people about a find is decided by
 //! whoever reads `Outflow::record`.
 
+pub mod begin;
 pub mod closing;
+pub mod cut;
 pub mod document;
 pub mod echo;
 pub mod event;
 pub mod field;
+pub mod open;
+pub mod seal;
 #[cfg(test)]
 mod tests;
 pub mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
 
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::{GUARD_FIELDS_MAX, SSE_EVENT_BYTES_MAX};
 use crate::base::surface::Surface;
 use crate::config::guards::{Canary, Guards, OnFailure};
-use crate::exchange::outflow::event::{Ends, Key, Parsed};
+use crate::dialect::canonical::marks::UNSIGNED;
+use crate::exchange::outflow::cut::{Cut, Looked};
+use crate::exchange::outflow::event::{Ends, Key, Parsed, Said, Way};
 use crate::exchange::outflow::field::{Field, Maker};
+use crate::exchange::outflow::open::{Open, last};
 use crate::exchange::screening::FAILURE;
 use crate::guard::detect::Action;
 use crate::guard::filter::Finding;
 use crate::guard::{self, canary::Token};
 use crate::record::GuardRecord;
-use crate::wire::sse::{self, Decoder, write_event};
+use crate::wire::sse::{self, Decoder};
 use crate::wire::syntax::Span;
 
 /// The rule that a canary is counted under.
@@ -126,19 +133,13 @@ pub struct Outflow {
     /// Offset of the first byte of `tail`.
     tail_at: u64,
     fields: BTreeMap<Key, Open>,
+    /// Groups of which something was taken out, until they end.
+    redacted: BTreeSet<u64>,
     tally: Tally,
     /// What a stream needs to be ended well.
     frame: closing::Frame,
     /// Nothing is searched any more: nothing passes (`true`), or everything does.
     over: Option<bool>,
-}
-
-/// A field whose text is still coming.
-#[derive(Debug)]
-struct Open {
-    field: Field,
-    /// The last event in which text of it was held back: its name, its data, and where the text stood.
-    last: Option<(Option<String>, Bytes, Span)>,
 }
 
 /// What was found so far.
@@ -224,6 +225,7 @@ impl Outflow {
             tail: BytesMut::new(),
             tail_at: 0,
             fields: BTreeMap::new(),
+            redacted: BTreeSet::new(),
             tally: Tally::default(),
             frame: closing::Frame::default(),
             over: None,
@@ -255,15 +257,12 @@ impl Outflow {
         let whole = tail.as_deref().unwrap_or(&bytes);
         let look = AssertUnwindSafe(|| self.look(whole, &bytes, end));
         let looked = catch_unwind(look).unwrap_or_else(|_| {
-            // What a panic leaves behind is not to be trusted: it is not asked again.
-            self.fields.clear();
-            self.over = Some(false);
-            match self.tally.failed(self.terms.guards.on_failure) {
-                Some(stop) => {
-                    Looked { ready: whole.len(), changed: Some(Vec::new()), stop: Some(stop) }
-                }
-                None => Looked { ready: whole.len(), changed: None, stop: None },
+            let mut out = Vec::new();
+            let stop = self.give_up(&mut out);
+            if stop.is_none() {
+                out.extend_from_slice(whole);
             }
+            Looked { ready: whole.len(), changed: Some(out), stop }
         });
         let Looked { ready, changed, stop } = looked;
         self.tail_at = at + ready as u64;
@@ -272,6 +271,20 @@ impl Outflow {
             self.over = Some(true);
         }
         Passed { bytes: changed.map_or(same, Bytes::from), stop }
+    }
+
+    /// A part has broken. What a panic leaves behind is not to be trusted: it is not asked again. What was held
+    /// before goes out as it came, where what cannot be looked at passes.
+    fn give_up(&mut self, out: &mut Vec<u8>) -> Option<Stop> {
+        self.over = Some(false);
+        let fields = std::mem::take(&mut self.fields);
+        let stop = self.tally.failed(self.terms.guards.on_failure);
+        if stop.is_none() {
+            for last in fields.values().filter_map(|open| open.last.as_ref()) {
+                last.write(self.surface, &last.held, out);
+            }
+        }
+        stop
     }
 
     /// Keeps what is not ready, and gives back what is. What waits is never copied again.
@@ -303,6 +316,8 @@ impl Outflow {
             .map_or(whole.len(), |it| it.min(whole.len()));
         if end {
             decoder.finish(|event| self.take(&event, &mut cut));
+        }
+        if end || self.over.is_some() {
             ready = whole.len();
         }
         self.decoder = decoder;
@@ -320,7 +335,7 @@ impl Outflow {
         if stop.is_some() {
             return Looked { ready, changed: Some(out), stop };
         }
-        let (rest, stop) = if end { self.flush(&[Ends::All]) } else { (Vec::new(), None) };
+        let (rest, stop) = if end { self.last_flush() } else { (Vec::new(), None) };
         if done == 0 && out.is_empty() && rest.is_empty() {
             return Looked { ready, changed: None, stop };
         }
@@ -332,9 +347,30 @@ impl Outflow {
     /// Takes one event; what becomes of it goes into `cut`.
     fn take(&mut self, event: &sse::Event<'_>, cut: &mut Cut<'_>) {
         // What began before has been let through, and counted, already.
-        if cut.stop.is_some() || event.range.start < cut.base {
+        if cut.stop.is_some() || self.over.is_some() || event.range.start < cut.base {
             return;
         }
+        let (done, out) = (cut.done, cut.out.len());
+        let look = AssertUnwindSafe(|| self.take_whole(event, &mut *cut));
+        if catch_unwind(look).is_err() {
+            cut.done = done;
+            cut.out.truncate(out);
+            cut.keep_until(event.range.start);
+            cut.stop = self.give_up(&mut cut.out);
+        }
+    }
+
+    /// What is left when the stream ends.
+    fn last_flush(&mut self) -> (Vec<u8>, Option<Stop>) {
+        let look = AssertUnwindSafe(|| self.flush(&[Ends::All]));
+        catch_unwind(look).unwrap_or_else(|_| {
+            let mut out = Vec::new();
+            let stop = self.give_up(&mut out);
+            (out, stop)
+        })
+    }
+
+    fn take_whole(&mut self, event: &sse::Event<'_>, cut: &mut Cut<'_>) {
         if event.oversized {
             cut.stop = self.tally.failed(self.terms.guards.on_failure);
             if cut.stop.is_some() {
@@ -349,6 +385,12 @@ impl Outflow {
         let mut changes = self.changes(event, &parsed);
         let (before, stop) = self.ending(&parsed);
         changes.stop = changes.stop.or(stop);
+        if let Some(span) = parsed.signature.filter(|_| self.redacted.contains(&parsed.group)) {
+            changes.edits.push((span, UNSIGNED.as_bytes().to_vec()));
+        }
+        for ends in &parsed.ends {
+            self.redacted.retain(|group| !ends.covers_all_of(*group));
+        }
         if changes.stop.is_none() {
             self.frame.note(self.surface, event);
         }
@@ -368,29 +410,7 @@ impl Outflow {
     fn changes(&mut self, event: &sse::Event<'_>, parsed: &Parsed) -> Changes {
         let mut changes = Changes::default();
         for said in &parsed.texts {
-            let raw = said.span.of(event.data);
-            let field = match self.open(said.key, said.is_json) {
-                Ok(open) => &mut open.field,
-                Err(stop) => {
-                    changes.stop = stop;
-                    return changes;
-                }
-            };
-            let held = field.held();
-            let mut out = Vec::with_capacity(raw.len());
-            field.feed(raw, &mut out);
-            if parsed.ends(said.key) {
-                field.finish(&mut out);
-            }
-            let (held_now, stop) = (field.held(), field.stop());
-            if held > 0 || held_now > 0 || out != raw {
-                changes.touched.push(said.key.group);
-            }
-            self.keep_last(event, said.key, (held_now > 0).then_some(said.span));
-            if out != raw {
-                changes.edits.push((said.span, out));
-            }
-            changes.stop = self.judge(stop);
+            changes.stop = self.said(event, (parsed, said), &mut changes);
             if changes.stop.is_some() {
                 return changes;
             }
@@ -402,6 +422,7 @@ impl Outflow {
             changes.edits.extend(found.replacement.map(|with| (found.span, with)));
             changes.stop = changes.stop.or_else(|| self.judge(found.stop));
         }
+        changes.edits.extend(seal::broken(self.surface, event.data, &changes.edits));
         for (group, span, empty) in &parsed.logprobs {
             if changes.touched.contains(group) {
                 changes.edits.push((*span, empty.as_bytes().to_vec()));
@@ -422,24 +443,72 @@ impl Outflow {
         (canary == Canary::Block).then_some(Stop::Canary)
     }
 
-    fn open(&mut self, key: Key, is_json: bool) -> Result<&mut Open, Option<Stop>> {
-        if self.fields.len() >= GUARD_FIELDS_MAX && !self.fields.contains_key(&key) {
-            return Err(Some(self.tally.failed(OnFailure::Block).unwrap_or(Stop::Failed)));
+    /// Sends one piece of text through its field; why the answer must not go on, if it must not.
+    fn said(
+        &mut self,
+        event: &sse::Event<'_>,
+        (parsed, said): (&Parsed, &Said),
+        changes: &mut Changes,
+    ) -> Option<Stop> {
+        let raw = said.span.of(event.data);
+        let known = self.fields.get(&said.key);
+        let is_so_far = match said.way {
+            Way::SoFar => true,
+            Way::More => known.is_some_and(|open| open.is_so_far),
+            // What was begun already is said again.
+            Way::Start(_) => known.is_some(),
+        };
+        let is_kept = !(is_so_far && matches!(said.way, Way::Start(_)));
+        if is_kept && let Err(stop) = self.make_room(said.key) {
+            return Some(stop);
         }
-        let terms = &self.terms;
-        Ok(self
-            .fields
-            .entry(key)
-            .or_insert_with(|| Open { field: terms.field(is_json), last: None }))
-    }
-
-    fn keep_last(&mut self, event: &sse::Event<'_>, key: Key, span: Option<Span>) {
-        let Some(open) = self.fields.get_mut(&key) else { return };
-        let name = event.name.map(|name| String::from_utf8_lossy(name).into_owned());
-        open.last = span.map(|span| (name, Bytes::copy_from_slice(event.data), span));
+        // Text that is said again and again is searched from its beginning each time.
+        let mut again = is_so_far.then(|| Open::new(&self.terms, said.is_json, true));
+        let open = if let Some(open) = &mut again {
+            open
+        } else {
+            let fresh = || Open::new(&self.terms, said.is_json, false);
+            self.fields.entry(said.key).or_insert_with(fresh)
+        };
+        let held = open.field.held();
+        let mut out = Vec::with_capacity(raw.len());
+        open.field.feed(raw, &mut out);
+        if parsed.ends(said.key) {
+            open.field.finish(&mut out);
+        }
+        let (held_now, stop) = (open.field.held(), open.field.stop());
+        if held > 0 || held_now > 0 || out != raw {
+            changes.touched.push(said.key.group);
+        }
+        open.last = (held_now > 0).then(|| {
+            let before = if is_so_far { out.clone() } else { Vec::new() };
+            last(event, (parsed, said), (before, open.field.held_text()))
+        });
         // What was found is counted as it is found, so that a stream that breaks off is counted too.
         let findings = open.field.take_findings();
-        self.tally.add(&findings, false);
+        self.count(said.key, &findings, is_so_far);
+        if let Some(open) = again.filter(|_| is_kept) {
+            self.fields.insert(said.key, open);
+        }
+        if out != raw {
+            changes.edits.push((said.span, out));
+        }
+        self.judge(stop)
+    }
+
+    fn count(&mut self, key: Key, findings: &[Finding], repeats: bool) {
+        self.tally.add(findings, repeats);
+        if findings.iter().any(|found| found.action == Action::Redact) {
+            self.redacted.insert(key.group);
+        }
+    }
+
+    /// Whether there is room for a field.
+    fn make_room(&mut self, key: Key) -> Result<(), Stop> {
+        if self.fields.len() < GUARD_FIELDS_MAX || self.fields.contains_key(&key) {
+            return Ok(());
+        }
+        Err(self.tally.failed(OnFailure::Block).unwrap_or(Stop::Failed))
     }
 
     /// What must go out before an event that ends fields.
@@ -452,18 +521,21 @@ impl Outflow {
         let is_over = |key: &&Key| ends.iter().any(|ends| ends.covers(**key));
         let keys: Vec<Key> = self.fields.keys().filter(is_over).copied().collect();
         let (mut out, mut stop) = (Vec::new(), None);
-        for key in keys {
-            let Some(Open { mut field, last }) = self.fields.remove(&key) else { continue };
+        for key in &keys {
+            let Some(open) = self.fields.get_mut(key) else { continue };
             let mut rest = Vec::new();
-            field.finish(&mut rest);
-            self.tally.add(&field.take_findings(), false);
-            // What was held to the last may be what must not go out.
-            stop = stop.or_else(|| self.judge(field.stop()));
-            if let Some((name, data, span)) = last.filter(|_| !rest.is_empty()) {
-                let data = event::with_rest(self.surface, (&data, span), &rest);
-                write_event(&mut out, name.as_deref(), &data);
+            open.field.finish(&mut rest);
+            let (findings, found) = (open.field.take_findings(), open.field.stop());
+            if let Some(last) = open.last.as_ref().filter(|_| !rest.is_empty()) {
+                last.write(self.surface, &rest, &mut out);
             }
+            let repeats = open.is_so_far;
+            self.count(*key, &findings, repeats);
+            // What was held to the last may be what must not go out.
+            stop = stop.or_else(|| self.judge(found));
         }
+        // Not before all of them are done: if one breaks, what the others held is not lost.
+        self.fields.retain(|key, _| !keys.contains(key));
         (out, stop)
     }
 }
@@ -476,60 +548,6 @@ struct Changes {
     /// Groups whose text is held back or changed.
     touched: Vec<u64>,
     stop: Option<Stop>,
-}
-
-/// What came of the bytes of a stream that are there.
-struct Looked {
-    /// So many of them are dealt with.
-    ready: usize,
-    /// What goes on in their place; `None` if they do.
-    changed: Option<Vec<u8>>,
-    stop: Option<Stop>,
-}
-
-/// What goes out of one piece of a stream.
-struct Cut<'a> {
-    whole: &'a [u8],
-    /// Offset of its first byte.
-    base: u64,
-    /// Up to here everything is in `out`, changed or not.
-    done: usize,
-    out: Vec<u8>,
-    stop: Option<Stop>,
-}
-
-impl Cut<'_> {
-    fn place(&self, offset: u64) -> usize {
-        usize::try_from(offset.saturating_sub(self.base))
-            .map_or(self.whole.len(), |at| at.min(self.whole.len()))
-    }
-
-    /// Everything before that offset goes on as it came.
-    fn keep_until(&mut self, offset: u64) {
-        let at = self.place(offset);
-        if at > self.done {
-            self.out.extend_from_slice(&self.whole[self.done..at]);
-            self.done = at;
-        }
-    }
-
-    /// An event goes on with those changes of its data.
-    fn replace(&mut self, event: &sse::Event<'_>, edits: &[(Span, Vec<u8>)]) {
-        let end = self.place(event.range.end);
-        let block = &self.whole[self.done.min(end)..end];
-        let data = changed(event.data, edits);
-        let at = memmem::find(block, event.data).filter(|_| !event.data.is_empty());
-        if let Some(at) = at {
-            self.out.extend_from_slice(&block[..at]);
-            self.out.extend_from_slice(&data);
-            self.out.extend_from_slice(&block[at + event.data.len()..]);
-        } else {
-            // Its data stood in several lines.
-            let name = event.name.map(String::from_utf8_lossy);
-            write_event(&mut self.out, name.as_deref(), &data);
-        }
-        self.done = end;
-    }
 }
 
 /// The text with those places changed, which are in order.

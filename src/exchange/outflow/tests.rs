@@ -13,6 +13,7 @@ use super::*;
 use crate::guard::detect::policy::Policy;
 use crate::guard::detect::{self, Action, Detector};
 use crate::guard::filter;
+use crate::wire::sse::write_event;
 
 const KEY: &str = "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYzCrDhSg";
 const MARK: &str = "[REDACTED_API_KEY_GROQ_1]";
@@ -429,8 +430,12 @@ fn whole_answers_are_searched_and_seals_left_alone() {
         let passed = document(&redacting(), surface, Bytes::from(body.to_string()), &mut tally);
         let text = std::str::from_utf8(&passed.bytes).unwrap();
         let clean: Value = serde_json::from_str(text).unwrap();
-        let left = usize::from(surface != Surface::Chat);
+        // What another provider has sealed stays; what is signed was changed, so nobody has signed it.
+        let left = usize::from(surface == Surface::Responses);
         assert_eq!(text.matches(KEY).count(), left, "{clean}");
+        if surface == Surface::Messages {
+            assert_eq!(clean["content"][0]["signature"], "weir-unsigned");
+        }
         assert!(!text.contains("4111111111111111"), "{clean}");
         if let Some(arguments) =
             clean["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str()
@@ -459,6 +464,9 @@ impl Filter for Broken {
     }
     fn held(&self) -> usize {
         0
+    }
+    fn held_text(&self) -> Vec<u8> {
+        Vec::new()
     }
     fn findings(&self) -> &[Finding] {
         &[]
@@ -578,14 +586,263 @@ fn choices_that_finish_together_end_no_other() {
 }
 
 #[test]
-fn reasoning_ends_where_words_or_calls_begin() {
-    let thought = delta(0, json!({"reasoning_content": "= gsk_"}), Value::Null);
+fn reasoning_that_is_broken_by_words_or_calls_is_one_text() {
+    let (first, last) = KEY.split_at(20);
+    let thought = |text: &str| delta(0, json!({"reasoning_content": text}), Value::Null);
     let calls = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]});
-    for next in [json!({"content": "words"}), calls] {
-        let stream = written(&[thought.clone(), delta(0, next, Value::Null), json!("[DONE]")]);
+    for between in [json!({"content": "words"}), calls] {
+        let between = delta(0, between, Value::Null);
+        let end = delta(0, json!({}), json!("stop"));
+        let stream = written(&[thought(first), between.clone(), thought(last), end.clone()]);
         let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
-        let next = out.find("words").or_else(|| out.find("tool_calls")).unwrap();
-        assert!(out.rfind("gsk_").unwrap() < next, "{out}");
+        assert!(!out.contains(first) && !out.contains(last) && out.contains(MARK), "{out}");
+        let stream = written(&[thought("= gsk_"), between, end]);
+        let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+        let said = |event: &Value| {
+            let text = &event["choices"][0]["delta"]["reasoning_content"];
+            text.as_str().unwrap_or_default().to_owned()
+        };
+        let heard: Vec<String> = events(&out).iter().map(said).collect();
+        assert_eq!(heard.concat(), "= gsk_");
+        assert!(out.rfind("gsk_").unwrap() < out.find("\"stop\"").unwrap(), "{out}");
+    }
+}
+
+/// A stream whose first `start` pieces of text stand in the event that begins it, said twice for Responses:
+/// by the item and by the part.
+fn begun(surface: Surface, (start, more): (&str, &[String]), kind: &str) -> String {
+    let mut out = Vec::new();
+    match surface {
+        Surface::Messages => {
+            let member = if kind == "reasoning" { "thinking" } else { "text" };
+            out.push(json!({"type": "content_block_start", "index": 0,
+                "content_block": {"type": member, member: start}}));
+            out.extend(more.iter().map(|it| {
+                json!({"type": "content_block_delta", "index": 0,
+                "delta": {"type": format!("{member}_delta"), member: it}})
+            }));
+            out.push(json!({"type": "content_block_stop", "index": 0}));
+            out.push(json!({"type": "message_stop"}));
+        }
+        Surface::Responses => {
+            let (part, number) = if kind == "reasoning" {
+                ("summary_text", "summary_index")
+            } else {
+                ("output_text", "content_index")
+            };
+            let events = if kind == "reasoning" { "reasoning_summary_text" } else { "output_text" };
+            let added = if kind == "reasoning" { "reasoning_summary_part" } else { "content_part" };
+            let parts = json!([{"type": part, "text": start}]);
+            let list = if kind == "reasoning" { "summary" } else { "content" };
+            let item = if kind == "reasoning" { "reasoning" } else { "message" };
+            out.push(json!({"type": "response.output_item.added", "output_index": 0,
+                "item": {"id": "i", "type": item, list: parts}}));
+            out.push(json!({"type": format!("response.{added}.added"), "item_id": "i",
+                "output_index": 0, number: 0, "part": {"type": part, "text": start}}));
+            out.extend(more.iter().map(|it| {
+                json!({"type": format!("response.{events}.delta"), "item_id": "i",
+                "output_index": 0, number: 0, "delta": it})
+            }));
+            out.push(json!({"type": "response.output_item.done", "output_index": 0,
+                "item": {"id": "i", "type": item}}));
+            out.push(json!({"type": "response.completed", "response": {"id": "r", "output": []}}));
+        }
+        _ => {
+            let member = if kind == "reasoning" { "reasoning_content" } else { "content" };
+            out.push(delta(0, json!({"role": "assistant", member: start}), Value::Null));
+            out.extend(more.iter().map(|it| delta(0, json!({member: it}), Value::Null)));
+            out.push(delta(0, json!({}), json!("stop")));
+        }
+    }
+    written(&out)
+}
+
+/// What a client puts together of a stream that `begun` has made; the part counts, not the item.
+fn gathered(surface: Surface, stream: &str) -> String {
+    let mut heard = String::new();
+    let mut add = |value: &Value| heard.push_str(value.as_str().unwrap_or_default());
+    for event in events(stream) {
+        match surface {
+            Surface::Messages => {
+                for from in ["content_block", "delta"] {
+                    add(&event[from]["text"]);
+                    add(&event[from]["thinking"]);
+                }
+            }
+            Surface::Responses => {
+                add(&event["part"]["text"]);
+                add(&event["delta"]);
+            }
+            _ => {
+                add(&event["choices"][0]["delta"]["content"]);
+                add(&event["choices"][0]["delta"]["reasoning_content"]);
+            }
+        }
+    }
+    heard
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn a_text_that_begins_in_its_first_event_is_one_text(
+        text in words(), at in any::<prop::sample::Index>(),
+        sizes in prop::collection::vec(1_usize..9, 1..5),
+        cuts in prop::collection::vec(any::<usize>(), 0..30),
+    ) {
+        let letters: Vec<char> = text.chars().collect();
+        let (start, rest) = letters.split_at(at.index(letters.len() + 1));
+        let (start, rest): (String, String) = (start.iter().collect(), rest.iter().collect());
+        for surface in SURFACES {
+            for kind in ["text", "reasoning"] {
+                let stream = begun(surface, (&start, &pieces(&rest, &sizes)), kind);
+                let (out, stop) = flown(redacting(), surface, &cut_at(stream.as_bytes(), &cuts));
+                prop_assert_eq!(stop, None);
+                prop_assert_eq!(gathered(surface, &out), redacted(&text), "{:?} {}", surface, out);
+                let starts = out.matches("content_block_start").count();
+                prop_assert_eq!(starts, stream.matches("content_block_start").count());
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_said_again_and_again_is_one_text(
+        text in words(), sizes in prop::collection::vec(1_usize..9, 1..5),
+        cuts in prop::collection::vec(any::<usize>(), 0..30), has_end in any::<bool>(),
+    ) {
+        let (mut all, mut so_far) = (Vec::new(), String::new());
+        for piece in pieces(&text, &sizes) {
+            so_far.push_str(&piece);
+            all.push(json!({"choices": [{"index": 0, "delta": {"content": piece},
+                "message": {"role": "assistant", "content": so_far}, "finish_reason": null}]}));
+        }
+        if has_end {
+            all.push(json!({"choices": [{"index": 0, "delta": {"role": "assistant"},
+                "message": {"role": "assistant", "content": so_far}, "finish_reason": "stop"}]}));
+        }
+        let stream = written(&all);
+        let (out, stop) = flown(redacting(), Surface::Chat, &cut_at(stream.as_bytes(), &cuts));
+        prop_assert_eq!(stop, None);
+        let whole = redacted(&text);
+        let (mut heard, mut last) = (String::new(), String::new());
+        for event in events(&out) {
+            let choice = &event["choices"][0];
+            heard.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+            if let Some(text) = choice["message"]["content"].as_str() {
+                prop_assert!(whole.starts_with(text), "{} of {}", text, whole);
+                text.clone_into(&mut last);
+            }
+        }
+        prop_assert_eq!(&heard, &whole);
+        prop_assert_eq!(&last, &whole);
+    }
+}
+
+#[test]
+fn what_calls_begin_with_is_the_beginning_of_their_arguments() {
+    let (first, last) = KEY.split_at(20);
+    let (first, last) = (format!("{{\"k\":\"{first}"), format!("{last}\"}}"));
+    let more = json!({"type": "response.function_call_arguments.delta", "item_id": "c",
+        "output_index": 3, "delta": last});
+    let stream = written(&[
+        json!({"type": "response.output_item.added", "output_index": 3, "sequence_number": 7,
+            "item": {"id": "c", "type": "function_call", "name": "f", "arguments": first}}),
+        more,
+        json!({"type": "response.output_item.done", "output_index": 3, "item": {"id": "c"}}),
+    ]);
+    let (out, _) = flown(redacting(), Surface::Responses, &[stream.as_bytes()]);
+    assert!(!out.contains("q7Zk") && out.contains(MARK), "{out}");
+    let broken_off = stream.split("event: response.function_call_arguments").next().unwrap();
+    let (out, _) = flown(redacting(), Surface::Responses, &[broken_off.as_bytes()]);
+    let events = events(&out);
+    let wanted = json!({"type": "response.function_call_arguments.delta", "sequence_number": 7,
+        "item_id": "c", "output_index": 3, "delta": KEY.split_at(20).0});
+    assert_eq!(events[1], wanted);
+}
+
+#[test]
+fn thoughts_that_are_changed_lose_their_signature_and_others_keep_it() {
+    let started = json!({"type": "content_block_start", "index": 0,
+        "content_block": {"type": "thinking", "thinking": "", "signature": ""}});
+    let more = |delta: Value| json!({"type": "content_block_delta", "index": 0, "delta": delta});
+    for (thought, signature) in [(KEY, "weir-unsigned"), ("it is 42", "Ab9/"), ("gsk_", "Ab9/")] {
+        let (first, last) = thought.split_at(3);
+        let stream = written(&[
+            started.clone(),
+            more(json!({"type": "thinking_delta", "thinking": first})),
+            more(json!({"type": "thinking_delta", "thinking": last})),
+            more(json!({"type": "signature_delta", "signature": "Ab9/"})),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "content_block_start", "index": 0,
+                "content_block": {"type": "thinking", "thinking": "next"}}),
+            more(json!({"type": "signature_delta", "signature": "Cd8/"})),
+        ]);
+        let (out, _) = flown(redacting(), Surface::Messages, &[stream.as_bytes()]);
+        let signatures: Vec<Value> = events(&out)
+            .iter()
+            .map(|event| event["delta"]["signature"].clone())
+            .filter(|it| !it.is_null())
+            .collect();
+        assert_eq!(signatures, [json!(signature), json!("Cd8/")], "{out}");
+        assert!(out.find("thinking_delta") < out.find("signature_delta"));
+        let at_once = json!({"type": "content_block_start", "index": 0,
+            "content_block": {"type": "thinking", "thinking": thought, "signature": "Ab9/"}});
+        let (out, _) = flown(redacting(), Surface::Messages, &[written(&[at_once]).as_bytes()]);
+        assert_eq!(events(&out)[0]["content_block"]["signature"], signature);
+    }
+}
+
+#[test]
+fn what_was_held_when_a_part_breaks_goes_out_where_failures_pass() {
+    for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
+        let terms = Terms {
+            maker: |terms, is_json| Field::new(Some(Box::new(Late::default())), terms, is_json),
+            ..terms(Guards { on_failure, ..guards(Policy::default()) })
+        };
+        let said = |text: &str| delta(0, json!({"content": text}), Value::Null);
+        for second in [vec![said("breaks")], vec![said("two"), said("breaks")], vec![]] {
+            let mut flow = Outflow::new(terms.clone(), Surface::Chat);
+            let passed = flow.feed(Bytes::from(written(&[said("one ")])), false);
+            assert_eq!(heard(Surface::Chat, str::from_utf8(&passed.bytes).unwrap()).0, "");
+            let stream = written(&[&second[..], &[said(" end")]].concat());
+            let all = if second.is_empty() { String::new() } else { stream };
+            let passed = flow.feed(Bytes::from(all), second.is_empty());
+            assert_eq!(passed.stop, stop);
+            let out = heard(Surface::Chat, str::from_utf8(&passed.bytes).unwrap()).0;
+            let wanted = match second.len() {
+                0 => "one ",
+                1 => "one breaks end",
+                _ => "one twobreaks end",
+            };
+            assert_eq!(out, if stop.is_none() { wanted } else { "" });
+        }
+    }
+}
+
+/// A part that holds everything back and breaks later.
+#[derive(Debug, Default)]
+struct Late(Vec<u8>);
+
+impl Filter for Late {
+    fn feed(&mut self, raw: &[u8], _: &mut Vec<u8>) {
+        self.0.extend_from_slice(raw);
+        assert!(raw != b"breaks", "the filter of the test breaks");
+    }
+    fn finish(&mut self, _: &mut Vec<u8>) {
+        panic!("the filter of the test breaks at the end");
+    }
+    fn is_blocked(&self) -> bool {
+        false
+    }
+    fn held(&self) -> usize {
+        self.0.len()
+    }
+    fn held_text(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+    fn findings(&self) -> &[Finding] {
+        &[]
     }
 }
 

@@ -60,8 +60,6 @@ pub struct Found {
     pub what: What,
     /// Whether later events may go on with it, by its name; else it is whole wherever it stands.
     pub goes_on: bool,
-    /// Whether it is in a member that is named like reasoning.
-    pub is_reasoning: bool,
 }
 
 /// What a text is.
@@ -128,7 +126,6 @@ struct Way {
     goes_on: bool,
     /// Nothing below can go on.
     is_whole: bool,
-    is_reasoning: bool,
     within: Within,
     depth: usize,
 }
@@ -139,7 +136,6 @@ impl Way {
         what: What::Text,
         goes_on: false,
         is_whole: false,
-        is_reasoning: false,
         within: Within::Other,
         depth: 0,
     };
@@ -152,7 +148,6 @@ impl Way {
             what,
             goes_on: !is_whole && (is_named || GOING_ON.contains(&key)),
             is_whole,
-            is_reasoning: self.is_reasoning || is_named,
             within: match key {
                 b"audio" | b"input_audio" => Within::Audio,
                 b"custom" => Within::Custom,
@@ -178,8 +173,8 @@ impl Walk<'_> {
         }
     }
 
-    fn push(&mut self, span: Span, Way { path, what, goes_on, is_reasoning, .. }: Way) {
-        self.found.push(Found { span, path, what, goes_on, is_reasoning });
+    fn push(&mut self, span: Span, Way { path, what, goes_on, .. }: Way) {
+        self.found.push(Found { span, path, what, goes_on });
     }
 
     fn members(&mut self, value: Span, way: Way, but: Option<&str>) {
@@ -240,6 +235,30 @@ impl Walk<'_> {
             place += 1;
         }
     }
+}
+
+/// The inside of a string value.
+pub fn inside(json: &[u8], value: Span) -> Option<Span> {
+    let is_text = value.of(json).starts_with(b"\"") && value.len() > 1;
+    is_text.then(|| Span::new(value.start + 1, value.end - 1))
+}
+
+/// The items of a list; any other value is one.
+pub fn items(json: &[u8], value: Span) -> Vec<Span> {
+    if !value.of(json).starts_with(b"[") {
+        return vec![value];
+    }
+    let mut pull = Pull::new(json, value);
+    pull.enter();
+    let mut items = Vec::new();
+    while pull.item() {
+        let item = pull.skip();
+        if item.is_empty() {
+            break;
+        }
+        items.push(item);
+    }
+    items
 }
 
 /// The `index` of an object.

@@ -9,7 +9,8 @@ use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind, StartKind};
 
-use super::rule::{Edge, Rule};
+use super::look::{Class, Look, is_of};
+use super::rule::{Edge, Form, Part, Rule};
 use super::rules::RULES;
 
 /// A literal, and the rules that begin with it, the first that fits first.
@@ -21,6 +22,60 @@ pub struct Literal {
     pub edge: Edge,
     /// Its rules, as places in `Literals::rules`.
     pub rules: Vec<u16>,
+    /// What must follow, whichever of its rules fits.
+    pub gate: Gate,
+}
+
+/// What must follow a literal: so many bytes of these classes. With it most of what only begins like a secret is
+/// passed over before it waits in line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// How many bytes; nothing is asked for if there are none.
+    pub least: usize,
+    /// The classes, as bits.
+    pub classes: u16,
+    /// The run that follows, if all rules want one of the same class, and its longest.
+    pub run: Option<(Class, usize)>,
+}
+
+impl Gate {
+    /// What the rules of a literal have in common.
+    fn of(rules: &[Rule], places: &[u16]) -> Self {
+        let forms = places.iter().filter_map(|at| rules.get(usize::from(*at)));
+        let first = forms.map(|rule| match rule.form {
+            Form::Parts([Part::Run(class, least, most), ..], _) => {
+                Self { least: *least, classes: class.bit(), run: Some((*class, *most)) }
+            }
+            Form::Parts([Part::Exact(class, least), ..], _) => {
+                Self { least: *least, classes: class.bit(), run: None }
+            }
+            _ => Self::default(),
+        });
+        first.reduce(Self::or).unwrap_or_default()
+    }
+
+    fn or(self, other: Self) -> Self {
+        let run = match (self.run, other.run) {
+            (Some((one, most)), Some((class, more))) if one == class => {
+                Some((class, most.max(more)))
+            }
+            _ => None,
+        };
+        let (least, classes) = (self.least.min(other.least), self.classes | other.classes);
+        Self { least, classes, run }
+    }
+
+    /// Whether what is known of the text after a literal may be that.
+    pub fn takes(self, look: &mut Look<'_>, after: usize) -> bool {
+        let Some(last) = self.least.checked_sub(1) else { return true };
+        let seen = look.ahead(after, self.least);
+        let fits = |at: usize| seen.get(at).is_none_or(|byte| is_of(self.classes, *byte));
+        if !(fits(0) && fits(last / 2) && fits(last)) {
+            return false;
+        }
+        let Some((class, most)) = self.run else { return true };
+        !look.run(class, after, most + 1).is_ok_and(|run| run < self.least || run > most)
+    }
 }
 
 /// A literal that the text may end inside of.
@@ -152,9 +207,13 @@ fn distinct(rules: &[Rule]) -> (Vec<&'static str>, Vec<Literal>) {
             } else {
                 words.push(*word);
                 let length = word.len();
-                literals.push(Literal { length, edge: rule.edge, rules: vec![number] });
+                let (edge, rules, gate) = (rule.edge, vec![number], Gate::default());
+                literals.push(Literal { length, edge, rules, gate });
             }
         }
+    }
+    for literal in &mut literals {
+        literal.gate = Gate::of(rules, &literal.rules);
     }
     (words, literals)
 }

@@ -87,7 +87,17 @@ const fn bit(class: Class, is_member: bool) -> u16 {
     (is_member as u16) << class as u16
 }
 
+/// Whether a byte belongs to one of some classes, which are bits of `Class::bit`.
+pub const fn is_of(classes: u16, byte: u8) -> bool {
+    MEMBERS[byte as usize] & classes != 0
+}
+
 impl Class {
+    /// Its bit in a set of classes.
+    pub const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
     /// Whether a byte belongs to it.
     pub const fn has(self, byte: u8) -> bool {
         MEMBERS[byte as usize] & (1 << self as u16) != 0
@@ -111,6 +121,8 @@ struct Known {
 pub struct Runs {
     known: [Option<Known>; REMEMBERED],
     next: usize,
+    /// Which one was asked for last; it is asked for again most of the time.
+    last: usize,
 }
 
 impl Runs {
@@ -119,12 +131,15 @@ impl Runs {
             known
                 .is_some_and(|known| known.class == class && known.from <= from && from <= known.to)
         };
-        let at = self.known.iter().position(holds).unwrap_or_else(|| {
-            let at = self.next;
-            self.next = (at + 1) % REMEMBERED;
-            self.known[at] = None;
-            at
-        });
+        if !self.known.get(self.last).is_some_and(holds) {
+            self.last = self.known.iter().position(holds).unwrap_or_else(|| {
+                let at = self.next;
+                self.next = (at + 1) % REMEMBERED;
+                self.known[at] = None;
+                at
+            });
+        }
+        let at = self.last;
         self.known[at].get_or_insert(Known { class, from, to: from })
     }
 }
@@ -203,22 +218,37 @@ impl Look<'_> {
     }
 
     /// Whether a word could begin here, as far as the left is concerned. Escapes count as space: in
-    /// `\nsk-...` the `n` is no letter, and neither is `3D` in `%3Dsk-...`.
+    /// `\nsk-...` the `n` is no letter, and neither is `3D` in `%3Dsk-...`; so no word begins with that `n`.
     pub fn is_word_edge(&self, place: usize) -> bool {
         let Some(byte) = self.before(place, 1) else { return true };
+        let before = self.before(place, 2);
+        if byte == b'\\' {
+            return before == Some(b'\\') || !matches!(self.ahead(place, 1), [b'n' | b'r' | b't']);
+        }
         if !byte.is_ascii_alphanumeric() {
             return true;
         }
-        let before = self.before(place, 2);
         matches!(byte, b'n' | b'r' | b't') && before == Some(b'\\')
             || byte.is_ascii_hexdigit()
                 && before.is_some_and(|b| b.is_ascii_hexdigit())
                 && self.before(place, 3) == Some(b'%')
     }
 
+    /// Whether this is the second hyphen of some that are glued to a word.
+    pub fn is_dash_edge(&self, place: usize) -> bool {
+        self.before(place, 1) == Some(b'-')
+            && self.before(place, 2).is_some_and(|b| b.is_ascii_alphanumeric())
+            && !self.is_word_edge(place - 1)
+    }
+
     /// Whether a number of its own could begin here: not the inside of a name, of a decimal fraction or
     /// of something with hyphens.
     pub fn is_number_edge(&self, place: usize) -> bool {
+        // In long numbers, nearly always.
+        let is_digit = |back| self.before(place, back).is_some_and(|b| b.is_ascii_digit());
+        if is_digit(1) && self.before(place, 3) != Some(b'%') {
+            return false;
+        }
         if !self.is_word_edge(place) {
             return false;
         }

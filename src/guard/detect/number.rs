@@ -84,6 +84,23 @@ struct Groups {
 const GROUPINGS: [&[usize]; 5] =
     [&[4, 4, 4, 4, 3], &[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 1]];
 
+/// Digits and the byte after them that a look ahead needs.
+pub const AHEAD: usize = CARD_DIGITS_MAX + 1;
+
+/// Whether a number that begins with what is seen may be a card, a social security number or a bot: a cheap look
+/// at how many digits there are and what follows, before anybody looks closely.
+pub fn may_be_any(seen: &[u8]) -> bool {
+    let count = seen.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(next) = seen.get(count) else { return count <= CARD_DIGITS_MAX };
+    match count {
+        3 => matches!(next, b'-' | 0xE2),
+        4 => matches!(next, b' ' | b'-' | 0xC2 | 0xE2) && may_be_card(seen),
+        8..=10 => *next == b':',
+        13..=CARD_DIGITS_MAX => may_be_card(seen),
+        _ => false,
+    }
+}
+
 /// Where a card number ends that begins at `from`.
 pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     if !may_be_card(look.ahead(from, 6)) {
@@ -253,6 +270,9 @@ const BOT_SECRET: usize = 35;
 
 /// Where the token of a Telegram bot ends.
 pub fn bot_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
+    if look.ahead(from, 1) == b"0" {
+        return Ok(None);
+    }
     let digits = look.run(Class::Digit, from, BOT_DIGITS.end() + 1)?;
     let secret = from + digits + 1;
     if !BOT_DIGITS.contains(&digits) || !look.says(from + digits, ":A")? {

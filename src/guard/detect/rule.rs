@@ -13,6 +13,8 @@ pub enum Edge {
     Word,
     /// Nothing that a number belongs to.
     Number,
+    /// A hyphen that is glued to a word.
+    Dash,
     /// Anything; only where a word begins the literal itself is part of the find.
     Name,
 }

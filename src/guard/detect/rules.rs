@@ -192,7 +192,16 @@ const PASSWORDS: &[Rule] = &[
         detector: Detector::PrivateKey,
         mark: "PRIVATE_KEY",
         literals: &["-----BEGIN "],
-        edge: Edge::Any,
+        edge: Edge::Word,
+        form: Form::Pem,
+    },
+    // Hyphens within words are not held back for it: the first of those that follow a word stays.
+    Rule {
+        id: "private_key",
+        detector: Detector::PrivateKey,
+        mark: "PRIVATE_KEY",
+        literals: &["----BEGIN "],
+        edge: Edge::Dash,
         form: Form::Pem,
     },
     Rule {

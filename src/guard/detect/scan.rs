@@ -19,6 +19,9 @@ const BACK_BYTES: usize = 80;
 /// Bytes that are let pile up before the text is moved to the front of its buffer.
 const SLACK_BYTES: usize = 4 * 1024;
 
+/// Whose numbers are digits from their beginning on.
+const NUMBERS: u16 = Detector::ApiKey.bit() | Detector::Card.bit() | Detector::Ssn.bit();
+
 /// One find.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
@@ -68,6 +71,10 @@ impl Lane {
             (other.start, usize::MAX - other.after)
                 <= (candidate.start, usize::MAX - candidate.after)
         };
+        if self.queue.back().is_none_or(before) {
+            self.queue.push_back(candidate);
+            return;
+        }
         let from_end = self.queue.iter().rev().take_while(|other| !before(other)).count();
         self.queue.insert(self.queue.len() - from_end, candidate);
     }
@@ -215,9 +222,20 @@ impl Scan {
             return;
         }
         let Some(literal) = literals.literals.get(usize::from(number)) else { return };
-        let look = self.page.look(false);
+        let mut look = self.page.look(false);
         let mut start = after - literal.length;
         if !is_edge(&look, literal.edge, start) {
+            return;
+        }
+        let wanted = detectors & (self.acting.detectors | self.watching.detectors);
+        let may_be = match literal.edge {
+            Edge::Number if wanted & !NUMBERS == 0 => {
+                number::may_be_any(look.ahead(start, number::AHEAD))
+            }
+            Edge::Name => secret::may_be_assigned(look.ahead(after, 1)),
+            _ => literal.gate.takes(&mut look, after),
+        };
+        if !may_be {
             return;
         }
         if detectors == Detector::Email.bit() {
@@ -321,6 +339,7 @@ fn is_edge(look: &Look<'_>, edge: Edge, start: usize) -> bool {
         Edge::Any | Edge::Name => true,
         Edge::Word => look.is_word_edge(start),
         Edge::Number => look.is_number_edge(start),
+        Edge::Dash => look.is_dash_edge(start),
     }
 }
 

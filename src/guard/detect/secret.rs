@@ -86,6 +86,11 @@ fn blanks(look: &Look<'_>, place: usize) -> Sight<usize> {
     Ok(count)
 }
 
+/// Whether something may be assigned to a name, by the byte after it.
+pub fn may_be_assigned(seen: &[u8]) -> bool {
+    matches!(seen, [] | [b'"' | b'\'' | b'`' | b'\\' | b' ' | b':' | b'='])
+}
+
 /// Where the value begins that is assigned to a name which ends at `place`, its quote included.
 fn value_at(look: &Look<'_>, place: usize) -> Sight<Option<usize>> {
     let mut place = place;

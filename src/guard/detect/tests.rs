@@ -211,6 +211,35 @@ fn a_key_that_breaks_off_is_still_one() {
     assert_eq!(redacted(&format!("sk-ant-api03-{}", noise(60))), "[X]");
 }
 
+/// How many of those deltas pass in the moment in which they come.
+fn at_once(deltas: &[&str]) -> usize {
+    let (mut scan, mut seen) = (Scan::new(Arc::new(Policy::default())), Seen::default());
+    let passes = |delta: &&&str| {
+        scan.feed(delta.as_bytes(), &mut seen);
+        scan.held() == 0
+    };
+    deltas.iter().filter(passes).count()
+}
+
+#[test]
+fn what_cannot_be_the_beginning_of_anything_passes_at_once() {
+    for deltas in [
+        &["well", "-", "known", " twenty", "-", "one"][..],
+        &["a path", "\\n", "ext line", "\\t", "ab"],
+        &[" version 0123456789", " end"],
+    ] {
+        assert_eq!(at_once(deltas), deltas.len(), "{deltas:?}");
+    }
+    assert_eq!(at_once(&["the list:\n", "-", " one"]), 2);
+}
+
+#[test]
+fn a_private_key_that_is_glued_to_a_word_is_found() {
+    let body = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", noise(64));
+    assert_eq!(redacted(&format!("key{body}")), "key-[X]");
+    assert_eq!(redacted(&format!("a\\n{body}{body}")), "a\\n[X][X]");
+}
+
 #[test]
 fn what_is_observed_passes_at_once_and_hides_nothing() {
     let policy = Policy::all(Action::Observe);
