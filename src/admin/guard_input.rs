@@ -64,8 +64,9 @@ fn judged(model: &Model, actions: Actions, (text, source): (&str, Source)) -> Ve
 
 fn of_messages(model: &Model, actions: Actions, body: &[u8]) -> Vec<(Source, Verdict)> {
     let looks_at = |source| actions.at_most(source) != Action::Off;
-    let judge = |text: &str, source| judged(model, actions, (text, source));
-    let found = screen::screen_by(&looks_at, &judge, (body, &texts(body)), &mut Known::new(0, 0));
+    let mut judge = |text: &str, source| judged(model, actions, (text, source));
+    let found =
+        screen::screen_by(&looks_at, &mut judge, (body, &texts(body)), &mut Known::new(0, 0));
     found.into_iter().map(|finding| (finding.piece.source, finding.verdict)).collect()
 }
 
