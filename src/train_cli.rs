@@ -87,7 +87,7 @@ pub struct Eval {
     /// The model of passthrough; unless told, the best single one
     #[arg(long, value_name = "MODEL")]
     primary: Option<String>,
-    /// The file of decision_tree; without one it goes by the nine rules
+    /// The file of `decision_tree`; without one it goes by the nine rules
     #[arg(long, value_name = "FILE")]
     tree: Option<PathBuf>,
     /// Evaluate this router file as it is, instead of cross-validating its training

@@ -145,7 +145,29 @@ pub struct Fault {
     /// Seconds after which the same request may succeed, where this fault knows better than its kind.
     pub retry_after_s: Option<u32>,
     /// The methods that the path has, where it has not the one that was asked for.
-    pub allow: Option<&'static str>,
+    pub allow: Option<Methods>,
+}
+
+/// The methods of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Methods {
+    /// `POST` alone.
+    Post,
+    /// Those that only read.
+    Read,
+    /// All that are passed on.
+    Passed,
+}
+
+impl Methods {
+    /// As the header `Allow` lists them.
+    pub const fn list(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Read => "GET, HEAD",
+            Self::Passed => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        }
+    }
 }
 
 impl Fault {
@@ -162,8 +184,8 @@ impl Fault {
     }
 
     /// The refusal of a method at a path that has only those.
-    pub fn only(methods: &'static str) -> Self {
-        let message = format!("this path takes {methods} only");
+    pub fn only(methods: Methods) -> Self {
+        let message = format!("this path takes {} only", methods.list());
         Self { allow: Some(methods), ..Self::new(Code::MethodNotAllowed, message) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Only paths are read here; queries are carried along untouched.
 
-use crate::base::fault::{Code, Fault};
+use crate::base::fault::{Code, Fault, Methods};
 use crate::base::limit::PATH_DECODES_MAX;
 use crate::base::surface::{Dialect, Surface};
 use crate::exchange::models;
@@ -62,7 +62,7 @@ pub fn classify<'a>(line: &RequestLine<'a>) -> Result<Destination<'a>, Fault> {
             _ => Ok(Destination::Provider(Surface::Other(dialect_of(line)))),
         },
         "/infer" | "/api/messages" if line.method == "POST" => Ok(Destination::Infer),
-        "/infer" | "/api/messages" => Err(Fault::only("POST")),
+        "/infer" | "/api/messages" => Err(Fault::only(Methods::Post)),
         path if path.starts_with("/api/") => Ok(Destination::Api),
         path => provider_path(line, path),
     }
@@ -93,7 +93,7 @@ fn provider_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destinatio
     if line.method == "POST" {
         return Ok(Destination::Provider(surface));
     }
-    Err(Fault::only("POST"))
+    Err(Fault::only(Methods::Post))
 }
 
 fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'a>, Fault> {
@@ -105,7 +105,7 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     }
     if !matches!(line.method, "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
         // A server that obeys TRACE sends back the request, our credential included.
-        return Err(Fault::only("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return Err(Fault::only(Methods::Passed));
     }
     if let Some(path) = means_ours(path) {
         let message = format!("write the path as {path}");
@@ -161,7 +161,7 @@ fn read_only<'a>(
     if matches!(line.method, "GET" | "HEAD") {
         return Ok(destination);
     }
-    Err(Fault::only("GET, HEAD"))
+    Err(Fault::only(Methods::Read))
 }
 
 #[cfg(test)]

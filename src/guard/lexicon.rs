@@ -299,9 +299,9 @@ mod tests {
             for behind in ["", " ", "s", "x1", ".", "é", "忽"] {
                 let text = [&entry.text, behind.as_bytes()].concat();
                 // By hand: the longest of all that start with the same three bytes.
-                let alike =
+                let mut alike =
                     table.entries.iter().filter(|it| bucket(&it.text, 0) == bucket(&text, 0));
-                let wanted = alike.filter_map(|it| it.stands(&text, 0)).next();
+                let wanted = alike.find_map(|it| it.stands(&text, 0));
                 assert_eq!(table.find(&text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
                 assert!(wanted.is_some() || !entry.is_stem && !behind.is_empty() || short(&text));
             }

@@ -416,7 +416,7 @@ mod tests {
     fn many_small_signs_come_together_in_the_long_window() {
         let words: Vec<String> = ('a'..='m').map(|letter| format!("q{letter}")).collect();
         let signs: Vec<(&str, i8)> = words.iter().map(|word| (&**word, 10)).collect();
-        let text: String = words.iter().map(|word| format!("{word} x x x x ")).collect();
+        let text: String = words.iter().flat_map(|word| [word.as_str(), " x x x x "]).collect();
         assert_eq!(model(&signs).read(&text).best, (13 * 10) >> LONG_SHARE);
         assert_eq!(model(&signs[..3]).read(&text).best, 30, "three of them within 12 words");
     }

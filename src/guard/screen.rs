@@ -454,7 +454,7 @@ mod tests {
         let parted = json!({"messages": vec![message(parts(2)); 5_000]}).to_string();
         let crowded = json!({"messages": [message(parts(30_000))]}).to_string();
         for body in [huge, many, parted, crowded] {
-            assert!(judged_bytes(&body) <= 3 * body.len(), "{:.60}", body);
+            assert!(judged_bytes(&body) <= 3 * body.len(), "{body:.60}");
         }
     }
 

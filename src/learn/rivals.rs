@@ -58,12 +58,12 @@ pub fn compare(suite: &Suite, trial: &Trial, casting: &Casting) -> Result<Rivals
     let singles = trial.singles();
     let Some(span) = Span::of(&singles) else { return Ok(Rivals::default()) };
     let names: Vec<&str> = trial.models.iter().map(String::as_str).collect();
-    let named = |name: &Option<String>| name.as_ref().map(|name| find(&names, name)).transpose();
+    let place_of = |name: &Option<String>| name.as_ref().map(|name| find(&names, name)).transpose();
     let mut tiers = by_price(&singles);
     for (tier, name) in tiers.iter_mut().zip(&casting.tiers) {
-        *tier = named(name)?.unwrap_or(*tier);
+        *tier = place_of(name)?.unwrap_or(*tier);
     }
-    let primary = named(&casting.primary)?.unwrap_or_else(|| best(&singles));
+    let primary = place_of(&casting.primary)?.unwrap_or_else(|| best(&singles));
     let aims = |tree: Option<&Tree>| {
         let aim = |query: &Query| {
             let seen = read(query);

@@ -164,15 +164,15 @@ pub fn select(examples: &Examples, rows: &[usize], step: &mut dyn FnMut()) -> De
         step();
     }
     let mut field = Field { examples, rows, inner, expected };
-    let plain = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
+    let blind = Plan { strength: BLIND, ridge: RIDGES[0], weight: 0.0 };
     let strengths = STRENGTHS.into_iter().chain([BLIND]);
     let tables = strengths.map(|strength| {
-        field.try_plan(Plan { strength, ..plain });
+        field.try_plan(Plan { strength, ..blind });
         (strength, field.miss().iter().sum::<f64>())
     });
     let table = tables.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(BLIND, |one| one.0);
     step();
-    let plan = field.correct(Plan { strength: table, ..plain });
+    let plan = field.correct(Plan { strength: table, ..blind });
     step();
     field.try_plan(plan);
     Decision { plan, expected: field.expected }
@@ -206,7 +206,7 @@ impl Field<'_> {
             }
         }
         match best {
-            Some((plan, miss)) if plan.weight > 0.0 && surely_less(&miss, &alone) => plan,
+            Some((best, miss)) if best.weight > 0.0 && surely_less(&miss, &alone) => best,
             _ => plain,
         }
     }
@@ -265,7 +265,9 @@ impl Field<'_> {
 
 fn centred(mut values: Vec<f64>) -> Vec<f64> {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-    values.iter_mut().for_each(|value| *value -= mean);
+    for value in &mut values {
+        *value -= mean;
+    }
     values
 }
 

@@ -14,7 +14,7 @@ use crate::admin::ask::Params;
 use crate::admin::handlers::Refusal;
 use crate::admin::profiles;
 use crate::admin::switching::{self, Asker};
-use crate::base::fault::{Code, Fault};
+use crate::base::fault::{Code, Fault, Methods};
 use crate::base::limit::{ADMIN_BODY_BYTES_MAX, ADMIN_WORK_MS_MAX};
 use crate::config::current::Current;
 use crate::exchange::asked;
@@ -47,8 +47,8 @@ pub fn call_of(head: &RequestHeader) -> Result<Option<Call>, Fault> {
     match (call, &head.method) {
         (Call::Switch, &Method::POST)
         | (Call::Models | Call::Active, &Method::GET | &Method::HEAD) => Ok(Some(call)),
-        (Call::Switch, _) => Err(Fault::only("POST")),
-        (Call::Models | Call::Active, _) => Err(Fault::only("GET, HEAD")),
+        (Call::Switch, _) => Err(Fault::only(Methods::Post)),
+        (Call::Models | Call::Active, _) => Err(Fault::only(Methods::Read)),
     }
 }
 

@@ -42,7 +42,7 @@ impl Reply {
             reply.headers.push((RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if let Some(methods) = fault.allow {
-            reply.headers.push((ALLOW, HeaderValue::from_static(methods)));
+            reply.headers.push((ALLOW, HeaderValue::from_static(methods.list())));
         }
         if matches!(fault.code, Code::BudgetExhausted | Code::KeyQuarantined) {
             // SDKs would try again by themselves, and be refused again (C-09).

@@ -80,8 +80,7 @@ fn ends_so(line: &[u8], parameter: &[u8]) -> bool {
 }
 
 fn is_name(value: &[u8]) -> bool {
-    (1..=MODEL_NAME_BYTES_MAX).contains(&value.len())
-        && value.iter().all(|byte| byte.is_ascii_graphic())
+    (1..=MODEL_NAME_BYTES_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
 #[cfg(test)]
@@ -94,7 +93,8 @@ mod tests {
     fn form(parts: &[(&str, &str)]) -> Vec<u8> {
         let mut out = String::new();
         for (head, value) in parts {
-            out += &format!("--XX\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n");
+            let start = "--XX\r\nContent-Disposition: form-data; ";
+            out += &[start, *head, "\r\n\r\n", *value, "\r\n"].concat();
         }
         (out + "--XX--\r\n").into_bytes()
     }

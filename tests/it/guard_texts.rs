@@ -36,7 +36,7 @@ fn rows(file: &str) -> Vec<Value> {
 
 fn id(letter: char, text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let hex = weir::base::hex::hex(&digest[..6]);
     format!("{letter}-{hex}")
 }
 
