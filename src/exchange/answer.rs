@@ -182,6 +182,11 @@ impl Exchange {
         let shown = self.answer_is_shown();
         if facts.closing_brace.is_none() && !shown && self.asked.surface.is_answered() {
             // Nothing, half an object, a page for people: to a client it would be a success without an answer.
+            // What it says of its usage may be true all the same, and what came may be owed.
+            self.failed_bill = Some(match &facts.usage {
+                Some(_) => settle::of_answer(self, &facts),
+                None => settle::of_unread(self, body.len() as u64),
+            });
             self.rest_endpoint(now, None);
             self.record_attempt(Outcome::Broken, now, 502);
             return Step::Retry;

@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::fault::{Code, Fault};
@@ -115,13 +116,15 @@ impl Asked {
         }
     }
 
-    /// The same with what a body that is no JSON says of its model, by its content type.
+    /// The same with what a body that is no JSON says of its model, by its content
+    /// type.
     #[must_use]
-    pub fn with_form(mut self, content_type: Option<&HeaderValue>) -> Self {
+    pub fn with_form(mut self, headers: &HeaderMap) -> Self {
         if self.envelope.is_some() || self.body.is_empty() {
             return self;
         }
-        let kind = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+        let mut kinds = headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
+        let kind = kinds.next().filter(|_| kinds.next().is_none()).unwrap_or_default();
         self.form = match form::model(kind, &self.body) {
             Some(Found::Nothing) => Form::Nothing,
             Some(Found::Model(span)) => Form::Model(span),
@@ -136,7 +139,7 @@ impl Asked {
     /// Another body in the place of this one, for all attempts. What the client wished stays as it said it.
     pub fn set_body(&mut self, body: Bytes, envelope: Option<Box<Envelope>>) {
         self.wish.body_bytes = body.len() as u64;
-        (self.body, self.envelope) = (body, envelope);
+        (self.body, self.envelope, self.form) = (body, envelope, Form::Nothing);
         self.texts = OnceLock::new();
     }
 
@@ -246,7 +249,7 @@ pub fn bounded_name(name: &str) -> Arc<str> {
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()))
+    headers.get(CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()))
 }
 
 /// Whether a content type is JSON: `application/json`, with or without parameters, or `+json`.

@@ -45,6 +45,7 @@ pub mod screening;
 pub mod search;
 pub mod session;
 pub mod settle;
+pub mod unnamed;
 
 use std::sync::Arc;
 

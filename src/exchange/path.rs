@@ -100,14 +100,15 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     if let (Some(id), "GET" | "HEAD") = (path.strip_prefix("/v1/models/"), line.method) {
         return Ok(Destination::Model(id));
     }
-    if steps_out(path) {
+    let names = plain_names(path);
+    if steps_out(&names) {
         return Err(Fault::new(Code::NotFound, "a path must not hold `.` or `..` segments"));
     }
     if !matches!(line.method, "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
         // A server that obeys TRACE sends back the request, our credential included.
         return Err(Fault::only(Methods::Passed));
     }
-    if let Some(path) = means_ours(path) {
+    if let Some(path) = means_ours(&names) {
         let message = format!("write the path as {path}");
         return Err(Fault::new(Code::NotFound, message));
     }
@@ -117,17 +118,27 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     Err(Fault::new(Code::NotFound, "no such path; the APIs are below /v1"))
 }
 
+/// The names in a path as the most generous server reads them: percent signs undone, in whatever layers, either
+/// slash, what follows a semicolon cut off, empty names and the case of letters of no account.
+fn plain_names(path: &str) -> Vec<String> {
+    let mut text = path.to_owned();
+    for _ in 0..PATH_DECODES_MAX {
+        text = models::percent_decoded(&text);
+    }
+    let segments = text.split(['/', '\\']);
+    let names = segments.map(|segment| segment.split(';').next().unwrap_or_default().trim());
+    names.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect()
+}
+
 /// Whether a provider that normalises paths could be led out of the base URL's path, with our
 /// credential in hand.
-fn steps_out(path: &str) -> bool {
-    let plain =
-        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    plain.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+fn steps_out(names: &[String]) -> bool {
+    names.iter().any(|name| matches!(name.as_str(), "." | ".."))
 }
 
 /// The path of a surface of ours that a provider which is not strict about paths would read there: as such it
 /// would be answered without guards, meter and budget.
-fn means_ours(path: &str) -> Option<&'static str> {
+fn means_ours(names: &[String]) -> Option<&'static str> {
     const OURS: [&str; 6] = [
         "/v1/chat/completions",
         "/v1/completions",
@@ -136,14 +147,7 @@ fn means_ours(path: &str) -> Option<&'static str> {
         "/v1/messages",
         "/v1/messages/count_tokens",
     ];
-    let mut text = path.to_owned();
-    for _ in 0..PATH_DECODES_MAX {
-        text = models::percent_decoded(&text);
-    }
-    let text = text.to_ascii_lowercase();
-    let segments = text.split(['/', '\\']).filter(|segment| !segment.is_empty());
-    let names = segments.map(|segment| segment.split(';').next().unwrap_or_default().trim());
-    let meant = names.fold(String::new(), |path, name| path + "/" + name);
+    let meant = names.iter().fold(String::new(), |path, name| path + "/" + name);
     OURS.into_iter().find(|ours| *ours == meant)
 }
 
@@ -207,7 +211,16 @@ mod tests {
         for method in ["TRACE", "CONNECT", "PROPFIND"] {
             assert_eq!(go(method, "/v1/x"), Err(Code::MethodNotAllowed), "{method}");
         }
-        for path in ["/v1/../admin", "/v1/%2e%2E/admin", "/v1/a/..%2fb", "/v1/.", "/v1/a/..%5Cb"] {
+        for path in [
+            "/v1/../admin",
+            "/v1/%2e%2E/admin",
+            "/v1/a/..%2fb",
+            "/v1/.",
+            "/v1/a/..%5Cb",
+            "/v1/%252e%252e/admin",
+            "/v1/..;/admin",
+            "/v1/x/..;a=b/chat/completions",
+        ] {
             assert_eq!(go("GET", path), Err(Code::NotFound), "{path}");
         }
         assert!(go("GET", "/v1/files/a..b").is_ok());

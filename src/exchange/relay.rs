@@ -335,7 +335,7 @@ impl Relay {
         self.read(&chunk, end);
         if !self.first_event_seen {
             match self.first_event() {
-                Some(EventKind::Error(_)) if self.may_retry() => {
+                Some(_) if self.may_retry() && self.says_nothing_but_an_error() => {
                     self.failed_by_error = true;
                     return self.fail_with(&chunk);
                 }
@@ -375,12 +375,15 @@ impl Relay {
     }
 
     fn first_event(&self) -> Option<EventKind> {
-        // What only says that an answer begins is worth waiting behind while somebody else could be asked:
-        // a provider that is overloaded says so next.
-        let waits = self.may_retry();
-        let is_none =
-            |kind: EventKind| kind == EventKind::Comment || waits && kind == EventKind::Opening;
-        self.facts.iter().map(|fact| fact.kind).find(|kind| !is_none(*kind))
+        self.facts.iter().map(|fact| fact.kind).find(|kind| *kind != EventKind::Comment)
+    }
+
+    /// Whether what has been read is an error, and before it at most that an answer begins: a provider that is
+    /// overloaded says both in one breath. An opening alone is not waited behind: nobody knows for how long.
+    fn says_nothing_but_an_error(&self) -> bool {
+        let is_none = |kind: &EventKind| matches!(kind, EventKind::Comment | EventKind::Opening);
+        let first = self.facts.iter().map(|fact| fact.kind).find(|kind| !is_none(kind));
+        matches!(first, Some(EventKind::Error(_)))
     }
 
     fn open_with_prefix(&mut self, bytes: Bytes) -> Step {
@@ -658,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_behind_an_opening_is_a_failure_too() {
+    fn an_error_right_behind_an_opening_is_a_failure_too() {
         let events = b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\n\
             event: ping\ndata: {\"type\":\"ping\"}\n\n";
         let error = b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n";
@@ -667,20 +670,19 @@ mod tests {
             let (surface, heard) = (Surface::Messages, Surface::Messages);
             Relay::new(Orders { surface, heard, may_retry, ..orders })
         };
-        let mut relay = messages(true);
-        assert_eq!(relay.feed(Bytes::from_static(events), false, 0), Step::Hold);
-        assert_eq!(relay.feed(Bytes::from_static(error), false, 0), Step::Retry);
-        // Where nobody else is left, nothing is waited for.
-        let mut relay = messages(false);
-        let step = relay.feed(Bytes::from_static(events), false, 0);
+        let both = Bytes::from([&events[..], error].concat());
+        assert_eq!(messages(true).feed(both.clone(), false, 0), Step::Retry);
+        // Where nobody else is left it is passed on; and an opening alone is shown at once.
+        let step = messages(false).feed(both, false, 0);
         assert!(matches!(step, Step::Open { .. }), "{step:?}");
-        // What an answer begins with comes out once it goes on.
         let mut relay = messages(true);
-        assert_eq!(relay.feed(Bytes::from_static(events), false, 0), Step::Hold);
-        let next = b"event: content_block_start\ndata: {\"type\":\"content_block_start\"}\n\n";
-        let step = relay.feed(Bytes::from_static(next), false, 0);
+        let step = relay.feed(Bytes::from_static(events), false, 0);
         let Step::Open { bytes, .. } = step else { panic!("{step:?}") };
-        assert_eq!(bytes, [&events[..], next].concat());
+        assert_eq!(bytes, &events[..]);
+        assert_eq!(
+            relay.feed(Bytes::from_static(error), false, 0),
+            Step::Pass(Bytes::from_static(error))
+        );
     }
 
     #[test]

@@ -10,11 +10,12 @@ use crate::base::surface::Surface;
 use crate::config::catalog::{Choice as Meant, Model, Tier, Via, Wildcards};
 use crate::config::current::Current;
 use crate::config::overlay;
-use crate::exchange::asked::{Asked, Form};
+use crate::exchange::asked::Asked;
 use crate::exchange::choose::{Choice, Chosen, Desk};
 use crate::exchange::explain;
 use crate::exchange::pinned::{self, Bench, Leash};
 use crate::exchange::purse::Purse;
+use crate::exchange::unnamed;
 use crate::identity::agent::Mode;
 use crate::ledger::level::Level;
 use crate::routing::features::Features;
@@ -97,16 +98,12 @@ fn unexplained(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     let surface = asked.surface;
     let catalog = &scene.current.snapshot.catalog;
     let name = asked.model();
+    unnamed::readable(asked)?;
     if asked.principal.agent.mode == Mode::Manual {
         return (Chooser { scene, asked }).by_switch();
     }
     if name.is_none() && matches!(surface, Surface::Other(_)) {
-        if asked.form == Form::Unread && asked.principal.agent.models.is_some() {
-            let message = "this agent may use certain models only, and no model can be read in this body: send \
-                           JSON, or a form with one field `model`";
-            return Err(Fault::new(Code::AgentForbidden, message).param("model"));
-        }
-        return any_provider(scene, asked);
+        return unnamed::any_provider(scene, asked);
     }
     let choice = Chooser { scene, asked };
     if asked.principal.agent.mode == Mode::Budget {
@@ -226,7 +223,7 @@ impl Chooser<'_> {
         }
         self.allowed(index)?;
         if self.asked.model().is_none() && matches!(self.asked.surface, Surface::Other(_)) {
-            return at_provider(&model.provider, self.asked);
+            return unnamed::at_provider(&model.provider, self.asked);
         }
         self.speaks(index)?;
         Ok(self.ordered(vec![index], self.attempts_max(), "manual"))
@@ -546,41 +543,6 @@ impl Chooser<'_> {
         );
         Err(Fault::new(Code::InvalidRequest, message).param("model"))
     }
-}
-
-fn any_provider(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
-    let dialect = asked.surface.dialect();
-    let Some(provider) = scene.current.snapshot.first_provider(dialect) else {
-        let message = format!("no provider of the {} dialect is configured", dialect.name());
-        return Err(Fault::new(Code::InvalidRequest, message));
-    };
-    at_provider(provider, asked)
-}
-
-/// A request without a model goes to that provider as it is.
-fn at_provider(provider: &Arc<Provider>, asked: &Asked) -> Result<Plan, Fault> {
-    let dialect = asked.surface.dialect();
-    if provider.dialect != dialect {
-        let message = format!("provider `{}` does not speak this path's dialect", provider.name);
-        return Err(Fault::new(Code::InvalidRequest, message));
-    }
-    let credential_for = asked
-        .principal
-        .client_credential
-        .as_ref()
-        .map(|_| provider.index)
-        .filter(|_| !provider.has_credential());
-    let candidate = Candidate::Provider(Arc::clone(provider));
-    Ok(Plan {
-        candidates: vec![candidate.clone()],
-        first_choice: candidate,
-        decision: "provider",
-        credential_for,
-        tier: None,
-        choice: None,
-        explain: None,
-        think: false,
-    })
 }
 
 /// The seed's words for a strategy that there is none of (S2-06).

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use http::header::{HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use pingora::http::RequestHeader;
 use pingora_core::protocols::http::ServerSession;
 use pingora_proxy::Session;
@@ -169,13 +169,12 @@ async fn read_request(
     let path_and_query = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let envelope = asked::scan(surface, &head.headers, &body)?;
     let target = path::upstream_path(path_and_query).to_owned();
-    let kind = head.headers.get(CONTENT_TYPE);
     let asked = Asked {
         route: asked::short_header(&head.headers, &X_WEIR_ROUTE)?.map(str::to_owned),
         explain: head.headers.get(&X_GATEWAY_EXPLAIN).is_some_and(|value| value == "1"),
         session: asked::short_header(&head.headers, &X_SESSION_ID)?.map(Arc::from),
         wide_context: asked::asks_wide_context(&head.headers),
-        ..Asked::new(surface, principal, target, (body, envelope)).with_form(kind)
+        ..Asked::new(surface, principal, target, (body, envelope)).with_form(&head.headers)
     };
     if let Some(model) = &asked.wish.model {
         ctx.draft.model = Arc::clone(model);

@@ -45,10 +45,14 @@ pub struct AnswerFacts {
     pub is_empty_object: bool,
 }
 
+/// What some servers put before JSON, and clients take off again.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads the body of a JSON answer.
 pub fn read_answer(surface: Surface, body: &[u8]) -> AnswerFacts {
     // DeepSeek keeps a connection alive with blank lines before the JSON.
-    let start = skip_white(body, 0);
+    let start =
+        skip_white(body, if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 });
     let top = Top::read(&body[start..]);
     let mut facts = AnswerFacts {
         error_code: error_code(&top),

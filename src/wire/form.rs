@@ -19,64 +19,105 @@ pub enum Found {
     Unclear,
 }
 
-/// Looks for the model in a body of that content type; `None` if that is no multipart form.
+/// Looks for the model in a body of that content type; `None` if that is no multipart form. Whatever another reader
+/// could take in another way is unclear: delimiters without their own line, heads that are folded or written in
+/// a way that clients have no reason for, anything behind the end.
 pub fn model(content_type: &[u8], body: &[u8]) -> Option<Found> {
-    let boundary = boundary(content_type)?;
-    let line = [b"--", boundary].concat();
+    let Some(boundary) = boundary(content_type)? else { return Some(Found::Unclear) };
+    Some(read(boundary, body).unwrap_or(Found::Unclear))
+}
+
+/// The same between delimiters of that name; `None` if it is unclear.
+fn read(boundary: &[u8], body: &[u8]) -> Option<Found> {
+    let line = [b"\r\n--", boundary].concat();
     let next = memmem::Finder::new(&line);
     let mut found = Found::Nothing;
-    let mut at = next.find(body)? + line.len();
+    let mut rest = body.strip_prefix(&line[2..])?;
     for _ in 0..FORM_PARTS_MAX {
-        if body[at..].starts_with(b"--") {
-            return Some(found);
+        if let Some(end) = rest.strip_prefix(b"--") {
+            return end.trim_ascii().is_empty().then_some(found);
         }
-        let Some(part) = body[at..].strip_prefix(b"\r\n") else { return Some(Found::Unclear) };
-        at = body.len() - part.len();
-        let head = part.get(..FORM_HEAD_BYTES_MAX).unwrap_or(part);
-        let (Some(head_end), Some(len)) = (memmem::find(head, b"\r\n\r\n"), next.find(part)) else {
-            return Some(Found::Unclear);
-        };
-        let (start, end) = (at + head_end + 4, at + len);
-        if is_model(&head[..head_end]) {
-            // In front of the next boundary there is a line's end that belongs to it.
-            let value = Span { start, end: end.saturating_sub(2) };
-            if found != Found::Nothing || value.end < start || !is_name(value.of(body)) {
-                return Some(Found::Unclear);
+        let part = rest.strip_prefix(b"\r\n")?;
+        let start = body.len() - part.len();
+        let len = next.find(part)?;
+        let head = &part[..len.min(FORM_HEAD_BYTES_MAX)];
+        let head_len = memmem::find(head, b"\r\n\r\n")?;
+        if field_name(&head[..head_len])?.eq_ignore_ascii_case(b"model") {
+            let value = Span { start: start + head_len + 4, end: start + len };
+            if found != Found::Nothing || !is_name(value.of(body)) {
+                return None;
             }
             found = Found::Model(value);
         }
-        at = end + line.len();
+        rest = &part[len + line.len()..];
     }
-    Some(Found::Unclear)
+    None
 }
 
-/// What separates the parts, by the parameter of the content type.
-fn boundary(content_type: &[u8]) -> Option<&[u8]> {
+/// What separates the parts, by the parameter of the content type: `None` if that is no form, nothing inside if it
+/// is none that can be told.
+#[expect(clippy::option_option, reason = "no form, and a form that is unclear")]
+fn boundary(content_type: &[u8]) -> Option<Option<&[u8]>> {
     let mut parts = content_type.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     if !parts.next()?.eq_ignore_ascii_case(b"multipart/form-data") {
         return None;
     }
-    let value = parts.find_map(|part| {
-        let (name, value) = part.split_at_checked(9)?;
-        name.eq_ignore_ascii_case(b"boundary=").then_some(value)
-    })?;
+    let value = |part: &'_ [u8]| part.len() > 9 && part[..9].eq_ignore_ascii_case(b"boundary=");
+    let (Some(only), None) = (parts.next().filter(|part| value(part)), parts.next()) else {
+        return Some(None);
+    };
+    let value = &only[9..];
     let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-    Some(quoted.unwrap_or(value)).filter(|value| (1..=70).contains(&value.len()))
+    let value = quoted.unwrap_or(value);
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',');
+    Some(Some(value).filter(|value| (1..=70).contains(&value.len()) && value.iter().all(is_plain)))
 }
 
-/// Whether a part with that head is the field `model`, and no file.
-fn is_model(head: &[u8]) -> bool {
-    let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    lines.into_iter().any(|line| {
-        let lower = line.to_ascii_lowercase();
-        lower.starts_with(b"content-disposition:")
-            && [&b"name=\"model\""[..], b"name=model"].iter().any(|name| ends_so(&lower, name))
-    })
+/// The name of the field with that head; `None` where it is not written as every client writes it.
+fn field_name(head: &[u8]) -> Option<&[u8]> {
+    const KEY: &[u8] = b"content-disposition:";
+    let mut name = None;
+    for line in head.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.first().is_none_or(u8::is_ascii_whitespace) || line.contains(&b'\r') {
+            return None;
+        }
+        if line.len() >= KEY.len() && line[..KEY.len()].eq_ignore_ascii_case(KEY) {
+            let value = line[KEY.len()..].trim_ascii().strip_prefix(b"form-data;")?;
+            if name.replace(disposed(value)?).is_some() {
+                return None;
+            }
+        } else if line.iter().take(KEY.len()).any(u8::is_ascii_whitespace)
+            && !line.iter().take_while(|byte| **byte != b':').all(u8::is_ascii_graphic)
+        {
+            return None;
+        }
+    }
+    name
 }
 
-/// Whether a parameter of the line is exactly that.
-fn ends_so(line: &[u8], parameter: &[u8]) -> bool {
-    line.split(|byte| *byte == b';').any(|part| part.trim_ascii() == parameter)
+/// The name among `name="..."` and `filename="..."`, in either order and each at most once.
+fn disposed(mut rest: &[u8]) -> Option<&[u8]> {
+    let (mut name, mut file) = (None, None);
+    loop {
+        rest = rest.trim_ascii_start();
+        let (place, value) = match rest {
+            _ if rest.starts_with(b"name=\"") => (&mut name, &rest[6..]),
+            _ if rest.starts_with(b"filename=\"") => (&mut file, &rest[10..]),
+            // The same name in another encoding; files only.
+            _ if rest.starts_with(b"filename*=") && file.is_some() => return name,
+            _ => return None,
+        };
+        let end = value.iter().position(|byte| *byte == b'"')?;
+        if value[..end].contains(&b'\\') || place.replace(&value[..end]).is_some() {
+            return None;
+        }
+        match &value[end + 1..] {
+            [] => return name,
+            [b';', more @ ..] => rest = more,
+            _ => return None,
+        }
+    }
 }
 
 fn is_name(value: &[u8]) -> bool {
@@ -118,17 +159,47 @@ mod tests {
     #[test]
     fn what_is_unclear_says_so() {
         let model_is = ("name=\"model\"", "a");
-        for body in [
+        let mut bodies = vec![
             form(&[model_is, ("name=\"model\"", "b")]),
+            form(&[model_is, ("name=\"Model\"", "b")]),
             form(&[("name=\"model\"", "")]),
             form(&[("name=\"model\"", "a\r\nb")]),
             b"--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na".to_vec(),
             b"--XX oh\r\n".to_vec(),
+            [b"preamble\r\n".to_vec(), form(&[model_is])].concat(),
+            [form(&[model_is]), form(&[("name=\"model\"", "b")])].concat(),
+        ];
+        for odd in [
+            "name = \"model\"",
+            "name*=utf-8''model",
+            "name='model'",
+            "name=model",
+            "\r\n name=\"model\"",
+            "name=\"mo\\del\"",
+            "filename=\"x\" name=\"model\"",
+            "name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
+            "name=\"x\"\r\nContent-Disposition : form-data; name=\"model\"",
         ] {
+            bodies.push(form(&[(odd, "a")]));
+        }
+        for body in bodies {
             assert_eq!(model(KIND, &body), Some(Found::Unclear), "{}", body.escape_ascii());
         }
+        let twice = b"multipart/form-data; boundary=XX; boundary=YY";
+        assert_eq!(model(twice, &form(&[model_is])), Some(Found::Unclear));
+    }
+
+    #[test]
+    fn a_delimiter_stands_on_a_line_of_its_own() {
+        let text = "a--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ncheapZZ--XX--";
+        let body = form(&[("name=\"prompt\"", text), ("name=\"model\"", "dear")]);
+        assert_eq!(named(&body), Some("dear"));
+    }
+
+    #[test]
+    fn other_bodies_are_no_forms() {
         assert_eq!(model(b"application/json", b"{}"), None);
-        assert_eq!(model(b"multipart/form-data", b"--XX"), None);
+        assert_eq!(model(b"multipart/form-data", b"--XX"), Some(Found::Unclear));
     }
 
     proptest! {

@@ -183,16 +183,14 @@ async fn a_stream_that_breaks_before_its_first_event_calls_for_the_next() {
 #[tokio::test]
 async fn nothing_is_retried_after_a_body_byte() {
     let stage = start().await;
-    let answer = stage.gateway.ask(Ask::chat("half", true)).await;
-    assert_eq!((answer.status, answer.header("x-gateway-attempt-count")), (200, "1"));
-    assert!(answer.text().contains("upstream_invalid"), "{}", answer.text());
-    assert_eq!(stage.second.requests().len(), 0);
-    // One event of these says only that an answer begins, and is not shown while somebody else is left.
-    for ask in [Ask::responses("half", true), Ask::messages("m-half", true)] {
+    for ask in
+        [Ask::chat("half", true), Ask::responses("half", true), Ask::messages("m-half", true)]
+    {
         let answer = stage.gateway.ask(ask).await;
-        assert_eq!((answer.status, answer.header("x-gateway-attempt-count")), (200, "2"));
-        assert!(answer.whole && !answer.text().contains("upstream_invalid"), "{}", answer.text());
+        assert_eq!((answer.status, answer.header("x-gateway-attempt-count")), (200, "1"));
+        assert!(answer.text().contains("upstream_invalid"), "{}", answer.text());
     }
+    assert_eq!(stage.second.requests().len(), 0);
     // A document is held until it is whole: nothing has gone out yet.
     let answer = stage.gateway.ask(Ask::chat("half", false)).await;
     assert_eq!(
