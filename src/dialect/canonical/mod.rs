@@ -15,5 +15,6 @@ pub mod marks;
 pub mod members;
 pub mod names;
 pub mod request;
+pub mod shortening;
 pub mod style;
 pub mod text;

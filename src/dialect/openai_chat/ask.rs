@@ -11,6 +11,7 @@ use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{
     Choice, Effort, Field, Format, Reasoning, Request, Takes, Tool,
 };
+use crate::dialect::canonical::shortening;
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::{Raw, Text};
 use crate::dialect::openai_chat::script::Script;
@@ -243,6 +244,9 @@ fn thinking(
         let effort = effort.min(Effort::XHigh);
         key("reasoning_effort", out);
         Text::written(effort.name().as_bytes()).quote_into(out);
+    } else if reasoning.adaptive {
+        // Whether it thinks at all is the model's own habit here.
+        losses.drop_field("thinking")?;
     }
     // Without more words, thoughts are shown as far as the provider shows any: that is asked by these.
     match reasoning.summary {
@@ -283,6 +287,9 @@ fn rest(field: &Field<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Result<(),
     let Field { name, value: Raw(value) } = *field;
     if says_nothing(name, value) {
         return Ok(());
+    }
+    if name == "context_management" && shortening::is_all(value) {
+        return losses.drop_field(name);
     }
     if NEVER.contains(&name) {
         return Err(Refused::new(name, "cannot be carried to the provider's dialect"));
