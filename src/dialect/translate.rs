@@ -74,6 +74,7 @@ impl Passage {
             Tongue::Messages => anthropic::request::read(body),
         }?;
         let mut losses = Losses::new(strict);
+        losses.has_items = self.client == Tongue::Responses;
         // Room for quotes, keys and escapes that one dialect has and the other has not.
         let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 512);
         let mut memory = match self.provider {

@@ -11,13 +11,11 @@ use crate::dialect::canonical::inside::{self, object_of};
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::names;
+use crate::dialect::canonical::picture;
 use crate::dialect::canonical::request::{
     Call, Content, Input, Media, Part, Place, Role, Source, Thinking, ToolResult, Turn,
 };
 use crate::dialect::canonical::text::{Raw, Text};
-
-/// The kinds of pictures that Anthropic takes.
-const PICTURES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
 /// Appends the array of messages.
 pub fn write(turns: &[Turn<'_>], losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Refused> {
@@ -164,6 +162,7 @@ impl Blocks<'_> {
     /// shown its own words as the text that they are. Refusing them would end the conversation.
     fn arguments(&mut self, quoted: &Text<'_>, place: Place) -> Result<(), Refused> {
         let field = match place {
+            Place { item, .. } if self.losses.has_items => format!("input[{item}].arguments"),
             Place { item, part: Some(nth) } => {
                 format!("messages[{item}].tool_calls[{nth}].function.arguments")
             }
@@ -225,7 +224,7 @@ impl Blocks<'_> {
         self.open(b"{\"type\":\"image\",\"source\":");
         match &image.source {
             Source::Base64 { media_type, data } => {
-                if !PICTURES.iter().any(|picture| media_type.is(picture)) {
+                if !picture::is_known(media_type) {
                     let why = "must be a picture in PNG, JPEG, WebP or GIF";
                     return Err(refused(place(part.place), why));
                 }

@@ -14,6 +14,7 @@ pub mod loss;
 pub mod marks;
 pub mod members;
 pub mod names;
+pub mod picture;
 pub mod request;
 pub mod shortening;
 pub mod style;

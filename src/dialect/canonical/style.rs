@@ -56,12 +56,14 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Keeps a value, if there is room for it.
+    /// Keeps a value of checked JSON in one line, if there is room for it.
     pub fn keep(&mut self, name: &'static str, value: &[u8]) {
         let size = self.size.saturating_add(value.len());
         if size <= ECHOED_BYTES_MAX {
             self.size = size;
-            self.fields.push((name, value.into()));
+            // Between the tokens of JSON a line's end is as good as a blank, and would end an event's line.
+            let one_line = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+            self.fields.push((name, value.iter().map(one_line).collect()));
         }
     }
 
@@ -120,5 +122,7 @@ mod tests {
         echo.keep("instructions", b"\"be kind\"");
         let kept = ["user", "tools", "instructions"].map(|name| echo.get(name).is_some());
         assert_eq!(kept, [true, false, true]);
+        echo.keep("metadata", b"{\r\n\"a\":\"\\n\"}");
+        assert_eq!(echo.get("metadata"), Some(&b"{  \"a\":\"\\n\"}"[..]));
     }
 }

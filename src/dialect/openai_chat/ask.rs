@@ -197,7 +197,7 @@ fn settings(
         ("temperature", request.temperature),
         ("top_p", request.top_p),
         ("verbosity", request.verbosity),
-        ("service_tier", request.service_tier.map(tier)),
+        ("service_tier", request.common_tier()),
     ];
     for (name, value) in plain {
         if let Some(Raw(value)) = value {
@@ -217,11 +217,6 @@ fn settings(
         thinking(reasoning, losses, out)?;
     }
     Ok(())
-}
-
-/// The word for how fast and how dear: Messages has one of its own.
-fn tier(tier: Raw<'_>) -> Raw<'_> {
-    if tier.0 == b"\"standard_only\"" { Raw(b"\"default\"") } else { tier }
 }
 
 fn stops(stops: &[Text<'_>], losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Refused> {

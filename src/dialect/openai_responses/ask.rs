@@ -119,10 +119,8 @@ fn write_settings(
     if let Some(user) = &request.user {
         text_member("user", user, out);
     }
-    if let Some(tier) = request.service_tier {
-        // Messages' word for the ordinary price.
-        let ordinary = tier.0 == b"\"standard_only\"";
-        member("service_tier", if ordinary { b"\"default\"" } else { tier.0 }, out);
+    if let Some(Raw(tier)) = request.common_tier() {
+        member("service_tier", tier, out);
     }
     if !request.stop.is_empty() {
         losses.drop_field("stop")?;
