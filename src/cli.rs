@@ -113,6 +113,9 @@ struct NewKey {
 #[derive(Debug, Subcommand)]
 enum LedgerCommand {
     /// Print one line for each settled attempt, and one with `event` for everything else
+    ///
+    /// Attempts of agents without a limit are summed as they are written: several of one model may be one line,
+    /// which then has no request and attempt id.
     Export {
         #[command(flatten)]
         ledger: Ledger,

@@ -651,3 +651,7 @@ pub const FORM_PARTS_MAX: usize = 256;
 
 /// Bytes of the head of one field of a form: a name and a content type.
 pub const FORM_HEAD_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of a request that its translated answer repeats (Responses), all fields together. The instructions and
+/// tools of coding agents are 50 KiB; a stream says all of it three times.
+pub const ECHOED_BYTES_MAX: usize = 128 * 1024;

@@ -106,6 +106,7 @@ const fn openai_type(code: Code) -> &'static str {
     }
     match code.status() {
         402 => "insufficient_quota",
+        429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         503 => "service_unavailable_error",
         _ => "server_error",
@@ -154,6 +155,14 @@ mod tests {
                    "details": {"error_code": "unknown_agent", "param": "X-Agent-ID"}},
                    "agent_id": "x"})
         );
+    }
+
+    #[test]
+    fn who_asked_too_often_is_told_so_in_both_dialects() {
+        let fault = Fault::new(Code::KeyQuarantined, "later");
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            assert_eq!(parsed(&body(dialect, &fault))["error"]["type"], "rate_limit_error");
+        }
     }
 
     #[test]

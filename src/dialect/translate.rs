@@ -74,15 +74,19 @@ impl Passage {
             Tongue::Messages => anthropic::request::read(body),
         }?;
         let mut losses = Losses::new(strict);
+        losses.has_items = self.client == Tongue::Responses;
         // Room for quotes, keys and escapes that one dialect has and the other has not.
         let mut out = Vec::with_capacity(body.len() + body.len() / 8 + 512);
-        let memory = match self.provider {
+        let mut memory = match self.provider {
             Tongue::Chat => openai_chat::ask::write(&request, target, &mut losses, &mut out),
             Tongue::Responses => {
                 openai_responses::ask::write(&request, target, &mut losses, &mut out)
             }
             Tongue::Messages => anthropic::ask::write(&request, target, &mut losses, &mut out),
         }?;
+        if self.client == Tongue::Responses {
+            memory.echo = openai_responses::echo::read(body);
+        }
         let version =
             (self.provider == Tongue::Messages).then(|| anthropic::ask::version(&request));
         Ok(Translated { body: out, memory, dropped: losses.into_dropped(), version })

@@ -6,8 +6,10 @@
 //! account, session and agents are is no business of another. Answers lose what belongs to the upstream's
 //! connection and origin.
 
-/// Request headers that never go upstream, lower case and sorted.
-const REQUEST_DROPPED: [&str; 30] = [
+/// Request headers that never go upstream, lower case and sorted: those of one connection or hop, the gateway's
+/// own, and every header by which a client may show a credential, whoever it is for. One that a provider
+/// needs is set from its configuration afterwards.
+const REQUEST_DROPPED: [&str; 33] = [
     "accept-encoding",
     "api-key",
     "authorization",
@@ -20,6 +22,7 @@ const REQUEST_DROPPED: [&str; 30] = [
     "host",
     "http2-settings",
     "keep-alive",
+    "ocp-apim-subscription-key",
     "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
@@ -29,7 +32,9 @@ const REQUEST_DROPPED: [&str; 30] = [
     "upgrade",
     "via",
     "x-agent-id",
+    "x-amz-security-token",
     "x-api-key",
+    "x-auth-token",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
@@ -132,7 +137,19 @@ mod tests {
 
     #[test]
     fn credentials_stay_and_provider_headers_pass() {
-        for name in ["authorization", "x-api-key", "cookie", "x-forwarded-for", "x-agent-id"] {
+        for name in [
+            "api-key",
+            "authorization",
+            "cookie",
+            "ocp-apim-subscription-key",
+            "proxy-authorization",
+            "x-agent-id",
+            "x-amz-security-token",
+            "x-api-key",
+            "x-auth-token",
+            "x-forwarded-for",
+            "x-goog-api-key",
+        ] {
             assert!(!request_header_passes(name), "{name}");
         }
         for name in ["anthropic-version", "anthropic-beta", "openai-organization", "x-session-id"] {

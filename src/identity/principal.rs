@@ -127,6 +127,11 @@ impl Gate {
     pub fn identify(&self, presented: &Presented<'_>) -> Result<Principal, Fault> {
         let [authorization, x_api_key] = self.grants(presented);
         let grant = authorization.or(x_api_key);
+        if authorization.is_some() && x_api_key.is_some() && are_two(presented) {
+            // One of them would win in silence, and the request be billed to somebody by chance.
+            let why = "holds another key of this gateway than `authorization`: send one of them";
+            return Err(Fault::new(Code::InvalidRequest, why).param("x-api-key"));
+        }
         if grant.is_none() && self.require_agent_key {
             return Err(refusal(presented));
         }
@@ -187,6 +192,11 @@ impl Gate {
         .extra("agent_id", serde_json::Value::from(id).to_string())
         .extra("available_agents", serde_json::Value::from(names).to_string())
     }
+}
+
+/// Whether the two headers hold different keys.
+fn are_two(presented: &Presented<'_>) -> bool {
+    presented.authorization.map(key_of) != presented.x_api_key.map(key_of)
 }
 
 fn forbidden() -> Fault {
@@ -420,11 +430,22 @@ mod tests {
         let mut gate = two_agents();
         gate.pass_through = true;
         assert_eq!(upstream(&gate, [&bearer(ANY), "", ""]), "none");
-        assert_eq!(upstream(&gate, [&bearer(ANY), OWN, ""]), "none");
+        assert_eq!(upstream(&gate, [&bearer(ANY), OWN, ""]), "invalid_request");
         assert_eq!(upstream(&gate, [&bearer(ANY), ANY, ""]), "none");
         gate.require_agent_key = false;
         assert_eq!(upstream(&gate, [&format!(" Bearer {ADMIN} "), "", ""]), "none");
         assert_eq!(upstream(&gate, [ANY, "", ""]), "none");
-        assert_eq!(upstream(&gate, [ADMIN, &bearer(OWN), ""]), "none");
+        assert_eq!(upstream(&gate, [ADMIN, &bearer(OWN), ""]), "invalid_request");
+    }
+
+    #[test]
+    fn two_keys_of_ours_must_be_the_same() {
+        let mut gate = two_agents();
+        let fault = ask(&gate, [&bearer(ANY), OWN, ""]).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), (Code::InvalidRequest, Some("x-api-key")));
+        assert_eq!(who(&gate, [&bearer(OWN), OWN, ""]), "a");
+        assert_eq!(who(&gate, ["Bearer nonsense", OWN, ""]), "a");
+        gate.pass_through = true;
+        assert_eq!(upstream(&gate, ["Bearer theirs", OWN, ""]), "authorization: Bearer theirs");
     }
 }

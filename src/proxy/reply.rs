@@ -4,7 +4,7 @@
 //! the last failed one, which is returned as it came.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora_core::Result;
@@ -31,7 +31,11 @@ pub struct Reply {
 impl Reply {
     /// A JSON answer.
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        if status == 401 {
+            // A refusal for want of a key must say which kind of key (RFC 9110 section 15.5.2).
+            headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
         Self { status, headers, body: body.into(), close: false }
     }
 

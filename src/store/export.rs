@@ -1,6 +1,7 @@
 //! The ledger as lines for other programs: JSONL with the seed's field names (S0-13), or CSV (RFC 4180).
 //!
-//! A line without `event` is a settled attempt. Money is printed from integers, in USD with up to nine
+//! A line without `event` is a settled attempt, or, of an agent without a limit, several of one model that were
+//! written together: such a line has no request and attempt id. Money is printed from integers, in USD with up to nine
 //! decimals: reading it into a binary float is the reader's own choice.
 
 use std::collections::BTreeMap;

@@ -149,6 +149,26 @@ async fn claude_code_reaches_a_chat_provider_translated() {
 }
 
 #[tokio::test]
+async fn what_claude_code_asks_of_a_long_conversation_is_no_obstacle() {
+    let (gateway, _up) = start().await;
+    let with = |edit: &str| {
+        let edits = format!(r#""context_management":{{"edits":[{{"type":"{edit}"}}]}}"#);
+        claude_code("claude-by-chat").replace(r#""context_management":null"#, &edits)
+    };
+    for edit in ["clear_thinking_20251015", "clear_tool_uses_20250919"] {
+        let answer = gateway.ask(as_claude_code("/v1/messages?beta=true", with(edit))).await;
+        assert_eq!(answer.status, 200, "{edit}: {}", answer.text());
+        let dropped = answer.header("x-gateway-dropped-params");
+        assert!(dropped.contains("context_management"), "{edit}: {dropped}");
+    }
+    // A summary in the place of what was said is something else.
+    let body = with("compact_20260112");
+    let answer = gateway.ask(as_claude_code("/v1/messages?beta=true", body)).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("context_management"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn claude_code_may_probe_list_and_count() {
     let (gateway, up) = start().await;
     let mut line = Line::open(gateway.data).await.unwrap();

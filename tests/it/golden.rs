@@ -233,3 +233,53 @@ fn streams_that_stop_early_have_no_end() {
         }
     }
 }
+
+/// An answer of Responses repeats what was asked, to the letter, whole and in the events of a stream.
+#[test]
+fn responses_repeat_their_request() {
+    const REPEATED: [&str; 12] = [
+        "instructions",
+        "max_output_tokens",
+        "metadata",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "reasoning",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_p",
+        "truncation",
+        "user",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let asked = fs::read(root.join("request/responses/repeated.json")).expect("a case");
+    let request: Value = serde_json::from_slice(&asked).expect("JSON");
+    for (name, provider) in [("chat", Surface::Chat), ("messages", Surface::Messages)] {
+        let passage = Passage::between(Surface::Responses, provider).expect("a passage");
+        let memory = passage.request(&asked, &TARGET, false).expect("a request").memory;
+        let style = Style { memory: Arc::new(memory), ..style() };
+        let answer = fs::read(root.join(format!("answer/{name}/text.json"))).expect("an answer");
+        let whole = passage.answer(&answer, &style).expect("an answer");
+        let events = fs::read(root.join(format!("stream/{name}/text.sse"))).expect("a stream");
+        let (mut stream, mut told) = (passage.stream(style), Vec::new());
+        stream.feed(&events, &mut told);
+        let told = String::from_utf8(told).expect("UTF-8");
+        let data = told.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = data.map(|data| serde_json::from_str::<Value>(data).expect("JSON"));
+        let mut answers: Vec<Value> = events
+            .filter_map(|event| event.get("response").cloned())
+            .chain([serde_json::from_slice(&whole).expect("JSON")])
+            .collect();
+        assert_eq!(answers.len(), 4, "created, in_progress, completed, and the whole answer");
+        for answer in &mut answers {
+            for field in REPEATED {
+                assert!(!request[field].is_null(), "{field}");
+                assert_eq!(answer[field], request[field], "{name}: {field}");
+            }
+            let text = answer["text"].as_object_mut().expect("a form");
+            assert_eq!(text.remove("format"), Some(serde_json::json!({"type": "text"})));
+            assert_eq!(answer["text"], request["text"]);
+            assert_eq!(answer["store"], false, "nothing is stored");
+        }
+    }
+}

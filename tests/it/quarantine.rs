@@ -73,14 +73,14 @@ async fn three_attempts_shut_a_key_out_on_every_path_before_its_body_is_read() {
     attacked(&gateway, 1).await;
     let asked = up.requests().len();
     for (ask, kind) in [
-        (Ask::chat("m", false), "invalid_request_error"),
-        (Ask::chat("m", true), "invalid_request_error"),
+        (Ask::chat("m", false), "rate_limit_error"),
+        (Ask::chat("m", true), "rate_limit_error"),
         (Ask::messages("m", true), "error"),
-        (Ask::responses("m", false), "invalid_request_error"),
-        (Ask::post("/v1/embeddings", r#"{"model":"m","input":"x"}"#), "invalid_request_error"),
-        (Ask::get("/v1/models"), "invalid_request_error"),
-        (Ask::get("/v1/files"), "invalid_request_error"),
-        (Ask::get("/api/spend"), "invalid_request_error"),
+        (Ask::responses("m", false), "rate_limit_error"),
+        (Ask::post("/v1/embeddings", r#"{"model":"m","input":"x"}"#), "rate_limit_error"),
+        (Ask::get("/v1/models"), "rate_limit_error"),
+        (Ask::get("/v1/files"), "rate_limit_error"),
+        (Ask::get("/api/spend"), "rate_limit_error"),
         (attack(), "temporary"),
     ] {
         let answer = gateway.ask(ask).await;

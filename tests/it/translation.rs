@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::budget::{admin, spent_nano};
 use crate::client::{Answer, Ask};
-use crate::gateway::{AGENT_KEY, Gateway, Setup, wait_until};
+use crate::gateway::{ADMIN_KEY, AGENT_KEY, Gateway, Setup, wait_until};
 use crate::provider::{Canned, anthropic, key_of, mock, openai};
 
 /// What a healthy mock says.
@@ -448,4 +448,38 @@ async fn a_clients_own_key_stays_in_its_dialect() {
         assert!(!(seen.path == "/v1/messages" && seen.carried(own)), "sent to another dialect");
     }
     assert!(up.requests().iter().any(|seen| seen.carried(own)));
+}
+
+#[tokio::test]
+async fn no_credential_of_a_client_goes_upstream_and_two_of_ours_must_agree() {
+    let (gateway, up) = start("").await;
+    let ask = || Client::Chat.ask("chat-plain", false);
+    let foreign =
+        ["x-auth-token", "ocp-apim-subscription-key", "x-amz-security-token", "x-goog-api-key"];
+    let with_all = foreign.iter().fold(ask(), |ask, name| ask.header(name, "a-secret"));
+    let answer = gateway.ask(with_all.header("x-api-key", AGENT_KEY)).await;
+    assert_eq!(answer.status, 200, "the same key twice: {}", answer.text());
+    let seen = up.requests().pop().unwrap();
+    assert!(!seen.carried("a-secret") && foreign.iter().all(|name| seen.header(name).is_none()));
+    let answer = gateway.ask(ask().header("x-api-key", ADMIN_KEY)).await;
+    assert_eq!((answer.status, &*answer.openai_code()), (400, "invalid_request"));
+    assert_eq!(answer.json()["error"]["param"], "x-api-key");
+    let answer = gateway.ask(ask().bearer("wrong")).await;
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"));
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_after_a_call_that_was_cut_off() {
+    let (gateway, up) = start("").await;
+    let call = json!({"id": "c", "type": "function",
+        "function": {"name": "read", "arguments": "{\"path\": \"src/ma"}});
+    let body = json!({"model": "messages-plain", "messages": [
+        {"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "no JSON"}]});
+    let answer = gateway.ask(Ask::post("/v1/chat/completions", body.to_string())).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let field = "messages[1].tool_calls[0].function.arguments";
+    assert_eq!(answer.header("x-gateway-dropped-params"), field);
+    let sent = up.requests().pop().unwrap().json();
+    assert_eq!(sent["messages"][1]["content"][0]["input"], json!({"input": "{\"path\": \"src/ma"}));
 }

@@ -129,12 +129,10 @@ fn output_config(request: &Request<'_>, out: &mut Vec<u8>) {
 
 /// The tier, where it has the same price in both dialects.
 fn tier(request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
-    match request.service_tier.map(|tier| tier.0) {
+    match request.common_tier().map(|tier| tier.0) {
         None => {}
         Some(b"\"auto\"") => member("service_tier", b"\"auto\"", out),
-        Some(b"\"default\"" | b"\"standard_only\"") => {
-            member("service_tier", b"\"standard_only\"", out);
-        }
+        Some(b"\"default\"") => member("service_tier", b"\"standard_only\"", out),
         Some(_) => {
             let why = "must be `auto` or `default`: other tiers have other prices elsewhere";
             return Err(refused("service_tier", why));

@@ -1,6 +1,6 @@
 //! Reads a Messages request.
 //!
-//! What only Anthropic can do (server tools, containers, context management) is refused by name.
+//! What only Anthropic can do (server tools, containers, summaries of a conversation) is refused by name.
 
 use crate::dialect::anthropic::turns;
 use crate::dialect::anthropic::{offer, think};
@@ -9,6 +9,7 @@ use crate::dialect::canonical::fields::{
 };
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Field, Format, Request};
+use crate::dialect::canonical::shortening;
 use crate::dialect::canonical::text::Raw;
 
 /// Fields without which the answer would be another one, or another bill.
@@ -102,6 +103,10 @@ impl<'a> Reading<'a> {
     fn other(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<(), Refused> {
         let name = std::str::from_utf8(key).unwrap_or_default();
         let nothing = matches!(value, b"[]" | b"{}" | b"\"global\"");
+        if name == "context_management" && !nothing && shortening::is_all(value) {
+            self.request.rest.push(Field { name, value: Raw(value) });
+            return Ok(());
+        }
         if let Some(name) = ANTHROPIC_ONLY.iter().find(|one| **one == name && !nothing) {
             return Err(refused(name, "can only be served by an Anthropic provider"));
         }

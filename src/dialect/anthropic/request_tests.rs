@@ -226,7 +226,11 @@ fn what_is_wrong_beside_the_conversation_is_named() {
         ),
         (r#"{"messages":[],"container":"c"}"#.into(), "container"),
         (r#"{"messages":[],"mcp_servers":[{}]}"#.into(), "mcp_servers"),
-        (r#"{"messages":[],"context_management":{"edits":[]}}"#.into(), "context_management"),
+        (
+            r#"{"messages":[],"context_management":{"edits":[{"type":"compact_20260112"}]}}"#
+                .into(),
+            "context_management",
+        ),
     ] {
         assert_eq!(refused_field(&body), field, "{body}");
     }
@@ -354,8 +358,15 @@ fn a_request_of_another_dialect_becomes_one_that_is_taken() {
     assert_eq!(body["tools"][0]["input_schema"], json!({"type": "object", "properties": {}}));
     let choice = json!({"type": "auto", "disable_parallel_tool_use": true});
     assert_eq!(body["tool_choice"], choice);
-    let lost =
-        ["response_format", "reasoning_content", "tools.format", "stop", "verbosity", "seed"];
+    let lost = [
+        "response_format",
+        "reasoning_content",
+        "tools.format",
+        "temperature",
+        "stop",
+        "verbosity",
+        "seed",
+    ];
     assert_eq!(dropped, lost);
     let strict = ask::write(&request, &TARGET, &mut Losses::new(true), &mut Vec::new());
     assert_eq!(strict.expect_err("strict").field, "response_format");
@@ -470,8 +481,13 @@ fn what_the_model_cannot_see_is_refused() {
     let broken = call("c", "f", Input::Quoted(Text::of("{oops")));
     let request =
         Request { turns: vec![turn(Role::Assistant, vec![broken])], ..Request::default() };
-    let field = written(&request).expect_err("no object").field;
-    assert_eq!(field, "messages[3].tool_calls[0].function.arguments");
+    // It is shown as the text that it is, and listed; nothing more is lost by it.
+    let field = "messages[3].tool_calls[1].function.arguments";
+    let (body, dropped, _) = written(&request).expect("lenient");
+    assert_eq!(body["messages"][0]["content"][0]["input"], json!({"input": "{oops"}));
+    assert_eq!(dropped, [field]);
+    let strict = ask::write(&request, &TARGET, &mut Losses::new(true), &mut Vec::new());
+    assert_eq!(strict.expect_err("no object").field, field);
 }
 
 /// Texts with all that JSON has to escape.

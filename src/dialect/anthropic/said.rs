@@ -11,13 +11,11 @@ use crate::dialect::canonical::inside::{self, object_of};
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::names;
+use crate::dialect::canonical::picture;
 use crate::dialect::canonical::request::{
     Call, Content, Input, Media, Part, Place, Role, Source, Thinking, ToolResult, Turn,
 };
 use crate::dialect::canonical::text::{Raw, Text};
-
-/// The kinds of pictures that Anthropic takes.
-const PICTURES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
 /// Appends the array of messages.
 pub fn write(turns: &[Turn<'_>], losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Refused> {
@@ -30,7 +28,7 @@ pub fn write(turns: &[Turn<'_>], losses: &mut Losses, out: &mut Vec<u8>) -> Resu
         out.extend_from_slice(b"{\"role\":\"");
         out.extend_from_slice(role);
         out.extend_from_slice(b"\",\"content\":[");
-        let mut blocks = Blocks { count: 0, calls: 0, losses, out };
+        let mut blocks = Blocks { count: 0, losses, out };
         blocks.all(group)?;
         if blocks.count == 0 {
             out.truncate(start);
@@ -95,7 +93,6 @@ fn close(cache: Option<Raw<'_>>, out: &mut Vec<u8>) {
 /// The blocks of one message being written.
 struct Blocks<'w> {
     count: usize,
-    calls: usize,
     losses: &'w mut Losses,
     out: &'w mut Vec<u8>,
 }
@@ -152,17 +149,30 @@ impl Blocks<'_> {
         match &call.input {
             Input::Object(object) => self.out.extend_from_slice(object.0),
             Input::Free(free) => inside::wrap_free(free, self.out),
-            Input::Quoted(quoted) => {
-                let Some(object) = object_of(quoted) else {
-                    let (item, call) = (part.place.item, self.calls);
-                    let field = format!("messages[{item}].tool_calls[{call}].function.arguments");
-                    return Err(Refused::new(field, "must be the text of a JSON object"));
-                };
-                self.out.extend_from_slice(&object);
-            }
+            Input::Quoted(quoted) => match object_of(quoted) {
+                Some(object) => self.out.extend_from_slice(&object),
+                None => self.arguments(quoted, part.place)?,
+            },
         }
-        self.calls += 1;
         close(part.cache, self.out);
+        Ok(())
+    }
+
+    /// Arguments that are no object, because the answer that they come from was cut off or wrong: the model is
+    /// shown its own words as the text that they are. Refusing them would end the conversation.
+    fn arguments(&mut self, quoted: &Text<'_>, place: Place) -> Result<(), Refused> {
+        let field = match place {
+            Place { item, .. } if self.losses.has_items => format!("input[{item}].arguments"),
+            Place { item, part: Some(nth) } => {
+                format!("messages[{item}].tool_calls[{nth}].function.arguments")
+            }
+            Place { item, part: None } => format!("messages[{item}].function_call.arguments"),
+        };
+        if self.losses.strict {
+            return Err(Refused::new(field, "must hold a JSON object as text"));
+        }
+        self.losses.drop_field(&field)?;
+        inside::wrap_free(quoted, self.out);
         Ok(())
     }
 
@@ -193,7 +203,7 @@ impl Blocks<'_> {
             parts => {
                 self.out.extend_from_slice(b",\"content\":[");
                 let losses = &mut *self.losses;
-                let mut blocks = Blocks { count: 0, calls: 0, losses, out: self.out };
+                let mut blocks = Blocks { count: 0, losses, out: self.out };
                 for part in parts {
                     blocks.part(part)?;
                 }
@@ -214,7 +224,7 @@ impl Blocks<'_> {
         self.open(b"{\"type\":\"image\",\"source\":");
         match &image.source {
             Source::Base64 { media_type, data } => {
-                if !PICTURES.iter().any(|picture| media_type.is(picture)) {
+                if !picture::is_known(media_type) {
                     let why = "must be a picture in PNG, JPEG, WebP or GIF";
                     return Err(refused(place(part.place), why));
                 }

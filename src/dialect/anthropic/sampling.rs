@@ -65,11 +65,14 @@ pub fn write(request: &Request<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> R
     ];
     for (name, wish, sent) in fields {
         match (wish, sent) {
-            (_, Some(sent)) => {
+            (wish, Some(sent)) => {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
                 out.extend_from_slice(sent);
+                if wish.is_some_and(|wish| wish.0 != sent) {
+                    losses.drop_field(name)?;
+                }
             }
             (Some(wish), None) if name == "top_k" || value(wish) < 1.0 || value(wish) > 1.0 => {
                 losses.drop_field(name)?;
@@ -105,7 +108,8 @@ mod tests {
         assert_eq!(written(&request), (String::new(), vec![], "2026-10-21"));
         request.temperature = Some(Raw(b"1.7"));
         request.top_p = Some(Raw(b"1"));
-        assert_eq!(written(&request), (",\"temperature\":1".into(), vec![], "2023-06-01"));
+        let clamped = vec!["temperature".to_owned()];
+        assert_eq!(written(&request), (",\"temperature\":1".into(), clamped, "2023-06-01"));
         request.temperature = Some(Raw(b"0.20"));
         request.top_p = Some(Raw(b"0.9"));
         request.top_k = Some(Raw(b"40"));

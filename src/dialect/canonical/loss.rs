@@ -31,13 +31,16 @@ impl Refused {
 pub struct Losses {
     /// Whether a field that cannot be carried is an error.
     pub strict: bool,
+    /// Whether the client's conversation is a list of input items, not of messages, so that calls are named by
+    /// the item that they are.
+    pub has_items: bool,
     dropped: Vec<String>,
 }
 
 impl Losses {
     /// An empty list.
     pub const fn new(strict: bool) -> Self {
-        Self { strict, dropped: Vec::new() }
+        Self { strict, has_items: false, dropped: Vec::new() }
     }
 
     /// Leaves `field` out, and lists it once.

@@ -14,6 +14,8 @@ pub mod loss;
 pub mod marks;
 pub mod members;
 pub mod names;
+pub mod picture;
 pub mod request;
+pub mod shortening;
 pub mod style;
 pub mod text;

@@ -49,6 +49,16 @@ pub struct Request<'a> {
     pub rest: Vec<Field<'a>>,
 }
 
+impl<'a> Request<'a> {
+    /// How fast and how dear, by the word of most dialects: Messages has one of its own for the ordinary.
+    pub fn common_tier(&self) -> Option<Raw<'a>> {
+        let common = |tier: Raw<'a>| {
+            if tier.0 == b"\"standard_only\"" { Raw(b"\"default\"") } else { tier }
+        };
+        self.service_tier.map(common)
+    }
+}
+
 /// A top-level field that the neutral form has no place for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {

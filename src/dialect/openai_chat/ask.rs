@@ -11,6 +11,7 @@ use crate::dialect::canonical::names;
 use crate::dialect::canonical::request::{
     Choice, Effort, Field, Format, Reasoning, Request, Takes, Tool,
 };
+use crate::dialect::canonical::shortening;
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::{Raw, Text};
 use crate::dialect::openai_chat::script::Script;
@@ -196,7 +197,7 @@ fn settings(
         ("temperature", request.temperature),
         ("top_p", request.top_p),
         ("verbosity", request.verbosity),
-        ("service_tier", request.service_tier.map(tier)),
+        ("service_tier", request.common_tier()),
     ];
     for (name, value) in plain {
         if let Some(Raw(value)) = value {
@@ -216,11 +217,6 @@ fn settings(
         thinking(reasoning, losses, out)?;
     }
     Ok(())
-}
-
-/// The word for how fast and how dear: Messages has one of its own.
-fn tier(tier: Raw<'_>) -> Raw<'_> {
-    if tier.0 == b"\"standard_only\"" { Raw(b"\"default\"") } else { tier }
 }
 
 fn stops(stops: &[Text<'_>], losses: &mut Losses, out: &mut Vec<u8>) -> Result<(), Refused> {
@@ -243,6 +239,9 @@ fn thinking(
         let effort = effort.min(Effort::XHigh);
         key("reasoning_effort", out);
         Text::written(effort.name().as_bytes()).quote_into(out);
+    } else if reasoning.adaptive {
+        // Whether it thinks at all is the model's own habit here.
+        losses.drop_field("thinking")?;
     }
     // Without more words, thoughts are shown as far as the provider shows any: that is asked by these.
     match reasoning.summary {
@@ -283,6 +282,9 @@ fn rest(field: &Field<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Result<(),
     let Field { name, value: Raw(value) } = *field;
     if says_nothing(name, value) {
         return Ok(());
+    }
+    if name == "context_management" && shortening::is_all(value) {
+        return losses.drop_field(name);
     }
     if NEVER.contains(&name) {
         return Err(Refused::new(name, "cannot be carried to the provider's dialect"));

@@ -3,10 +3,9 @@
 //! Which kinds may stand in whose messages is this dialect's rule; whether another dialect can say
 //! them is for its writer to find out.
 
-use memchr::memmem;
-
 use crate::dialect::canonical::fields::{array, find, items, members, object, text, within};
 use crate::dialect::canonical::loss::Refused;
+use crate::dialect::canonical::picture;
 use crate::dialect::canonical::request::{Content, Media, Part, Place, Source};
 use crate::dialect::canonical::text::{Raw, Text};
 
@@ -29,9 +28,6 @@ impl Speaker {
         }
     }
 }
-
-/// The pictures that providers take.
-const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// The parts of the content of message `item`.
 pub(super) fn read(
@@ -95,9 +91,12 @@ fn image(value: &[u8]) -> Result<Content<'_>, Refused> {
     let url = url.ok_or_else(|| Refused::new(field, "is missing"))?;
     let source = source(inside(url, field)?, field)?;
     if let Source::Base64 { media_type, .. } = &source
-        && !IMAGES.iter().any(|image| media_type.is(image))
+        && !picture::is_known(media_type)
     {
-        return Err(Refused::new(field, format!("must be a picture of {}", IMAGES.join(", "))));
+        return Err(Refused::new(
+            field,
+            format!("must be a picture of {}", picture::KINDS.join(", ")),
+        ));
     }
     let detail = detail.map(|detail| text(detail, "image_url.detail").map(|_| Raw(detail)));
     Ok(Content::Image(Media { source, detail: detail.transpose()?, name: None }))
@@ -141,16 +140,9 @@ fn source<'a>(url: &'a [u8], field: &str) -> Result<Source<'a>, Refused> {
         Refused::new(field, why)
     };
     let rest = url.strip_prefix(b"data:").ok_or_else(malformed)?;
-    let mark = b";base64,";
-    let at = memmem::find(rest, mark).ok_or_else(malformed)?;
-    let (head, data) = rest.split_at(at);
-    let data = data.get(mark.len()..).filter(|data| !data.is_empty()).ok_or_else(malformed)?;
-    let media_type = head.split(|&byte| byte == b';').next().unwrap_or_default();
-    let media_type = Text::written(media_type);
-    // A name that does not exist but is in wide use.
-    let media_type =
-        if media_type.is("image/jpg") { Text::written(b"image/jpeg") } else { media_type };
-    Ok(Source::Base64 { media_type, data: Text::written(data) })
+    let is_empty =
+        |source: &Source<'_>| matches!(source, Source::Base64 { data, .. } if data.is_empty());
+    picture::in_data_url(rest).filter(|source| !is_empty(source)).ok_or_else(malformed)
 }
 
 #[cfg(test)]

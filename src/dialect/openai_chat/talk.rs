@@ -328,7 +328,7 @@ mod tests {
             (r#"[{"role":"function","name":"x","content":"a"}]"#, "messages[0].name"),
             (r#"[{"role":"assistant","tool_calls":7}]"#, "messages[0].tool_calls"),
             (
-                r#"[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{"}}]}]"#,
+                r#"[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":{}}}]}]"#,
                 "messages[1].tool_calls[0].function.arguments",
             ),
         ] {

@@ -6,6 +6,7 @@
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::members::{flag_member, member, text_member};
 use crate::dialect::canonical::request::{Content, Effort, Field, Reasoning, Request};
+use crate::dialect::canonical::shortening;
 use crate::dialect::canonical::style::{Memory, Target};
 use crate::dialect::canonical::text::Raw;
 use crate::dialect::openai_responses::ask_input::Told;
@@ -62,7 +63,7 @@ pub fn write(
     Told { losses, memory: &mut memory, out }.input(request)?;
     write_tools(request, losses, &mut memory, out)?;
     write_settings(request, losses, out)?;
-    write_reasoning(request.reasoning, out);
+    write_reasoning(request.reasoning, losses, out)?;
     for field in &request.rest {
         write_other(field, losses, out)?;
     }
@@ -118,10 +119,8 @@ fn write_settings(
     if let Some(user) = &request.user {
         text_member("user", user, out);
     }
-    if let Some(tier) = request.service_tier {
-        // Messages' word for the ordinary price.
-        let ordinary = tier.0 == b"\"standard_only\"";
-        member("service_tier", if ordinary { b"\"default\"" } else { tier.0 }, out);
+    if let Some(Raw(tier)) = request.common_tier() {
+        member("service_tier", tier, out);
     }
     if !request.stop.is_empty() {
         losses.drop_field("stop")?;
@@ -133,8 +132,12 @@ fn write_settings(
 }
 
 /// Thoughts are asked for encrypted where there will be any: models that do not think refuse that.
-fn write_reasoning(reasoning: Option<Reasoning<'_>>, out: &mut Vec<u8>) {
-    let Some(reasoning) = reasoning else { return };
+fn write_reasoning(
+    reasoning: Option<Reasoning<'_>>,
+    losses: &mut Losses,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let Some(reasoning) = reasoning else { return Ok(()) };
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
     let summary = reasoning.summary.and_then(summary);
     if effort.is_some() || summary.is_some() {
@@ -154,10 +157,15 @@ fn write_reasoning(reasoning: Option<Reasoning<'_>>, out: &mut Vec<u8>) {
         }
         out.push(b'}');
     }
+    if effort.is_none() && reasoning.adaptive {
+        // Whether it thinks at all is the model's own habit here.
+        losses.drop_field("thinking")?;
+    }
     if effort != Some(Effort::Off) && (effort.is_some() || reasoning.adaptive || summary.is_some())
     {
         out.extend_from_slice(b",\"include\":[\"reasoning.encrypted_content\"]");
     }
+    Ok(())
 }
 
 /// How thoughts are to be shown, by this dialect's word. Messages' words are known too.
@@ -177,6 +185,9 @@ fn write_other(other: &Field<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> Res
     if KINDRED.contains(&name) {
         member(name, other.value.0, out);
         return Ok(());
+    }
+    if name == "context_management" && shortening::is_all(other.value.0) {
+        return losses.drop_field(name);
     }
     if BINDING.contains(&name) {
         return Err(Refused::new(name, "cannot be carried to the provider's dialect"));

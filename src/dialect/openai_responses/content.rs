@@ -7,6 +7,7 @@ use crate::dialect::canonical::fields::{
     items, members, needed, needed_text, object, text, within, word,
 };
 use crate::dialect::canonical::loss::Refused;
+use crate::dialect::canonical::picture;
 use crate::dialect::canonical::request::{Content, Media, Part, Place, Source};
 use crate::dialect::canonical::text::Text;
 
@@ -105,25 +106,12 @@ fn image<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
         (None, Some(id)) => Source::File(text(id, "file_id")?),
         (None, None) => return Err(Refused::new("image_url", "is missing")),
     };
-    let source = match source {
-        Source::Base64 { media_type, data } => {
-            Source::Base64 { media_type: image_type(media_type)?, data }
-        }
-        other => other,
-    };
+    if let Source::Base64 { media_type, .. } = &source
+        && !picture::is_known(media_type)
+    {
+        return Err(Refused::new("image_url", "must be a PNG, JPEG, GIF or WebP picture"));
+    }
     Ok(Media { source, detail, name: None })
-}
-
-/// The kind of a picture, if all providers take it.
-fn image_type(media_type: Text<'_>) -> Result<Text<'_>, Refused> {
-    let known = ["image/png", "image/jpeg", "image/gif", "image/webp"];
-    if known.iter().any(|kind| media_type.is(kind)) {
-        return Ok(media_type);
-    }
-    if media_type.is("image/jpg") {
-        return Ok(Text::written(b"image/jpeg"));
-    }
-    Err(Refused::new("image_url", "must be a PNG, JPEG, GIF or WebP picture"))
 }
 
 fn file<'a>(found: &Found<'a>) -> Result<Media<'a>, Refused> {
@@ -169,17 +157,8 @@ fn located<'a>(field: &str, value: &'a [u8]) -> Result<Source<'a>, Refused> {
     let whole = text(value, field)?;
     let inside = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
     let Some(rest) = inside.strip_prefix(b"data:") else { return Ok(Source::Url(whole)) };
-    let comma = memchr::memchr(b',', rest);
-    let (head, data) = comma.and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
-    let Some(kind) = head.strip_suffix(b";base64") else {
-        return Err(Refused::new(field, "must hold its data as base64"));
-    };
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
-    if kind.is_empty() {
-        return Err(Refused::new(field, "must name its media type"));
-    }
-    let data = Text::written(data.get(1..).unwrap_or_default());
-    Ok(Source::Base64 { media_type: Text::written(kind), data })
+    let why = "must name its media type, and hold its data as base64";
+    picture::in_data_url(rest).ok_or_else(|| Refused::new(field, why))
 }
 
 #[cfg(test)]

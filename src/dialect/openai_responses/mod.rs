@@ -9,6 +9,7 @@ pub mod ask;
 mod ask_input;
 mod ask_tools;
 mod content;
+pub mod echo;
 pub mod failure;
 mod input;
 mod item;

@@ -1,12 +1,15 @@
 //! Writes the answer as an object: its head, how it stands, what is in it and what it used.
 //!
-//! Typed clients ask for fields that repeat the request. What was asked is not known here, so they
-//! have the values that say nothing.
+//! Typed clients ask for fields that repeat the request. Those of which nothing was asked have the values that
+//! say nothing.
+
+use std::sync::Arc;
 
 use crate::dialect::canonical::answer::Stop;
 use crate::dialect::canonical::event::Start;
-use crate::dialect::canonical::style::Style;
+use crate::dialect::canonical::style::{Memory, Style};
 use crate::dialect::canonical::text::Text;
+use crate::dialect::openai_responses::echo;
 use crate::dialect::openai_responses::item::push_string;
 use crate::dialect::openai_responses::number;
 use crate::usage::count::Usage;
@@ -20,6 +23,8 @@ pub struct Head {
     id: Vec<u8>,
     model: Vec<u8>,
     created: u64,
+    /// What it repeats of the request.
+    memory: Arc<Memory>,
 }
 
 impl Head {
@@ -35,6 +40,7 @@ impl Head {
             id,
             model: model.as_written().to_vec(),
             created: start.created.filter(|created| *created > 0).unwrap_or(style.created),
+            memory: Arc::clone(&style.memory),
         }
     }
 }
@@ -72,6 +78,23 @@ impl Standing<'_> {
     }
 }
 
+/// What is repeated of the request, each with the value that says nothing.
+const REPEATED: [(&str, &[u8]); 13] = [
+    ("instructions", b"null"),
+    ("max_output_tokens", b"null"),
+    ("parallel_tool_calls", b"true"),
+    ("prompt_cache_key", b"null"),
+    ("reasoning", b"{\"effort\":null,\"summary\":null}"),
+    ("safety_identifier", b"null"),
+    ("temperature", b"null"),
+    ("tool_choice", b"\"auto\""),
+    ("tools", b"[]"),
+    ("top_p", b"null"),
+    ("truncation", b"\"disabled\""),
+    ("user", b"null"),
+    ("metadata", b"{}"),
+];
+
 /// Appends the object, given what is between the brackets of its output.
 pub fn push(
     head: &Head,
@@ -89,20 +112,23 @@ pub fn push(
     push_error(standing, out);
     out.extend_from_slice(b",\"incomplete_details\":");
     push_details(standing, out);
-    out.extend_from_slice(
-        b",\"instructions\":null,\"max_output_tokens\":null,\"max_tool_calls\":null,\"model\":",
-    );
+    out.extend_from_slice(b",\"max_tool_calls\":null,\"model\":");
     push_string(&head.model, out);
     out.extend_from_slice(b",\"output\":[");
     out.extend_from_slice(output);
     out.extend_from_slice(
-        b"],\"parallel_tool_calls\":true,\"previous_response_id\":null,\"prompt_cache_key\":null,\"reasoning\":{\"effort\":null,\"summary\":null},\"safety_identifier\":null,\"service_tier\":null,\"store\":false,\"temperature\":null,\"text\":{\"format\":{\"type\":\"text\"}},\"tool_choice\":\"auto\",\"tools\":[],\"top_logprobs\":0,\"top_p\":null,\"truncation\":\"disabled\",\"usage\":",
+        b"],\"previous_response_id\":null,\"service_tier\":null,\"store\":false,\"top_logprobs\":0",
     );
+    for field in REPEATED {
+        echo::push(&head.memory.echo, field, out);
+    }
+    echo::push_text(&head.memory.echo, out);
+    out.extend_from_slice(b",\"usage\":");
     match usage {
         Some(usage) => push_usage(usage, out),
         None => out.extend_from_slice(b"null"),
     }
-    out.extend_from_slice(b",\"user\":null,\"metadata\":{}}");
+    out.push(b'}');
 }
 
 fn push_error(standing: Standing<'_>, out: &mut Vec<u8>) {
