@@ -131,20 +131,24 @@ pub fn screen_by(
     known: &mut dyn Memory,
 ) -> Vec<Finding> {
     let mut look = Look { body, judge, known, found: Vec::new() };
-    let mut all = texts.pieces.iter().copied().filter(|piece| looks_at(piece.source)).peekable();
-    let (mut turn, mut looked): (Vec<Seen>, usize) = (Vec::new(), 0);
-    while let Some(piece) = all.next_if(|_| looked < GUARD_TEXTS_MAX) {
-        looked += 1;
-        if turn.first().is_some_and(|first| first.piece.turn != piece.turn) {
-            look.turn(&turn);
-            turn.clear();
-        }
-        turn.push(look.one(piece));
-    }
-    look.turn(&turn);
-    // Whoever sends more texts than this has the rest screened as one of each source.
     let mut rest: BTreeMap<Source, Vec<Piece>> = BTreeMap::new();
-    all.for_each(|piece| rest.entry(piece.source).or_default().push(piece));
+    let mut looked = 0;
+    // The turns of tools are others.
+    for pieces in [&texts.pieces, &texts.tools] {
+        let mut all = pieces.iter().copied().filter(|piece| looks_at(piece.source)).peekable();
+        let mut turn: Vec<Seen> = Vec::new();
+        while let Some(piece) = all.next_if(|_| looked < GUARD_TEXTS_MAX) {
+            looked += 1;
+            if turn.first().is_some_and(|first| first.piece.turn != piece.turn) {
+                look.turn(&turn);
+                turn.clear();
+            }
+            turn.push(look.one(piece));
+        }
+        look.turn(&turn);
+        all.for_each(|piece| rest.entry(piece.source).or_default().push(piece));
+    }
+    // Whoever sends more texts than this has the rest screened as one of each source.
     for pieces in rest.values() {
         look.rest(pieces);
     }
