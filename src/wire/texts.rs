@@ -25,7 +25,7 @@ pub enum Source {
     Assistant,
     /// A tool's result.
     Tool,
-    /// A document that was attached.
+    /// A document that was attached, or what is said of a tool.
     Document,
 }
 
