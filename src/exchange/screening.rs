@@ -496,6 +496,23 @@ mod tests {
         assert!(passed.failed && passed.fault().is_none());
     }
 
+    #[test]
+    fn a_poisoned_tool_is_a_document_and_no_strike() {
+        let tool = json!({"type": "function", "function": {"name": "f",
+            "description": format!("Adds numbers. {ATTACK}"), "parameters": {"type": "object"}}});
+        let body = json!({"messages": [{"role": "user", "content": "hi"}], "tools": [tool]});
+        let of = |document| {
+            looked(Actions { document, ..Actions::OBSERVE }, &body, &mut Known::new(10, 1))
+        };
+        let (found, _) = of(Action::Block);
+        assert_eq!((found.action, found.strike), (Action::Block, None));
+        assert!(found.fault().is_some() && of(Action::Observe).0.fault().is_none());
+        assert!(of(Action::Off).0.is_clear());
+        let (_, clean) = of(Action::Sanitize);
+        let said = &clean["tools"][0]["function"]["description"];
+        assert_eq!(said, &format!("Adds numbers. {REMOVED}"));
+    }
+
     fn user_is_cleaned() -> Actions {
         Actions { user: Action::Sanitize, ..Actions::OBSERVE }
     }

@@ -182,7 +182,11 @@ const LETTERS: [u8; 256] = {
 fn bucket(text: &[u8], at: usize) -> usize {
     let letter = |byte: u8| usize::from(LETTERS[usize::from(byte)]);
     let [one, two, three] = match text.get(at..) {
-        Some([b'<' | b'[' | b'#', ..]) => return usize::from(text[at]),
+        // Many marks start alike, so that both bytes count.
+        Some([one @ (b'<' | b'[' | b'#'), two, ..]) => {
+            return (usize::from(*one).wrapping_mul(1_087) ^ usize::from(*two).wrapping_mul(67))
+                & (BUCKETS - 1);
+        }
         Some([one, two, three, ..]) => [*one, *two, *three].map(letter),
         Some([one, two]) => [letter(*one), letter(*two), 0],
         Some([one]) => [letter(*one), 0, 0],

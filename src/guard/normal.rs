@@ -177,6 +177,10 @@ impl Fold<'_, '_> {
 
     /// Bytes of a tag or comment that stands inside of words without being seen.
     fn inline_tag(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        if at >= self.tag_end.0 && at < self.tag_end.1 && self.tag_end.1 == bytes.len() {
+            // Not one `>` is left.
+            return None;
+        }
         if is_tag_name(bytes, at + 1)? {
             // What a comment says is read: that is where instructions hide. Empty ones only split words.
             let short = &bytes[at..bytes.len().min(at + COMMENT_BYTES_MAX)];

@@ -94,8 +94,8 @@ impl Default for Plan {
             attack_weight: 3.0,
             own_benign_weight: 0.1,
             words: 4.0,
-            words_most: 1.0,
-            rules_least: 1.5,
+            words_most: 1.5,
+            rules_least: 1.25,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -409,6 +409,10 @@ impl Ctx {
         let mut reply = LocalReply::refusal(self.dialect(), fault);
         if self.infer.is_some() {
             reply.body = Bytes::from(infer_reply::refusal(fault));
+        }
+        let found = self.draft.screened.as_ref().and_then(|screened| screened.header());
+        if let Some(found) = found.and_then(|found| HeaderValue::from_str(&found).ok()) {
+            reply.headers.push((HeaderName::from_static("x-gateway-guard"), found));
         }
         reply
     }

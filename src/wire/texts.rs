@@ -25,7 +25,7 @@ pub enum Source {
     Assistant,
     /// A tool's result.
     Tool,
-    /// A document that was attached.
+    /// A document that was attached, or what is said of a tool.
     Document,
 }
 
@@ -70,6 +70,9 @@ impl Piece {
 pub struct Texts {
     /// In the order in which they stand in the body.
     pub pieces: Vec<Piece>,
+    /// What is said of the tools that may be called, a turn for each tool: as documents, since whoever runs a
+    /// tool wrote it. Apart from the others: nobody has said it, so it neither routes nor is changed by mutators.
+    pub tools: Vec<Piece>,
     /// Whether there are images beside them.
     pub images: bool,
 }
@@ -96,14 +99,21 @@ const SKIPPED: [&[u8]; 18] = [
     b"detail",
 ];
 
+/// Strings of a tool's schema that are never text for a model, or name things.
+const SCHEMA_SKIPPED: [&[u8]; 7] =
+    [b"type", b"name", b"$ref", b"$schema", b"$id", b"format", b"pattern"];
+/// Shorter strings of a schema are values, and no orders: each would be looked at by itself.
+const SCHEMA_TEXT_BYTES_MIN: usize = 12;
+
 /// The texts of `body`.
 pub fn texts(body: &[u8]) -> Texts {
     let mut walk = Walk {
         body,
         pull: Pull::new(body, Span::whole(body)),
         found: Vec::new(),
+        tools: Vec::new(),
         depth: 0,
-        is_free: false,
+        keys: Keys::Mean,
         images: false,
     };
     if walk.pull.peek() == b'{' {
@@ -112,7 +122,7 @@ pub fn texts(body: &[u8]) -> Texts {
             walk.field(key);
         }
     }
-    let Walk { found, images, .. } = walk;
+    let Walk { found, tools, images, .. } = walk;
     let piece = |it: Found| Piece {
         source: it.source.unwrap_or(Source::User),
         turn: it.turn,
@@ -120,7 +130,8 @@ pub fn texts(body: &[u8]) -> Texts {
         span: it.span,
         is_signed: it.is_signed,
     };
-    Texts { pieces: found.into_iter().map(piece).collect(), images }
+    let [pieces, tools] = [found, tools].map(|all| all.into_iter().map(piece).collect());
+    Texts { pieces, tools, images }
 }
 
 /// A text whose author may still be named by an object around it.
@@ -131,6 +142,19 @@ struct Found {
     key: Span,
     span: Span,
     is_signed: bool,
+    /// Whether it stands where a call has what came of it.
+    is_result: bool,
+}
+
+/// What the keys of an object are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    /// Those of the dialect.
+    Mean,
+    /// Arguments of a call: no key has a meaning, and every string is read.
+    Free,
+    /// The schema of a tool.
+    Schema,
 }
 
 /// What an object says about the texts within.
@@ -158,15 +182,17 @@ enum Kind {
     Opaque,
     /// Thoughts.
     Thinking,
+    /// What the model asked for, and what came of it where the provider runs the tool.
+    Call,
 }
 
 struct Walk<'b> {
     body: &'b [u8],
     pull: Pull<'b>,
     found: Vec<Found>,
+    tools: Vec<Found>,
     depth: usize,
-    /// Whether this is inside the arguments of a call, where no key has a meaning and every string is read.
-    is_free: bool,
+    keys: Keys,
     images: bool,
 }
 
@@ -176,6 +202,10 @@ impl<'b> Walk<'b> {
         let (source, is_list) = match &*meaning(key.of(self.body)) {
             b"messages" | b"input" | b"prompt" => (Source::User, true),
             b"system" | b"instructions" | b"systemPrompt" => (Source::System, false),
+            b"tools" | b"functions" => {
+                self.tools(key);
+                return;
+            }
             _ => {
                 self.pull.skip();
                 return;
@@ -188,6 +218,20 @@ impl<'b> Walk<'b> {
             self.value(key);
         }
         self.name_authors(first, Some(source));
+    }
+
+    /// What is said of the tools.
+    fn tools(&mut self, key: Span) {
+        let first = self.found.len();
+        let before = std::mem::replace(&mut self.keys, Keys::Schema);
+        if self.pull.peek() == b'[' {
+            self.turns(key);
+        } else {
+            self.value(key);
+        }
+        self.keys = before;
+        self.name_authors(first, Some(Source::Document));
+        self.tools.extend(self.found.drain(first..));
     }
 
     fn turns(&mut self, key: Span) {
@@ -227,13 +271,21 @@ impl<'b> Walk<'b> {
     fn string(&mut self, key: Span) {
         let token = self.pull.skip();
         let span = Span::new(token.start + 1, token.end.saturating_sub(1).max(token.start + 1));
-        if !span.is_empty() && !is_data(span.of(self.body)) {
+        let least = if self.keys == Keys::Schema { SCHEMA_TEXT_BYTES_MIN } else { 1 };
+        if span.len() >= least && !is_data(span.of(self.body)) {
             self.push(key, span);
         }
     }
 
     fn push(&mut self, key: Span, span: Span) {
-        self.found.push(Found { source: None, turn: None, key, span, is_signed: false });
+        self.found.push(Found {
+            source: None,
+            turn: None,
+            key,
+            span,
+            is_signed: false,
+            is_result: false,
+        });
     }
 
     fn object(&mut self) {
@@ -241,17 +293,22 @@ impl<'b> Walk<'b> {
         let first = self.found.len();
         let mut said = Said::default();
         while let Some(key) = self.pull.key() {
-            if self.is_free {
-                self.value(key);
-            } else {
-                self.member(key, &mut said);
+            match self.keys {
+                Keys::Mean => self.member(key, &mut said),
+                Keys::Free => self.value(key),
+                Keys::Schema => self.property(key),
             }
         }
         let mut source = said.role;
         match said.kind {
             // A message says by its role who it comes from, whatever else it says.
             Kind::From(kind) if !said.has_role => source = Some(kind),
-            Kind::Plain | Kind::From(_) => {}
+            Kind::Call if !said.has_role => {
+                let results = self.found[first..].iter_mut().filter(|it| it.is_result);
+                results.for_each(|it| it.source = it.source.or(Some(Source::Tool)));
+                source = Some(Source::Assistant);
+            }
+            Kind::Plain | Kind::From(_) | Kind::Call => {}
             Kind::Image | Kind::Opaque => {
                 self.images |= matches!(said.kind, Kind::Image);
                 if let Some(data) = said.data {
@@ -283,15 +340,35 @@ impl<'b> Walk<'b> {
                 said.data = (self.found.len() > at).then_some(at);
             }
             b"input" | b"arguments" if matches!(self.pull.peek(), b'{' | b'[') => {
-                self.is_free = true;
+                self.by(Keys::Free, key);
+            }
+            b"tools" if matches!(self.pull.peek(), b'{' | b'[') => self.by(Keys::Schema, key),
+            b"output" | b"outputs" | b"results" | b"error" => {
+                let first = self.found.len();
                 self.value(key);
-                self.is_free = false;
+                self.found[first..].iter_mut().for_each(|it| it.is_result = true);
             }
             name if SKIPPED.contains(&name) => {
                 self.images |= name == b"image_url";
                 self.pull.skip();
             }
             _ => self.value(key),
+        }
+    }
+
+    fn by(&mut self, keys: Keys, key: Span) {
+        let before = std::mem::replace(&mut self.keys, keys);
+        self.value(key);
+        self.keys = before;
+    }
+
+    /// A member of a schema. What is no string goes on, whatever it is called: properties have any name.
+    fn property(&mut self, key: Span) {
+        let is_skipped = || SCHEMA_SKIPPED.contains(&&*meaning(key.of(self.body)));
+        if self.pull.peek() == b'"' && is_skipped() {
+            self.pull.skip();
+        } else {
+            self.value(key);
         }
     }
 
@@ -342,9 +419,8 @@ fn by_type(word: &[u8]) -> Kind {
         _ if word.starts_with(b"document") || word.starts_with(b"search_result") => {
             Kind::From(Source::Document)
         }
-        _ if word.ends_with(b"_call") || word.ends_with(b"tool_use") => {
-            Kind::From(Source::Assistant)
-        }
+        b"mcp_list_tools" => Kind::From(Source::Tool),
+        _ if word.ends_with(b"_call") || word.ends_with(b"tool_use") => Kind::Call,
         _ => Kind::Plain,
     }
 }
@@ -450,6 +526,56 @@ mod tests {
     }
 
     #[test]
+    fn what_tools_are_said_to_do_is_found_apart() {
+        let schema = r#"{"type": "object", "properties": {"type": {"type": "string",
+            "description": "about the type", "enum": ["short", "a longer value"]}}}"#;
+        for tool in [
+            r#"{"type": "function", "function": {"name": "get_the_weather", "description": "what it does", "parameters": SCHEMA}}"#,
+            r#"{"name": "get_the_weather", "description": "what it does", "input_schema": SCHEMA}"#,
+            r#"{"type": "function", "name": "get_the_weather", "description": "what it does", "parameters": SCHEMA}"#,
+        ] {
+            let tool = tool.replace("SCHEMA", schema);
+            let body = format!(
+                r#"{{"tools": [{tool}, {tool}], "messages": [{{"role": "user", "content": "u"}}]}}"#
+            );
+            let found = texts(body.as_bytes());
+            let text = |it: &Piece| {
+                (it.turn, str::from_utf8(it.span.of(body.as_bytes())).unwrap().to_owned())
+            };
+            let said: Vec<_> = found.tools.iter().map(text).collect();
+            let of_each = ["what it does", "about the type", "a longer value"];
+            let all: Vec<_> = [0, 1]
+                .into_iter()
+                .flat_map(|turn| of_each.map(|it| (Some(turn), it.to_owned())))
+                .collect();
+            assert_eq!(said, all, "{tool}");
+            assert!(found.tools.iter().all(|it| it.source == Source::Document));
+            assert_eq!(told(&body), [of(Source::User, Some(0), "content", "u")]);
+        }
+    }
+
+    #[test]
+    fn what_came_of_a_call_is_a_tools_text() {
+        let body = r#"{"input": [{"type": "mcp_call", "arguments": "{}", "name": "f", "output": "r", "error": "e"},
+            {"type": "mcp_list_tools", "tools": [{"name": "f", "description": "what it does"}]},
+            {"results": [{"text": "t"}], "queries": ["q"], "type": "file_search_call"},
+            {"role": "user", "type": "x_call", "output": "u"}]}"#;
+        assert_eq!(
+            told(body),
+            [
+                of(Source::Assistant, Some(0), "arguments", "{}"),
+                of(Source::Assistant, Some(0), "name", "f"),
+                of(Source::Tool, Some(0), "output", "r"),
+                of(Source::Tool, Some(0), "error", "e"),
+                of(Source::Tool, Some(1), "description", "what it does"),
+                of(Source::Tool, Some(2), "text", "t"),
+                of(Source::Assistant, Some(2), "queries", "q"),
+                of(Source::User, Some(3), "output", "u"),
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_nested_too_deep_is_one_text() {
         let deep = format!("{}\"x\"{}", "[".repeat(100), "]".repeat(100));
         let body = format!(r#"{{"messages": [{{"role": "tool", "content": {deep}}}]}}"#);
@@ -530,8 +656,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_safe(body in r#"([\[\]{},: "a\\]|"messages"|"content"|"role"|"type"|"data"|"base64"|\\n|true){0,60}"#) {
-            for piece in texts(body.as_bytes()).pieces {
+        fn any_bytes_are_safe(body in r#"([\[\]{},: "a\\]|"messages"|"content"|"role"|"type"|"data"|"base64"|"tools"|"output"|\\n|true){0,60}"#) {
+            let found = texts(body.as_bytes());
+            for piece in found.pieces.iter().chain(&found.tools) {
                 prop_assert!(piece.span.end <= body.len() && piece.span.start <= piece.span.end);
             }
         }

@@ -268,6 +268,7 @@ async fn an_attack_is_refused_in_every_dialect_and_leaves_no_trace() {
             count += 1;
             let text = answer.text();
             assert_eq!(answer.status, 403, "{text}");
+            assert!(answer.header("x-gateway-guard").starts_with("block;level=certain;"));
             assert!(
                 text.contains("prompt_blocked") && text.contains("override.previous"),
                 "{text}"
@@ -308,6 +309,23 @@ async fn a_tools_result_is_observed_or_refused_by_its_own_policy() {
     let sent = up.asked().pop().unwrap()["messages"][2]["content"].as_str().unwrap().to_owned();
     assert!(sent.contains("[REMOVED_BY_GUARD]") && !sent.contains("previous"), "{sent}");
     assert_eq!(up.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_tool_is_said_to_do_is_a_document() {
+    let up = Echo::start(says_hello).await;
+    let tool = json!({"type": "function", "function": {"name": "add", "description": ATTACK,
+        "parameters": {"type": "object"}}});
+    let body = json!({"model": "oai", "tools": [tool],
+        "messages": [{"role": "user", "content": "one and one?"}]});
+    let ask = || Ask::post("/v1/chat/completions", body.to_string());
+    let gateway = guarded(up.address, "{input: {user: block, tool: block}}").await;
+    let answer = gateway.ask(ask()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.header("x-gateway-guard").starts_with("observe;level=certain;"));
+    let gateway = guarded(up.address, "{input: {document: block}}").await;
+    assert_eq!(gateway.ask(ask()).await.status, 403);
+    assert_eq!(up.asked().len(), 1);
 }
 
 #[tokio::test]
@@ -479,7 +497,7 @@ async fn an_agent_has_words_of_its_own() {
     let gateway = Setup::new(yaml).start().await;
     let user = json!([{"role": "user", "content": ATTACK}]);
     for (agent, status, told) in
-        [("strict", 403, false), ("free", 200, false), ("default", 200, true)]
+        [("strict", 403, true), ("free", 200, false), ("default", 200, true)]
     {
         let answer = gateway.ask(chat("oai", false, &user).header("x-agent-id", agent)).await;
         assert_eq!((answer.status, answer.has("x-gateway-guard")), (status, told), "{agent}");

@@ -11,7 +11,8 @@ use weir::wire::texts::texts;
 
 fuzz_target!(|body: &[u8]| {
     let model = Model::blank();
-    for piece in texts(body).pieces {
+    let found = texts(body);
+    for piece in found.pieces.iter().chain(&found.tools) {
         assert!(piece.span.end <= body.len());
     }
     let mut known = Known::new(100, 7);
