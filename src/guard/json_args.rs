@@ -310,10 +310,9 @@ mod tests {
     #[test]
     fn numbers_give_way_with_their_sign() {
         let json = r#"{"a":-4111111111111111,"b":[ 4111111111111111 ,-4],"c":"-4111111111111111"}"#;
-        let wanted =
-            r#"{"a":"[REDACTED_CARD_1]","b":[ "[REDACTED_CARD_2]" ,-4],"c":"-[REDACTED_CARD_3]"}"#;
+        let wanted = r#"{"a":"[REDACTED_CREDIT_CARD_1]","b":[ "[REDACTED_CREDIT_CARD_2]" ,-4],"c":"-[REDACTED_CREDIT_CARD_3]"}"#;
         assert_eq!(bare(json), wanted);
-        assert_eq!(bare("-4111111111111111"), r#""[REDACTED_CARD_1]""#);
+        assert_eq!(bare("-4111111111111111"), r#""[REDACTED_CREDIT_CARD_1]""#);
         assert_eq!(bare("[-"), "[-");
     }
 
@@ -343,11 +342,11 @@ mod tests {
     fn written(text: &str, ways: &[u8]) -> String {
         let mut out = String::from("\"");
         for (letter, way) in text.chars().zip(ways.iter().cycle()) {
-            let units = |upper: bool| {
-                let all = letter.encode_utf16(&mut [0; 2]).iter().map(|unit| {
-                    if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") }
-                });
-                all.collect::<String>()
+            let units = |upper: bool| -> String {
+                let mut units = [0; 2];
+                let all = letter.encode_utf16(&mut units).iter();
+                all.map(|it| if upper { format!("\\u{it:04X}") } else { format!("\\u{it:04x}") })
+                    .collect()
             };
             match (way % 8, letter) {
                 (0, _) => out.push_str(&units(false)),

@@ -58,13 +58,7 @@ enum Verdict {
 impl Reader {
     /// A reader at the beginning of JSON that stands in a string, or of JSON itself.
     pub const fn new(is_wrapped: bool) -> Self {
-        Self {
-            is_wrapped,
-            is_json: None,
-            in_string: false,
-            begun: Vec::new(),
-            written: Vec::new(),
-        }
+        Self { is_wrapped, is_json: None, in_string: false, begun: Vec::new(), written: Vec::new() }
     }
 
     /// What is held of an escape that may go on, as it was written.

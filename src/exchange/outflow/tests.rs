@@ -889,16 +889,19 @@ fn hiding() -> Vec<(String, String)> {
     let all: String = KEY.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect();
     let one = KEY.replacen('Z', "\\u005A", 1);
     let mut cases = Vec::new();
-    for around in ["\\n", "\\t", "\\r", "\\u00e9", "\\u003e", "\\u0026", "\\ud83d\\ude00", "\\\"", "\\/"] {
+    for around in
+        ["\\n", "\\t", "\\r", "\\u00e9", "\\u003e", "\\u0026", "\\ud83d\\ude00", "\\\"", "\\/"]
+    {
         for (secret, mark) in [
             (KEY, MARK),
             (&one, MARK),
             (&all, MARK),
             ("foo@bar.com", "[REDACTED_EMAIL_1]"),
             ("219-09-9999", "[REDACTED_SSN_1]"),
-            ("4111 1111 1111 1111", "[REDACTED_CARD_1]"),
+            ("4111 1111 1111 1111", "[REDACTED_CREDIT_CARD_1]"),
         ] {
-            let arguments = |text: &str| format!(r#"{{"c": "to:{around}{text}{around}", "n": -4}}"#);
+            let arguments =
+                |text: &str| format!(r#"{{"c": "to:{around}{text}{around}", "n": -4}}"#);
             cases.push((arguments(secret), arguments(mark)));
         }
     }
@@ -923,7 +926,11 @@ fn what_arguments_hide_behind_escapes_is_found_wherever_a_stream_is_cut() {
                 let pieces: [String; 2] = [first.iter().collect(), last.iter().collect()];
                 let stream = stream(surface, &[], &pieces);
                 let (out, stop) = flown(redacting_addresses(), surface, &[stream.as_bytes()]);
-                assert_eq!((heard(surface, &out).1, stop), (wanted.clone(), None), "{surface:?} {cut}");
+                assert_eq!(
+                    (heard(surface, &out).1, stop),
+                    (wanted.clone(), None),
+                    "{surface:?} {cut}"
+                );
             }
             let stream = stream(surface, &[], &pieces(&arguments, &[1]));
             let (out, _) = flown(redacting_addresses(), surface, &[stream.as_bytes()]);
@@ -972,8 +979,7 @@ fn what_arguments_hide_is_found_in_whole_answers() {
         };
         for surface in SURFACES {
             let before = Bytes::from(body(surface, &arguments));
-            let passed =
-                document(&redacting_addresses(), surface, before, &mut Tally::default());
+            let passed = document(&redacting_addresses(), surface, before, &mut Tally::default());
             assert_eq!(passed.bytes, body(surface, &wanted), "{surface:?}");
         }
     }
@@ -1004,7 +1010,8 @@ fn the_name_of_a_tool_is_searched() {
     let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
     assert!(!out.contains(KEY) && out.contains(MARK), "{out}");
     let block = json!({"type": "tool_use", "id": "t", "name": KEY, "input": {}});
-    let stream = written(&[json!({"type": "content_block_start", "index": 0, "content_block": block})]);
+    let stream =
+        written(&[json!({"type": "content_block_start", "index": 0, "content_block": block})]);
     let (out, _) = flown(redacting(), Surface::Messages, &[stream.as_bytes()]);
     assert!(!out.contains(KEY) && out.contains(MARK), "{out}");
 }

@@ -351,8 +351,9 @@ mod tests {
     #[test]
     fn the_place_of_a_call_is_told_by_its_index() {
         let path = |json: &str| texts(json.as_bytes(), Span::whole(json.as_bytes()))[0].path;
-        let call =
-            |index: u32| format!(r#"{{"c":[{{"function":{{"arguments":"a"}},"name":"n","index":{index}}}]}}"#);
+        let call = |index: u32| {
+            format!(r#"{{"c":[{{"function":{{"arguments":"a"}},"name":"n","index":{index}}}]}}"#)
+        };
         assert_eq!(path(&call(1)), path(&call(1)));
         assert_ne!(path(&call(1)), path(&call(0)));
     }
