@@ -98,14 +98,14 @@ const fn is_of_value(byte: u8) -> bool {
     !matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':') && !byte.is_ascii_whitespace()
 }
 
-struct Out<'a> {
+struct Answer<'a> {
     out: &'a mut Vec<u8>,
     sheet: &'a mut Sheet,
     rim: &'a mut Rim,
     findings: &'a mut Findings,
 }
 
-impl Out<'_> {
+impl Answer<'_> {
     /// Goes through the next bytes of text, stretch by stretch.
     fn each(&mut self, text: &[u8], mut step: impl FnMut(&mut Self, &[u8], Stretch)) {
         let mut rest = text;
@@ -189,7 +189,7 @@ impl Out<'_> {
     }
 }
 
-impl Sink for Out<'_> {
+impl Sink for Answer<'_> {
     fn keep(&mut self, text: &[u8]) {
         self.each(text, |out, text, stretch| match stretch.place {
             Place::Inside => {
@@ -231,7 +231,7 @@ impl JsonArgs {
         self.reader.finish(&mut self.sheet);
         self.pass(out);
         let Self { scan, findings, sheet, rim, .. } = self;
-        scan.finish(&mut Out { out, sheet, rim, findings });
+        scan.finish(&mut Answer { out, sheet, rim, findings });
         if !self.scan.is_blocked() {
             out.append(&mut self.rim.minus);
         }
@@ -241,7 +241,7 @@ impl JsonArgs {
     fn pass(&mut self, out: &mut Vec<u8>) {
         let text = std::mem::take(&mut self.sheet.text);
         let Self { scan, findings, sheet, rim, .. } = self;
-        scan.feed(&text, &mut Out { out, sheet, rim, findings });
+        scan.feed(&text, &mut Answer { out, sheet, rim, findings });
         self.sheet.text = text;
         self.sheet.text.clear();
     }

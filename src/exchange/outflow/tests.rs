@@ -886,7 +886,8 @@ fn what_stands_beside_the_choices_is_searched() {
 
 /// Arguments with what their strings hide behind escapes, and what is left of them.
 fn hiding() -> Vec<(String, String)> {
-    let all: String = KEY.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect();
+    let all = KEY.chars().map(|letter| format!("\\u{:04x}", u32::from(letter)));
+    let all = all.collect::<Vec<_>>().concat();
     let one = KEY.replacen('Z', "\\u005A", 1);
     let mut cases = Vec::new();
     for around in
@@ -919,9 +920,9 @@ fn what_arguments_hide_behind_escapes_is_found_wherever_a_stream_is_cut() {
     for (at, (arguments, wanted)) in hiding().into_iter().enumerate() {
         let letters: Vec<char> = arguments.chars().collect();
         // Every cut for some of them: each one is a stream of its own.
-        let step = if at % 5 == 0 { 1 } else { 7 };
+        let stride = if at % 13 == 0 { 1 } else { 23 };
         for surface in SURFACES {
-            for cut in (0..letters.len()).step_by(step) {
+            for cut in (0..letters.len()).step_by(stride) {
                 let (first, last) = letters.split_at(cut);
                 let pieces: [String; 2] = [first.iter().collect(), last.iter().collect()];
                 let stream = stream(surface, &[], &pieces);
@@ -991,7 +992,8 @@ fn the_canary_is_found_behind_escapes_of_arguments() {
     let spread: Vec<String> = secret.as_str().chars().map(|it| it.to_string()).collect();
     let escaped = secret.as_str().chars().map(|letter| format!("\\u{:04x}", u32::from(letter)));
     let watching = || terms(Guards { canary: Canary::Block, ..Guards::default() });
-    for told in [spread.join("\\n"), spread.join("\\u00e9"), escaped.collect()] {
+    let escaped = escaped.collect::<Vec<_>>().concat();
+    for told in [spread.join("\\n"), spread.join("\\u00e9"), escaped] {
         let arguments = format!(r#"{{"c":"{told}"}}"#);
         for surface in SURFACES {
             for size in [1, 4, 9, 900] {
