@@ -282,6 +282,14 @@ mod tests {
     use crate::guard::detect::Action;
 
     const KEY: &str = "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYzCrDhSg";
+    /// What may belong to a find over the ends of strings.
+    const PARTS: [&str; 5] = [
+        "-----BEGIN PRIVATE KEY-----\n",
+        "MIIEowIBAAKCAQEAq7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYz",
+        "-----END PRIVATE KEY-----",
+        "password = \"fc4f28Ti0oSGW9kMF5\"",
+        "password",
+    ];
     const SECRETS: [&str; 4] = [KEY, "219-09-9999", "4111111111111111", "foo@bar.com"];
 
     fn through(is_wrapped: bool, pieces: &[&str]) -> (String, bool) {
@@ -367,6 +375,7 @@ mod tests {
         let word = prop_oneof![
             3 => "[a-zA-Z0-9 .,\"\\\\\n/é😀<-]{1,9}",
             1 => Just("gsk_".to_owned()),
+            1 => prop::sample::select(PARTS.to_vec()).prop_map(str::to_owned),
             2 => (rim(), secret, rim()).prop_map(|(left, secret, right)| [left, secret, right].concat()),
         ];
         prop::collection::vec(word, 0..5).prop_map(|words| words.concat())
@@ -376,7 +385,7 @@ mod tests {
         let ways = prop::collection::vec(any::<u8>(), 1..9);
         prop_oneof![
             4 => (words(), ways).prop_map(|(text, ways)| written(&text, &ways)),
-            1 => prop::sample::select(vec!["4111111111111111", "-4111111111111111", "-1.5e+3", "null", "true", "[]"])
+            1 => prop::sample::select(vec!["4111111111111111", "-4111111111111111", "-1.5e+3", "1234567890123456789", "null", "true", "[]"])
                 .prop_map(str::to_owned),
         ]
     }
