@@ -1,4 +1,5 @@
-//! The cost of the output filter: whole texts, deltas of four characters, and texts made to be slow.
+//! The cost of the output filter: whole texts, deltas of four characters, texts made to be slow, and the same as
+//! arguments of calls.
 //!
 //! `cargo bench --no-default-features --bench guard`. The goals: 4 KB and 100 KB in proportion, a delta within a
 //! microsecond, hostile text at most four times as slow as normal text.
@@ -10,6 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::guard::canary::{Canary, Token};
 use weir::guard::detect::policy::Policy;
 use weir::guard::filter::Filter;
+use weir::guard::json_args::JsonArgs;
 
 const PROSE: &str = "The gateway keeps 3 accounts per team, and \"agents\" may call `read_file` (see README.md, line 42). \
     On 2026-11-21 at 10:20:50 request call_H5ACCA6f9U3JLaXDSBY3Vpkh cost 0.0123 USD; the password was not asked for.\n";
@@ -109,6 +111,29 @@ fn deltas(criterion: &mut Criterion) {
     }
 }
 
+/// The texts as a string in the arguments of a call, which stand in a string themselves: backslashes and quotes
+/// have escapes of escapes.
+fn arguments(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("arguments");
+    let (policy, mut out) = (Arc::new(Policy::default()), Vec::new());
+    let escaped = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+    let mut all = texts();
+    all.push(("escapes", "\u{1}".repeat(102_400 / 7)));
+    for (name, text) in all {
+        let inner = escaped(&text).replace('\u{1}', r"\u0001");
+        let written = escaped(&format!("{{\"c\":\"{inner}\"}}"));
+        group.throughput(Throughput::Bytes(written.len() as u64));
+        group.bench_function(format!("{name}_100k"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                let mut args = JsonArgs::new(Arc::clone(&policy), true);
+                args.feed(black_box(written.as_bytes()), &mut out);
+                args.finish(&mut out);
+            });
+        });
+    }
+}
+
 fn canary(criterion: &mut Criterion) {
     let Some(token) = Token::derive(b"secret", ("tenant", "session"), 1) else { return };
     let text = PROSE.repeat(102_400 / PROSE.len());
@@ -122,5 +147,5 @@ fn canary(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, whole, deltas, canary);
+criterion_group!(benches, whole, deltas, arguments, canary);
 criterion_main!(benches);

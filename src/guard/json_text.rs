@@ -153,52 +153,68 @@ impl JsonText {
 
     /// Decodes the escape that `rest` begins with, and tells its length. What is no escape stands for itself.
     fn decode(&mut self, rest: &[u8]) -> usize {
-        let from = self.decoded.len();
-        let simple = match rest.get(1) {
-            Some(b'n') => b'\n',
-            Some(b't') => b'\t',
-            Some(b'r') => b'\r',
-            Some(b'b') => 0x08,
-            Some(b'f') => 0x0C,
-            Some(b'u') => return self.decode_unit(rest),
-            Some(other) => *other,
-            None => {
-                self.raw.plain(rest);
-                self.decoded.extend_from_slice(rest);
-                return rest.len();
-            }
-        };
-        self.decoded.push(simple);
-        self.raw.escape(&rest[..2], self.decoded.len() - from);
-        2
-    }
-
-    fn decode_unit(&mut self, rest: &[u8]) -> usize {
-        let Some(unit) = unit(rest) else {
-            let length = rest.len().min(2);
-            self.raw.plain(&rest[..length]);
-            self.decoded.extend_from_slice(&rest[..length]);
-            return length;
-        };
-        let pair = match unit {
-            0xD800..=0xDBFF => unit_after(rest),
-            _ => None,
-        };
-        let (code, length) = match pair {
-            Some(low) => (0x1_0000 + ((unit & 0x3FF) << 10) + (low & 0x3FF), 12),
-            None => (unit, 6),
-        };
-        // Half a pair stands for no character; it passes as it was written.
-        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-        let text = character.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
-        self.decoded.extend_from_slice(&text);
-        self.raw.escape(&rest[..length], text.len());
+        let (length, text) = escape(rest);
+        let written = &rest[..length];
+        if let Some(text) = text {
+            self.decoded.extend_from_slice(text.as_bytes());
+            self.raw.escape(written, text.as_bytes().len());
+        } else {
+            self.decoded.extend_from_slice(written);
+            self.raw.plain(written);
+        }
         length
     }
 }
 
+/// The text that one escape stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl Escaped {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Reads the escape that `rest` begins with: its length, and what it stands for; `None` if it is no escape and
+/// stands for itself.
+pub fn escape(rest: &[u8]) -> (usize, Option<Escaped>) {
+    let simple = match rest.get(1) {
+        Some(b'n') => b'\n',
+        Some(b't') => b'\t',
+        Some(b'r') => b'\r',
+        Some(b'b') => 0x08,
+        Some(b'f') => 0x0C,
+        Some(b'u') => return escaped_unit(rest),
+        Some(other) => *other,
+        None => return (rest.len(), None),
+    };
+    (2, Some(Escaped { bytes: [simple, 0, 0, 0], length: 1 }))
+}
+
+fn escaped_unit(rest: &[u8]) -> (usize, Option<Escaped>) {
+    let Some(unit) = unit(rest) else { return (rest.len().min(2), None) };
+    let pair = match unit {
+        0xD800..=0xDBFF => unit_after(rest),
+        _ => None,
+    };
+    let (code, length) = match pair {
+        Some(low) => (0x1_0000 + ((unit & 0x3FF) << 10) + (low & 0x3FF), 12),
+        None => (unit, 6),
+    };
+    // Half a pair stands for no character; it passes as it was written.
+    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let mut bytes = [0; 4];
+    let text = character.encode_utf8(&mut bytes).len();
+    (length, Some(Escaped { bytes, length: text }))
+}
+
 /// The number of an escape `\uXXXX`.
-fn unit(rest: &[u8]) -> Option<u32> {
+pub fn unit(rest: &[u8]) -> Option<u32> {
     let digits = rest.strip_prefix(b"\\u")?.get(..4)?;
     digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
 }

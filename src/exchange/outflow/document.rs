@@ -30,10 +30,7 @@ pub struct Text {
 /// Searches one text.
 pub fn text(terms: &Terms, data: &[u8], found: Found) -> Text {
     let raw = found.span.of(data);
-    let mut field = terms.field(found.what == What::Json);
-    if found.what == What::Bare {
-        field = field.bare();
-    }
+    let mut field = terms.field(found.what);
     let mut out = Vec::with_capacity(raw.len());
     field.feed(raw, &mut out);
     field.finish(&mut out);

@@ -6,6 +6,9 @@
 //! changes keeps its place and its shape. Text that is still held when its field ends goes out in a last event
 //! of that field.
 //!
+//! Fields are not joined: a secret that is cut in two between blocks, parts or calls of one answer is not found,
+//! and neither is one that is spread over fields of a kind that nobody knows yet.
+//!
 //! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `begin` the texts
 //! that begin in them, `document` whole answers, `echo` what repeats the request, `seal` signatures of what was
 //! changed, `closing` ends a stream that must not go on. What is told to people about a find is decided by
@@ -39,6 +42,7 @@ use crate::exchange::outflow::cut::{Cut, Looked};
 use crate::exchange::outflow::event::{Ends, Key, Parsed, Said, Way};
 use crate::exchange::outflow::field::{Field, Maker};
 use crate::exchange::outflow::open::{Open, last};
+use crate::exchange::outflow::walk::What;
 use crate::exchange::screening::FAILURE;
 use crate::guard::detect::Action;
 use crate::guard::filter::Finding;
@@ -85,8 +89,8 @@ impl Terms {
         )
     }
 
-    fn field(&self, is_json: bool) -> Field {
-        (self.maker)(self, is_json)
+    fn field(&self, what: What) -> Field {
+        (self.maker)(self, what)
     }
 }
 

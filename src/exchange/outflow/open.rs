@@ -8,6 +8,7 @@ use crate::base::surface::Surface;
 use crate::exchange::outflow::Terms;
 use crate::exchange::outflow::event::{self, Parsed, Said, Way};
 use crate::exchange::outflow::field::Field;
+use crate::exchange::outflow::walk::What;
 use crate::wire::sse::{self, write_event};
 use crate::wire::syntax::Span;
 
@@ -25,7 +26,8 @@ pub struct Open {
 impl Open {
     /// A field at its beginning.
     pub fn new(terms: &Terms, is_json: bool, is_so_far: bool) -> Self {
-        Self { field: terms.field(is_json), last: None, is_so_far }
+        let what = if is_json { What::Json } else { What::Text };
+        Self { field: terms.field(what), last: None, is_so_far }
     }
 }
 

@@ -477,7 +477,7 @@ impl Filter for Broken {
 fn a_part_that_breaks_blocks_unless_it_may_not() {
     for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
         let terms = || Terms {
-            maker: |terms, is_json| Field::new(Some(Box::new(Broken)), terms, is_json),
+            maker: |terms, what| Field::new(Some(Box::new(Broken)), terms, what),
             ..terms(Guards { on_failure, ..guards(Policy::default()) })
         };
         let stream = stream(Surface::Chat, &["text".to_owned()], &[]);
@@ -797,7 +797,7 @@ fn thoughts_that_are_changed_lose_their_signature_and_others_keep_it() {
 fn what_was_held_when_a_part_breaks_goes_out_where_failures_pass() {
     for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
         let terms = Terms {
-            maker: |terms, is_json| Field::new(Some(Box::new(Late::default())), terms, is_json),
+            maker: |terms, what| Field::new(Some(Box::new(Late::default())), terms, what),
             ..terms(Guards { on_failure, ..guards(Policy::default()) })
         };
         let said = |text: &str| delta(0, json!({"content": text}), Value::Null);
@@ -882,4 +882,138 @@ fn what_stands_beside_the_choices_is_searched() {
     let passed = document(&redacting(), Surface::Chat, body, &mut tally);
     let out = str::from_utf8(&passed.bytes).unwrap();
     assert!(!out.contains(KEY) && out.matches(MARK).count() == 2, "{out}");
+}
+
+/// Arguments with what their strings hide behind escapes, and what is left of them.
+fn hiding() -> Vec<(String, String)> {
+    let all = KEY.chars().map(|letter| format!("\\u{:04x}", u32::from(letter)));
+    let all = all.collect::<Vec<_>>().concat();
+    let one = KEY.replacen('Z', "\\u005A", 1);
+    let mut cases = Vec::new();
+    for around in
+        ["\\n", "\\t", "\\r", "\\u00e9", "\\u003e", "\\u0026", "\\ud83d\\ude00", "\\\"", "\\/"]
+    {
+        for (secret, mark) in [
+            (KEY, MARK),
+            (&one, MARK),
+            (&all, MARK),
+            ("foo@bar.com", "[REDACTED_EMAIL_1]"),
+            ("219-09-9999", "[REDACTED_SSN_1]"),
+            ("4111 1111 1111 1111", "[REDACTED_CREDIT_CARD_1]"),
+        ] {
+            let arguments =
+                |text: &str| format!(r#"{{"c": "to:{around}{text}{around}", "n": -4}}"#);
+            cases.push((arguments(secret), arguments(mark)));
+        }
+    }
+    cases.push((format!(r#"{{"{one}":1}}"#), format!(r#"{{"{MARK}":1}}"#)));
+    cases
+}
+
+fn redacting_addresses() -> Terms {
+    let policy = Policy::default().with(&[(Detector::Email, detect::Action::Redact)]);
+    terms(guards(policy))
+}
+
+#[test]
+fn what_arguments_hide_behind_escapes_is_found_wherever_a_stream_is_cut() {
+    for (at, (arguments, wanted)) in hiding().into_iter().enumerate() {
+        let letters: Vec<char> = arguments.chars().collect();
+        // Every cut for some of them: each one is a stream of its own.
+        let stride = if at % 13 == 0 { 1 } else { 23 };
+        for surface in SURFACES {
+            for cut in (0..letters.len()).step_by(stride) {
+                let (first, last) = letters.split_at(cut);
+                let pieces: [String; 2] = [first.iter().collect(), last.iter().collect()];
+                let stream = stream(surface, &[], &pieces);
+                let (out, stop) = flown(redacting_addresses(), surface, &[stream.as_bytes()]);
+                assert_eq!(
+                    (heard(surface, &out).1, stop),
+                    (wanted.clone(), None),
+                    "{surface:?} {cut}"
+                );
+            }
+            let stream = stream(surface, &[], &pieces(&arguments, &[1]));
+            let (out, _) = flown(redacting_addresses(), surface, &[stream.as_bytes()]);
+            assert_eq!(heard(surface, &out).1, wanted);
+        }
+    }
+}
+
+#[test]
+fn what_arguments_of_the_old_kind_hide_is_found() {
+    for (arguments, wanted) in hiding() {
+        for size in [1, 5, 400] {
+            let call = |text: &String| {
+                delta(0, json!({"function_call": {"arguments": text}}), Value::Null)
+            };
+            let mut all: Vec<Value> = pieces(&arguments, &[size]).iter().map(call).collect();
+            all.push(delta(0, json!({}), json!("function_call")));
+            let stream = written(&all);
+            let (out, _) = flown(redacting_addresses(), Surface::Chat, &[stream.as_bytes()]);
+            let said = |event: &Value| {
+                let text = &event["choices"][0]["delta"]["function_call"]["arguments"];
+                text.as_str().unwrap_or_default().to_owned()
+            };
+            assert_eq!(events(&out).iter().map(said).collect::<String>(), wanted);
+        }
+    }
+}
+
+#[test]
+fn what_arguments_hide_is_found_in_whole_answers() {
+    for (arguments, wanted) in hiding() {
+        let body = |surface: Surface, arguments: &str| {
+            let call = json!({"name": "f", "arguments": arguments});
+            match surface {
+                Surface::Messages => format!(
+                    r#"{{"content":[{{"type":"tool_use","id":"t","name":"f","input":{arguments}}}]}}"#
+                ),
+                Surface::Responses => {
+                    json!({"output": [{"type": "function_call", "id": "c", "name": "f", "arguments": arguments}]})
+                        .to_string()
+                }
+                _ => json!({"choices": [{"index": 0, "message": {"function_call": call,
+                    "tool_calls": [{"id": "c", "type": "function", "function": call}]}}]})
+                .to_string(),
+            }
+        };
+        for surface in SURFACES {
+            let before = Bytes::from(body(surface, &arguments));
+            let passed = document(&redacting_addresses(), surface, before, &mut Tally::default());
+            assert_eq!(passed.bytes, body(surface, &wanted), "{surface:?}");
+        }
+    }
+}
+
+#[test]
+fn the_canary_is_found_behind_escapes_of_arguments() {
+    let secret = token();
+    let spread: Vec<String> = secret.as_str().chars().map(|it| it.to_string()).collect();
+    let escaped = secret.as_str().chars().map(|letter| format!("\\u{:04x}", u32::from(letter)));
+    let watching = || terms(Guards { canary: Canary::Block, ..Guards::default() });
+    let escaped = escaped.collect::<Vec<_>>().concat();
+    for told in [spread.join("\\n"), spread.join("\\u00e9"), escaped] {
+        let arguments = format!(r#"{{"c":"{told}"}}"#);
+        for surface in SURFACES {
+            for size in [1, 4, 9, 900] {
+                let stream = stream(surface, &[], &pieces(&arguments, &[size]));
+                let (_, stop) = flown(watching(), surface, &[stream.as_bytes()]);
+                assert_eq!(stop, Some(Stop::Canary), "{surface:?} {size} {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_tool_is_searched() {
+    let call = json!({"index": 0, "id": "c", "function": {"name": KEY, "arguments": "{}"}});
+    let stream = written(&[delta(0, json!({"tool_calls": [call]}), Value::Null)]);
+    let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+    assert!(!out.contains(KEY) && out.contains(MARK), "{out}");
+    let block = json!({"type": "tool_use", "id": "t", "name": KEY, "input": {}});
+    let stream =
+        written(&[json!({"type": "content_block_start", "index": 0, "content_block": block})]);
+    let (out, _) = flown(redacting(), Surface::Messages, &[stream.as_bytes()]);
+    assert!(!out.contains(KEY) && out.contains(MARK), "{out}");
 }

@@ -1,5 +1,5 @@
 //! Finds the texts of a JSON value that a client will show, use or keep: every string but names, numbers of
-//! things and what only its maker can read.
+//! things and what only its maker can read. The name of a tool that is called is a text: the model writes it.
 //!
 //! Values must have been checked, or come from a provider: what is no JSON is safe to hand in, and is passed
 //! over. Nothing is changed here.
@@ -116,7 +116,19 @@ enum Within {
     Audio,
     /// A tool of the client's own making.
     Custom,
+    /// A call of a tool.
+    Call,
 }
+
+/// What calls of tools are called where they say their type.
+const CALLS: [&[u8]; 6] = [
+    b"tool_use",
+    b"server_tool_use",
+    b"mcp_tool_use",
+    b"function_call",
+    b"mcp_call",
+    b"custom_tool_call",
+];
 
 /// What is known of a value from the way to it.
 #[derive(Clone, Copy)]
@@ -151,6 +163,7 @@ impl Way {
             within: match key {
                 b"audio" | b"input_audio" => Within::Audio,
                 b"custom" => Within::Custom,
+                b"function" | b"function_call" => Within::Call,
                 _ => Within::Other,
             },
             depth: self.depth + 1,
@@ -180,6 +193,10 @@ impl Walk<'_> {
     fn members(&mut self, value: Span, way: Way, but: Option<&str>) {
         for member in json::members(self.json, value) {
             let key = member.key.of(self.json);
+            if key == b"name" && self.is_call(value, way) {
+                self.value(member.value, way.member(key, What::Text));
+                continue;
+            }
             if SKIPPED.contains(&key) || but.is_some_and(|name| json::key_is(key, name)) {
                 continue;
             }
@@ -203,6 +220,11 @@ impl Walk<'_> {
                 _ => self.value(member.value, way.member(key, What::Text)),
             }
         }
+    }
+
+    /// Whether an object calls a tool.
+    fn is_call(&self, object: Span, way: Way) -> bool {
+        matches!(way.within, Within::Call | Within::Custom) || self.is_a(object, &CALLS)
     }
 
     /// Whether the type of an object is one of those.
@@ -302,6 +324,7 @@ mod tests {
             "arguments":"{}x"}}],"thinking":"t","signature":"sss","input":{"k":4},"logprobs":{"content":[]}}"#;
         let wanted = [
             (r"a\n", What::Text),
+            ("f", What::Text),
             ("{}x", What::Json),
             ("t", What::Text),
             (r#"{"k":4}"#, What::Bare),
@@ -328,8 +351,9 @@ mod tests {
     #[test]
     fn the_place_of_a_call_is_told_by_its_index() {
         let path = |json: &str| texts(json.as_bytes(), Span::whole(json.as_bytes()))[0].path;
-        let call =
-            |index: u32| format!(r#"{{"c":[{{"function":{{"arguments":"a"}},"index":{index}}}]}}"#);
+        let call = |index: u32| {
+            format!(r#"{{"c":[{{"function":{{"arguments":"a"}},"name":"n","index":{index}}}]}}"#)
+        };
         assert_eq!(path(&call(1)), path(&call(1)));
         assert_ne!(path(&call(1)), path(&call(0)));
     }
