@@ -138,6 +138,11 @@ pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> 
 }
 
 impl Exchange {
+    /// Whether what comes back ought to be the answer of a model, which is never empty.
+    pub const fn expects_answer(&self) -> bool {
+        self.asked.surface.is_answered()
+    }
+
     /// Whether another model answers than the one chosen first.
     pub fn switched(&self) -> bool {
         let first = self.model_of(&self.plan.first_choice);

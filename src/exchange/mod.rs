@@ -440,11 +440,6 @@ impl Exchange {
         }
     }
 
-    /// Whether what comes back ought to be the answer of a model, which is never empty.
-    pub const fn expects_answer(&self) -> bool {
-        self.asked.surface.is_answered()
-    }
-
     /// Whether anything of an answer may have gone to the client.
     pub fn answer_is_shown(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::is_open)
