@@ -187,7 +187,7 @@ fn only_a_chunk_of_nothing_but_usage_is_for_cutting() {
     let responses = kinds("responses_stream.sse", Surface::Responses);
     assert_eq!(responses, [Opening, Opening, Done]);
     let failed = kinds("responses_stream_failed.sse", Surface::Responses);
-    assert_eq!(failed.last(), Some(&Error(Some(500))));
+    assert_eq!(failed, [Opening, Opening, Error(Some(500))]);
     assert_eq!(kinds("anthropic_stream_text.sse", Surface::Messages), [Opening, Opening, Done]);
 }
 
