@@ -106,33 +106,44 @@ pub fn notice_prefix(exchange: &Exchange, now: Now) -> Vec<u8> {
     notice::stream_prefix(mode, exchange.asked.surface, &facts, frame)
 }
 
+const X_GATEWAY_MODEL_USED: HeaderName = HeaderName::from_static("x-gateway-model-used");
+const X_GATEWAY_PROVIDER: HeaderName = HeaderName::from_static("x-gateway-provider");
+const X_GATEWAY_ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-gateway-attempt-count");
+const X_GATEWAY_SWITCHED: HeaderName = HeaderName::from_static("x-gateway-switched");
+/// The id of the exchange.
+pub const X_GATEWAY_REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-request-id");
+const X_GATEWAY_BUDGET_REMAINING_USD: HeaderName =
+    HeaderName::from_static("x-gateway-budget-remaining-usd");
+const X_GATEWAY_EXPLAIN: HeaderName = HeaderName::from_static("x-gateway-explain");
+const X_GATEWAY_DROPPED_PARAMS: HeaderName = HeaderName::from_static("x-gateway-dropped-params");
+
 /// The headers that tell the client who answered.
-pub fn gateway_headers(exchange: &Exchange) -> Vec<(&'static str, HeaderValue)> {
+pub fn gateway_headers(exchange: &Exchange) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(5);
     let text = |value: &str| HeaderValue::from_str(value).ok();
     let model = exchange.current_model().map(|model| exchange.shown_id(model));
     if let Some(model) = model.or(exchange.asked.model()).and_then(text) {
-        headers.push(("x-gateway-model-used", model));
+        headers.push((X_GATEWAY_MODEL_USED, model));
     }
     if let Some(provider) =
         exchange.current.as_ref().and_then(|current| text(&current.provider.name))
     {
-        headers.push(("x-gateway-provider", provider));
+        headers.push((X_GATEWAY_PROVIDER, provider));
     }
-    headers.push(("x-gateway-attempt-count", HeaderValue::from(exchange.attempts_made())));
+    headers.push((X_GATEWAY_ATTEMPT_COUNT, HeaderValue::from(exchange.attempts_made())));
     let switched = if exchange.switched() { "1" } else { "0" };
-    headers.push(("x-gateway-switched", HeaderValue::from_static(switched)));
+    headers.push((X_GATEWAY_SWITCHED, HeaderValue::from_static(switched)));
     if let Some(id) = text(&exchange.id.to_string()) {
-        headers.push(("x-gateway-request-id", id));
+        headers.push((X_GATEWAY_REQUEST_ID, id));
     }
     if let Some(left) = exchange.left().and_then(|left| text(&left.to_string())) {
-        headers.push(("x-gateway-budget-remaining-usd", left));
+        headers.push((X_GATEWAY_BUDGET_REMAINING_USD, left));
     }
     if let Some(explained) = exchange.plan.explain.as_deref().and_then(text) {
-        headers.push(("x-gateway-explain", explained));
+        headers.push((X_GATEWAY_EXPLAIN, explained));
     }
     if let Some(dropped) = exchange.dropped_fields().and_then(|dropped| text(&dropped)) {
-        headers.push(("x-gateway-dropped-params", dropped));
+        headers.push((X_GATEWAY_DROPPED_PARAMS, dropped));
     }
     headers
 }

@@ -6,44 +6,48 @@
 //! account, session and agents are is no business of another. Answers lose what belongs to the upstream's
 //! connection and origin.
 
-/// Request headers that never go upstream, lower case and sorted: those of one connection or hop, the gateway's
-/// own, and every header by which a client may show a credential, whoever it is for. One that a provider
-/// needs is set from its configuration afterwards.
-const REQUEST_DROPPED: [&str; 33] = [
-    "accept-encoding",
-    "api-key",
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "ocp-apim-subscription-key",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-agent-id",
-    "x-amz-security-token",
-    "x-api-key",
-    "x-auth-token",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-goog-api-key",
-    "x-real-ip",
-    "x-weir-key",
-    "x-weir-route",
-];
+/// Request headers that never go upstream: those of one connection or hop, the gateway's own, and every header
+/// by which a client may show a credential, whoever it is for. One that a provider needs is set from its
+/// configuration afterwards. A match, because most names differ from all of these in length: a binary search
+/// compares texts four or five times for each header of each request.
+fn is_kept_from_upstream(name: &str) -> bool {
+    matches!(
+        name,
+        "accept-encoding"
+            | "api-key"
+            | "authorization"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "cookie"
+            | "expect"
+            | "forwarded"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "ocp-apim-subscription-key"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "via"
+            | "x-agent-id"
+            | "x-amz-security-token"
+            | "x-api-key"
+            | "x-auth-token"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-goog-api-key"
+            | "x-real-ip"
+            | "x-weir-key"
+            | "x-weir-route"
+    )
+}
 
 /// Beginnings of the names of request headers, lower case, that mean something to providers of one dialect
 /// only: versions of its API, what its clients are made of, and whom they work for.
@@ -69,26 +73,29 @@ const PRIVATE_NAMES: [&str; 7] = [
     "x-app",
 ];
 
-/// Answer headers that never reach the client, lower case and sorted. Length and transfer coding are
-/// set anew by whoever writes the answer.
-const ANSWER_DROPPED: [&str; 12] = [
-    "alt-svc",
-    "connection",
-    "content-encoding",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
-    "set-cookie",
-    "strict-transport-security",
-    "te",
-    "trailer",
-    "upgrade",
-    "www-authenticate",
-];
+/// Answer headers that never reach the client. Length and transfer coding are set anew by whoever writes the
+/// answer.
+fn is_kept_from_client(name: &str) -> bool {
+    matches!(
+        name,
+        "alt-svc"
+            | "connection"
+            | "content-encoding"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "set-cookie"
+            | "strict-transport-security"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "www-authenticate"
+    )
+}
 
 /// Whether a request header of that name (lower case) goes upstream.
 pub fn request_header_passes(name: &str) -> bool {
-    REQUEST_DROPPED.binary_search(&name).is_err() && !name.starts_with("x-gateway-")
+    !is_kept_from_upstream(name) && !name.starts_with("x-gateway-")
 }
 
 /// Whether a request header of that name (lower case) means something in one dialect only, so that it
@@ -100,7 +107,7 @@ pub fn speaks_dialect(name: &str) -> bool {
 
 /// Whether an answer header of that name (lower case) reaches the client.
 pub fn answer_header_passes(name: &str) -> bool {
-    ANSWER_DROPPED.binary_search(&name).is_err() && !name.starts_with("x-gateway-")
+    !is_kept_from_client(name) && !name.starts_with("x-gateway-")
 }
 
 #[cfg(test)]
@@ -109,8 +116,6 @@ mod tests {
 
     #[test]
     fn the_lists_are_sorted_because_they_are_searched() {
-        assert!(REQUEST_DROPPED.is_sorted());
-        assert!(ANSWER_DROPPED.is_sorted());
         assert!(PRIVATE_NAMES.is_sorted());
     }
 

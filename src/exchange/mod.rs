@@ -472,7 +472,7 @@ impl Exchange {
     }
 
     /// The headers that tell the client who answered.
-    pub fn gateway_headers(&self) -> Vec<(&'static str, HeaderValue)> {
+    pub fn gateway_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         answer::gateway_headers(self)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
@@ -13,6 +13,7 @@ use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
 use crate::base::surface::{Dialect, Surface};
 use crate::engine::bookkeeper::Held;
+use crate::exchange::answer::X_GATEWAY_REQUEST_ID;
 use crate::exchange::infer_reply;
 use crate::exchange::pinned;
 use crate::exchange::relay::{Kind, Step};
@@ -390,8 +391,8 @@ impl Ctx {
             }
             (None, None) => self.refusal_reply(&Fault::new(Code::Internal, "the request was lost")),
         };
-        let own = headers.into_iter().filter(|(name, _)| *name != "x-gateway-request-id");
-        reply.headers.extend(own.map(|(name, value)| (HeaderName::from_static(name), value)));
+        // `reply::write` says the id of every answer.
+        reply.headers.extend(headers.into_iter().filter(|(name, _)| *name != X_GATEWAY_REQUEST_ID));
         reply
     }
 
@@ -412,7 +413,7 @@ impl Ctx {
         }
         let found = self.draft.screened.as_ref().and_then(|screened| screened.header());
         if let Some(found) = found.and_then(|found| HeaderValue::from_str(&found).ok()) {
-            reply.headers.push((HeaderName::from_static("x-gateway-guard"), found));
+            reply.headers.push((service::X_GATEWAY_GUARD, found));
         }
         reply
     }

@@ -7,6 +7,7 @@ pub mod ctx;
 pub mod doorman;
 pub mod funds;
 pub mod guards;
+pub mod heads;
 pub mod held;
 pub mod infer;
 pub mod inflate;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
@@ -25,6 +26,7 @@ use crate::exchange::headers::answer_header_passes;
 use crate::exchange::relay::{Kind, Relay};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::funds;
+use crate::proxy::heads;
 use crate::proxy::held;
 use crate::proxy::infer;
 use crate::proxy::inflate::Inflate;
@@ -35,6 +37,9 @@ use crate::proxy::shared::Shared;
 use crate::proxy::upstream_request;
 use crate::record::End;
 use crate::upstream::retry::Reply as Heard;
+
+/// What the guards found, for the client.
+pub const X_GATEWAY_GUARD: HeaderName = HeaderName::from_static("x-gateway-guard");
 
 /// The data plane.
 pub struct Weir {
@@ -263,44 +268,53 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
     }
     ctx.gate.set_deadline(None);
     ctx.status = header.status.as_u16();
-    let dropped: Vec<_> = header
-        .headers
-        .keys()
-        .filter(|name| !answer_header_passes(name.as_str()))
-        .cloned()
-        .collect();
-    for name in &dropped {
-        header.remove_header(name);
-    }
-    for (name, value) in exchange.gateway_headers() {
-        header.insert_header(name, value)?;
-    }
-    if let Some(found) = ctx.draft.screened.as_ref().and_then(|screened| screened.header()) {
-        header.insert_header("x-gateway-guard", found)?;
-    }
-    let translated = exchange.is_translated();
     // An empty answer of a model is none: the exchange says what becomes of it.
     let empty = header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     let bodiless = session.req_header().method == http::Method::HEAD
         || matches!(ctx.status, 204 | 304)
         || empty && !exchange.expects_answer();
-    if kind == Kind::Opaque || bodiless {
+    let opens = kind == Kind::Opaque || bodiless;
+    let own = exchange.gateway_headers();
+    let translated = exchange.is_translated();
+    if opens {
         exchange.open_now();
         ctx.gate.open(None);
     }
-    if translated {
-        let written = if kind == Kind::Stream { "text/event-stream" } else { "application/json" };
-        header.insert_header(CONTENT_TYPE, HeaderValue::from_static(written))?;
-        header.remove_header(&CONTENT_LENGTH);
-    }
+    let found = ctx.draft.screened.as_ref().and_then(|screened| screened.header());
+    let found = found.map(HeaderValue::try_from).transpose().map_err(|_| internal("no header"))?;
+    heads::of_answer(header, |headers| {
+        drop_upstream(headers);
+        headers.extend(own.into_iter().map(|(name, value)| (Some(name), value)));
+        if let Some(found) = found {
+            headers.insert(X_GATEWAY_GUARD, found);
+        }
+        if translated {
+            let written =
+                if kind == Kind::Stream { "text/event-stream" } else { "application/json" };
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(written));
+            headers.remove(CONTENT_LENGTH);
+        }
+        if kind == Kind::Stream {
+            // Something may be put in or cut out: its length is open, and Pingora makes it chunked.
+            headers.remove(CONTENT_LENGTH);
+            headers.remove(TRANSFER_ENCODING);
+        }
+    })?;
     if kind == Kind::Stream {
-        // Something may be put in or cut out: its length is open, and Pingora makes it chunked.
-        header.remove_header(&CONTENT_LENGTH);
-        header.remove_header(&TRANSFER_ENCODING);
         ctx.stream_begins();
     }
     Ok(())
 }
+
+/// Removes what belongs to the upstream's connection or origin.
+fn drop_upstream(headers: &mut HeaderMap) {
+    let dropped: Vec<HeaderName> =
+        headers.keys().filter(|name| !answer_header_passes(name.as_str())).cloned().collect();
+    for name in &dropped {
+        headers.remove(name);
+    }
+}
+
 /// An error of our own making.
 pub fn internal(why: &'static str) -> Box<Error> {
     let mut error = Error::explain(ErrorType::InternalError, why);
