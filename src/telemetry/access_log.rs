@@ -129,33 +129,33 @@ const NO_PIN: &str = "fresh";
 /// Adds one line. The fields are `api.md` section 5 and those of S2-18 that exist so far.
 pub fn write_line(out: &mut Vec<u8>, record: &Record) {
     let mut line = Object::open(out);
-    line.time("ts", record.started_unix_ms);
-    line.display("request_id", record.request_id);
-    line.text("agent", Some(&record.agent));
+    line.time(key!("ts"), record.started_unix_ms);
+    line.display(key!("request_id"), record.request_id);
+    line.text(key!("agent"), Some(&record.agent));
     session(&mut line, record);
-    line.word("surface", record.surface.map(Surface::name));
-    line.word("dialect", record.surface.map(|surface| surface.dialect().name()));
-    line.text("requested_model", Some(&record.requested_model));
-    line.text("final_model", record.served_model.as_deref());
-    line.text("provider", record.provider.as_deref());
-    line.word("decision", Some(record.decision));
+    line.word(key!("surface"), record.surface.map(Surface::name));
+    line.word(key!("dialect"), record.surface.map(|surface| surface.dialect().name()));
+    line.text(key!("requested_model"), Some(&record.requested_model));
+    line.text(key!("final_model"), record.served_model.as_deref());
+    line.text(key!("provider"), record.provider.as_deref());
+    line.word(key!("decision"), Some(record.decision));
     choice(&mut line, record);
-    line.number("status", u64::from(record.status));
-    line.flag("ok", record.is_ok());
-    line.word("error_type", record.error_type());
-    line.word("fault", record.fault);
-    line.word("end", Some(record.end.name()));
-    line.flag("streaming", record.streaming);
+    line.number(key!("status"), u64::from(record.status));
+    line.flag(key!("ok"), record.is_ok());
+    line.word(key!("error_type"), record.error_type());
+    line.word(key!("fault"), record.fault);
+    line.word(key!("end"), Some(record.end.name()));
+    line.flag(key!("streaming"), record.streaming);
     attempts(&mut line, record);
-    line.flag("switched", record.switched);
-    line.flag("notice", record.notice);
+    line.flag(key!("switched"), record.switched);
+    line.flag(key!("notice"), record.notice);
     usage(&mut line, record);
     guard(&mut line, record);
-    line.millis("latency_ms", Some(record.duration_us));
-    line.millis("ttft_ms", record.first_byte_us);
-    line.number("overhead_us", record.overhead_us);
-    line.number("request_bytes", record.request_bytes);
-    line.number("response_bytes", record.response_bytes);
+    line.millis(key!("latency_ms"), Some(record.duration_us));
+    line.millis(key!("ttft_ms"), record.first_byte_us);
+    line.number(key!("overhead_us"), record.overhead_us);
+    line.number(key!("request_bytes"), record.request_bytes);
+    line.number(key!("response_bytes"), record.response_bytes);
     line.close();
     out.push(b'\n');
 }
@@ -164,50 +164,50 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record) {
 fn session(line: &mut Object<'_>, record: &Record) {
     let choice = record.choice.as_deref();
     match (&record.session, choice.map(|choice| choice.session_key).filter(|key| *key != 0)) {
-        (None, Some(key)) => line.text("session_id", Some(&format!("{key:016x}"))),
-        (named, _) => line.text("session_id", named.as_deref()),
+        (None, Some(key)) => line.text(key!("session_id"), Some(&format!("{key:016x}"))),
+        (named, _) => line.text(key!("session_id"), named.as_deref()),
     }
     let state = choice.map(|choice| choice.pin_state).filter(|state| !state.is_empty());
-    line.word("pin_state", Some(state.unwrap_or(NO_PIN)));
+    line.word(key!("pin_state"), Some(state.unwrap_or(NO_PIN)));
     if let Some(choice) = choice.filter(|choice| choice.pin_saved.0 > 0) {
-        line.display("pin_saved_usd", choice.pin_saved);
+        line.display(key!("pin_saved_usd"), choice.pin_saved);
     }
 }
 
 /// How a strategy chose (S2-18); nothing but the word that none did, where the client had named a model.
 fn choice(line: &mut Object<'_>, record: &Record) {
-    line.word("mutator", Some(record.mutators).filter(|name| !name.is_empty()));
-    line.number("saved_tokens", record.saved_tokens);
-    let Some(choice) = &record.choice else { return line.word("router", None) };
-    line.word("router", Some(choice.strategy));
-    line.text("decision_model", Some(&choice.model));
-    line.text("decision_reason", Some(&choice.reason));
-    line.millionths("confidence", choice.confidence_ppm);
+    line.word(key!("mutator"), Some(record.mutators).filter(|name| !name.is_empty()));
+    line.number(key!("saved_tokens"), record.saved_tokens);
+    let Some(choice) = &record.choice else { return line.word(key!("router"), None) };
+    line.word(key!("router"), Some(choice.strategy));
+    line.text(key!("decision_model"), Some(&choice.model));
+    line.text(key!("decision_reason"), Some(&choice.reason));
+    line.millionths(key!("confidence"), choice.confidence_ppm);
     if !choice.difficulty.is_empty() {
-        line.text("task_type", Some(&choice.task_type));
-        line.word("difficulty", Some(choice.difficulty));
-        line.number("token_count", choice.token_count);
-        line.flag("has_tools", choice.has_tools);
-        line.flag("has_images", choice.has_images);
-        line.word("language", Some(choice.language));
+        line.text(key!("task_type"), Some(&choice.task_type));
+        line.word(key!("difficulty"), Some(choice.difficulty));
+        line.number(key!("token_count"), choice.token_count);
+        line.flag(key!("has_tools"), choice.has_tools);
+        line.flag(key!("has_images"), choice.has_images);
+        line.word(key!("language"), Some(choice.language));
     }
 }
 
 fn attempts(line: &mut Object<'_>, record: &Record) {
-    line.list("models_tried", |list| {
+    line.list(key!("models_tried"), |list| {
         for attempt in &record.attempts {
             list.text(&attempt.model);
         }
     });
-    line.number("escalation_count", record.escalations());
-    line.list("attempts", |list| {
+    line.number(key!("escalation_count"), record.escalations());
+    line.list(key!("attempts"), |list| {
         for attempt in &record.attempts {
             list.object(|one| {
-                one.text("model", Some(&attempt.model));
-                one.text("provider", Some(&attempt.provider));
-                one.word("outcome", Some(attempt.outcome.name()));
-                one.number("status", u64::from(attempt.status));
-                one.millis("ms", Some(attempt.duration_us));
+                one.text(key!("model"), Some(&attempt.model));
+                one.text(key!("provider"), Some(&attempt.provider));
+                one.word(key!("outcome"), Some(attempt.outcome.name()));
+                one.number(key!("status"), u64::from(attempt.status));
+                one.millis(key!("ms"), Some(attempt.duration_us));
             });
         }
     });
@@ -216,33 +216,33 @@ fn attempts(line: &mut Object<'_>, record: &Record) {
 /// What the guards found, where they found anything: names of rules and numbers.
 fn guard(line: &mut Object<'_>, record: &Record) {
     let Some(guard) = &record.guard else { return };
-    line.word("guard_action", Some(guard.action));
-    line.list("guard_rules", |list| {
+    line.word(key!("guard_action"), Some(guard.action));
+    line.list(key!("guard_rules"), |list| {
         for rule in &guard.rules {
             list.text(rule);
         }
     });
-    line.display("guard_score", guard.score);
-    line.number("guard_redactions", u64::from(guard.redactions));
-    line.flag("guard_canary_leaked", guard.canary_leaked);
-    line.flag("guard_failed", guard.failures > 0);
+    line.display(key!("guard_score"), guard.score);
+    line.number(key!("guard_redactions"), u64::from(guard.redactions));
+    line.flag(key!("guard_canary_leaked"), guard.canary_leaked);
+    line.flag(key!("guard_failed"), guard.failures > 0);
 }
 
 fn usage(line: &mut Object<'_>, record: &Record) {
-    line.word("usage_source", Some(record.usage_source.name()));
+    line.word(key!("usage_source"), Some(record.usage_source.name()));
     if let Some(usage) = &record.usage {
         let written = usage.cache_write.saturating_add(usage.cache_write_1h);
         let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(written);
-        line.number("prompt_tokens", prompt);
-        line.number("completion_tokens", usage.output);
-        line.number("cached_tokens", usage.cache_read);
-        line.number("input_tokens", usage.input);
-        line.number("cache_write_tokens", usage.cache_write);
-        line.number("cache_write_1h_tokens", usage.cache_write_1h);
-        line.number("reasoning_tokens", usage.reasoning);
+        line.number(key!("prompt_tokens"), prompt);
+        line.number(key!("completion_tokens"), usage.output);
+        line.number(key!("cached_tokens"), usage.cache_read);
+        line.number(key!("input_tokens"), usage.input);
+        line.number(key!("cache_write_tokens"), usage.cache_write);
+        line.number(key!("cache_write_1h_tokens"), usage.cache_write_1h);
+        line.number(key!("reasoning_tokens"), usage.reasoning);
     }
-    line.display("cost_usd", record.cost);
-    line.word("bound", record.bound);
+    line.display(key!("cost_usd"), record.cost);
+    line.word(key!("bound"), record.bound);
 }
 
 #[cfg(test)]

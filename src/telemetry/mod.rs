@@ -2,8 +2,11 @@
 //!
 //! Requests are known here only as a finished `record::Record`.
 
-pub mod access_log;
+// First, for its macro.
+#[macro_use]
 mod json_line;
+
+pub mod access_log;
 pub mod labels;
 pub mod logging;
 pub mod metrics;

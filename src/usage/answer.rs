@@ -32,7 +32,7 @@ pub struct AnswerFacts {
     pub error_code: Option<u16>,
     /// Whether there is an `error` that is not null.
     pub has_error: bool,
-    /// Bytes of text in the answer, for the estimate when there is no usage.
+    /// Bytes of text in the answer, for the estimate; 0 where there is a report, as nobody asks then.
     pub output_bytes: u64,
     /// The model that the answer names.
     pub model: Option<Box<str>>,
@@ -57,7 +57,6 @@ pub fn read_answer(surface: Surface, body: &[u8]) -> AnswerFacts {
     let mut facts = AnswerFacts {
         error_code: error_code(&top),
         has_error: top.any_error().is_some(),
-        output_bytes: output_bytes(&top),
         model: top.model.and_then(field::text),
         service_tier: top.service_tier.and_then(field::text),
         ..AnswerFacts::default()
@@ -72,6 +71,9 @@ pub fn read_answer(surface: Surface, body: &[u8]) -> AnswerFacts {
     if surface != Surface::CountTokens {
         let report = top.counts(&body[start..]).and_then(Counts::into_report);
         facts.take_report(surface, report);
+    }
+    if facts.usage.is_none() {
+        facts.output_bytes = output_bytes(&top);
     }
     facts
 }
