@@ -9,11 +9,13 @@ use http::HeaderMap;
 
 use crate::base::surface::Surface;
 use crate::config::problem::Problem;
+use crate::config::raw_infer::Infer;
 use crate::config::raw_routing::RouterFile;
 use crate::config::snapshot::Snapshot;
 use crate::config::{Outside, load_with};
 use crate::exchange::asked::{self, Asked};
 use crate::exchange::purse::Purse;
+use crate::guard::verdict::Action;
 use crate::identity::agent::{Agent, Mode};
 use crate::identity::principal::{Presented, Principal};
 use crate::learned::file::{self, About, INPUTS};
@@ -87,4 +89,18 @@ pub fn router(weights: Weights) -> Vec<u8> {
         ..weights
     };
     file::write(&weights, &About::default(), TABLE).unwrap()
+}
+
+/// The limits and rules of `/infer` that hold unless configured.
+pub fn infer_rules() -> Infer {
+    Infer {
+        enabled: true,
+        input_chars_max: 4_000,
+        turns_max: 50,
+        system_chars_max: 2_000,
+        output_tokens_max: 2_000,
+        seed_rules: true,
+        screening: Action::Observe,
+        canary: true,
+    }
 }
