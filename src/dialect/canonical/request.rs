@@ -60,6 +60,7 @@ impl<'a> Request<'a> {
 
     /// The same without the places of its parts: those change where a request is written anew.
     #[cfg(test)]
+    #[must_use]
     pub fn without_places(mut self) -> Self {
         fn clear(parts: &mut [Part<'_>]) {
             for part in parts {
