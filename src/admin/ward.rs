@@ -362,9 +362,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::admin::handlers::sample;
-    use crate::config::raw_infer::Infer;
-    use crate::exchange::defence::{Checked, Defence, Filtered, Guard};
-    use crate::guard::detect::policy::Policy;
+    use crate::exchange::defence::broken::Broken;
     use crate::guard::quarantine::{Strike, Terms};
     use crate::store::ward::Blow;
 
@@ -451,38 +449,17 @@ mod tests {
         assert_eq!(leaks("another")["canaryLeaked"], false);
     }
 
-    /// A defence whose canaries are down.
-    struct NoCanaries;
-
-    impl Defence for NoCanaries {
-        fn validate(&self, text: &str, rules: &Infer) -> Result<Checked, Down> {
-            Guard.validate(text, rules)
-        }
-
-        fn canary(&self, _: &[u8], _: (&str, &str), _: u64) -> Result<Token, Down> {
-            Err(Down("out of order"))
-        }
-
-        fn filter(
-            &self,
-            output: &str,
-            canary: Option<&Token>,
-            policy: &Arc<Policy>,
-        ) -> Result<Filtered, Down> {
-            Guard.filter(output, canary, policy)
-        }
-    }
-
     #[test]
     fn an_answer_that_cannot_be_searched_for_its_canary_is_not_called_safe() {
         let (_folder, mut parts) = sample::parts("no-canaries");
-        Arc::get_mut(&mut parts).unwrap().defence = Arc::new(NoCanaries);
+        let broken = Broken { canary: true, ..Broken::default() };
+        Arc::get_mut(&mut parts).unwrap().defence = Arc::new(broken);
         for (asked, body) in [
             (Call::FilterOutput, json!({"output": "hello", "sessionId": "s"})),
             (Call::PreparePrompt, json!({"systemPrompt": "Be brief."})),
         ] {
             let refused = call(&parts, asked, ("", "", &body)).unwrap_err();
-            assert!(refused.message.contains("out of order"), "{}", refused.message);
+            assert!(refused.message.ends_with("test"), "{}", refused.message);
         }
     }
 

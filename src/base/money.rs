@@ -256,9 +256,13 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_answered(text in "\\PC{0,24}") {
-            let _ = NanoUsd::parse_usd(&text);
-            let _ = NanoUsd::parse_usd_rounding_up(&text);
+        fn what_is_read_exactly_is_not_rounded(text in "\\PC{0,24}|[0-9]{0,9}\\.[0-9]{0,11}") {
+            let rounded = NanoUsd::parse_usd_rounding_up(&text);
+            match NanoUsd::parse_usd(&text) {
+                Ok(exact) => prop_assert_eq!(rounded, Ok(exact)),
+                Err(MoneyError::TooFine) => prop_assert!(rounded.is_ok_and(|usd| usd > NanoUsd::ZERO)),
+                Err(why) => prop_assert_eq!(rounded, Err(why)),
+            }
         }
     }
 }

@@ -84,16 +84,24 @@ pub struct Outside<'a> {
     pub router_file: &'a dyn Fn(&Path) -> RouterFile,
 }
 
+impl<'a> Outside<'a> {
+    /// Nothing but the environment: no file can be read, and the certificate of the data plane is taken for good.
+    pub fn env_alone(env: Env<'a>) -> Self {
+        Self {
+            env,
+            certificates: &|_| Err("cannot be read here".to_owned()),
+            key_file: &|_| Err("cannot be read here".to_owned()),
+            weights: &|_| Err("cannot be read here".to_owned()),
+            server_certificate: &|_| Ok(()),
+            router_file: &|_| Err("cannot be read here".to_owned()),
+        }
+    }
+}
+
 /// Reads a configuration, but none of the files that it names. `file_name` is only named in problems; `env` answers for `${VAR}`, and for
 /// the names of `seed_env` where the file is silent.
 pub fn load(text: &str, file_name: &str, env: Env<'_>) -> Result<Snapshot, Vec<Problem>> {
-    let certificates = &|_: &Path| Err("cannot be read here".to_owned());
-    let key_file = &|_: &Path| Err("cannot be read here".to_owned());
-    let weights = &|_: &Path| Err("cannot be read here".to_owned());
-    let server_certificate = &|_: &Tls| Ok(());
-    let router_file = &|_: &Path| Err("cannot be read here".to_owned());
-    let outside = Outside { env, certificates, key_file, weights, server_certificate, router_file };
-    load_with(text, file_name, &outside)
+    load_with(text, file_name, &Outside::env_alone(env))
 }
 
 /// The same with the files that it names.

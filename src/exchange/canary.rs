@@ -108,35 +108,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::identity::agent::{Agent, Mode};
-    use crate::identity::principal::Principal;
-    use crate::wire::envelope;
+    use crate::exchange::staged;
 
     fn asked(surface: Surface, body: &Value, session: Option<&str>) -> Asked {
-        let body = Bytes::from(body.to_string());
-        let envelope = Some(Box::new(envelope::scan(&body).unwrap()));
-        let agent = Agent {
-            index: 0,
-            id: Arc::from("a"),
-            mode: Mode::Auto,
-            models: None,
-            keyed: false,
-            may_route: true,
-        };
-        Asked {
-            session: session.map(Arc::from),
-            ..Asked::new(
-                surface,
-                Principal {
-                    agent: Arc::new(agent),
-                    alias: None,
-                    grant: None,
-                    client_credential: None,
-                },
-                "/v1/chat/completions".to_owned(),
-                (body, envelope),
-            )
-        }
+        let session = session.map(Arc::from);
+        Asked { session, ..staged::asked_by_a(surface, &body.to_string()) }
     }
 
     fn told(surface: Surface, body: &Value) -> Option<(String, Value)> {

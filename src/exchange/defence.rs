@@ -214,20 +214,7 @@ pub(crate) mod broken {
 mod tests {
     use super::broken::Broken;
     use super::*;
-
-    /// The rules that hold unless configured.
-    pub(crate) fn rules() -> Infer {
-        Infer {
-            enabled: true,
-            input_chars_max: 4_000,
-            turns_max: 50,
-            system_chars_max: 2_000,
-            output_tokens_max: 2_000,
-            seed_rules: true,
-            screening: Action::Observe,
-            canary: true,
-        }
-    }
+    use crate::exchange::staged::infer_rules as rules;
 
     #[test]
     fn the_guard_is_well_and_each_broken_part_is_named() {

@@ -334,22 +334,9 @@ mod tests {
     use super::*;
     use crate::exchange::defence::Guard;
     use crate::exchange::defence::broken::Broken;
-    use crate::guard::verdict::Action;
+    use crate::exchange::staged::infer_rules as rules;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-
-    fn rules() -> Infer {
-        Infer {
-            enabled: true,
-            input_chars_max: 4_000,
-            turns_max: 50,
-            system_chars_max: 2_000,
-            output_tokens_max: 2_000,
-            seed_rules: true,
-            screening: Action::Observe,
-            canary: true,
-        }
-    }
 
     fn asked(change: &Value) -> Value {
         let mut body = json!({"messages": [{"role": "user", "content": "What is 2 + 2?"}],

@@ -121,34 +121,22 @@ mod tests {
     use super::*;
     use crate::base::surface::Surface;
     use crate::config::problem::Problem;
+    use crate::config::raw_routing::RouterFile;
     use crate::config::snapshot::Snapshot;
-    use crate::config::{Outside, load_with};
-    use crate::exchange::asked::{self, Asked};
-    use crate::identity::principal::Presented;
-    use crate::learned::file::{self, About, INPUTS};
-    use crate::learned::heads::{VECTOR, Weights};
-    use bytes::Bytes;
-
-    const TABLE: &[u8] = include_bytes!("../../conf/router/embedding.bin");
+    use crate::exchange::staged;
+    use crate::learned::heads::Weights;
 
     /// A router that expects 0.6 of `cheap`, 0.9 of `good`, and 0.5, 0.7 and 0.8 of the tiers, whatever is asked.
     fn router() -> Vec<u8> {
-        let weights = Weights {
+        staged::router(Weights {
             tasks: vec!["chess".to_owned()],
             models: vec!["cheap".to_owned(), "good".to_owned()],
-            offset: vec![0.0; INPUTS],
-            scale: vec![1.0; INPUTS],
-            classifier: vec![0.0; INPUTS + 1],
-            centroids: vec![0.0; VECTOR],
             quality: vec![0.6, 0.9, 0.5, 0.7, 0.8],
-            evidence: vec![9.0; 5],
-            tokens: vec![100.0; 5],
             ..Weights::default()
-        };
-        file::write(&weights, &About::default(), TABLE).unwrap()
+        })
     }
 
-    fn load(learned: &str, bytes: Result<Vec<u8>, String>) -> Result<Snapshot, Vec<Problem>> {
+    fn load(learned: &str, bytes: &RouterFile) -> Result<Snapshot, Vec<Problem>> {
         let text = format!(
             "providers:\n  p: {{dialect: openai, base_url: http://127.0.0.1:9}}\nmodels:\n\
              \x20 - {{id: vendor/cheap, provider: p, tier: fast, price: {{input: 1, output: 1}}}}\n\
@@ -156,16 +144,7 @@ mod tests {
              \x20 - {{id: other, provider: p, tier: fast, price: {{input: 2, output: 2}}}}\n\
              routing:\n  strategy: learned\n  learned: {{file: it.router{learned}}}\n"
         );
-        let router_file = move |_: &std::path::Path| bytes.clone();
-        let outside = Outside {
-            env: &|_| None,
-            certificates: &|_| Err(String::new()),
-            key_file: &|_| Err(String::new()),
-            weights: &|_| Err(String::new()),
-            server_certificate: &|_| Ok(()),
-            router_file: &router_file,
-        };
-        load_with(&text, "test", &outside)
+        staged::learned(&text, bytes)
     }
 
     /// The ids in the order wanted, and why.
@@ -174,17 +153,11 @@ mod tests {
     }
 
     fn chosen_for(learned: &str, content: &str) -> (Vec<String>, String) {
-        let snapshot = load(learned, Ok(router())).unwrap();
-        let body = Bytes::from(format!(
+        let snapshot = load(learned, &Ok(router())).unwrap();
+        let body = format!(
             "{{\"tools\": [{{}}, {{}}], \"messages\": [{{\"role\": \"user\", \"content\": {content}}}]}}"
-        ));
-        let envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body).unwrap();
-        let asked = Asked::new(
-            Surface::Chat,
-            snapshot.gate.identify(&Presented::default()).unwrap(),
-            String::new(),
-            (body, envelope),
         );
+        let asked = staged::asked(&snapshot, Surface::Chat, &body);
         let desk = Desk { snapshot: &snapshot, asked: &asked, session: None };
         assert_eq!(desk.tools_offered(), 2);
         let chosen = desk.by_request(Strategy::Learned, &[0, 1, 2]);
@@ -245,10 +218,10 @@ mod tests {
             (Ok(newer), "version 9"),
         ];
         for (bytes, why) in bad {
-            let problems = load("", bytes.clone()).unwrap_err();
+            let problems = load("", &bytes).unwrap_err();
             assert_eq!(problems[0].path, "routing.learned.file");
             assert!(problems[0].message.contains(why), "{problems:?}");
-            let snapshot = load(", on_error: rule_based", bytes).unwrap();
+            let snapshot = load(", on_error: rule_based", &bytes).unwrap();
             assert!(snapshot.routing.learned.is_none());
             let warned =
                 snapshot.warnings.iter().any(|it| it.contains(why) && it.contains("rule_based"));
@@ -260,7 +233,7 @@ mod tests {
             (", baseline: nobody", "routing.learned.baseline"),
             (", models: {nobody: good}", "routing.learned.models.nobody"),
         ] {
-            let problems = load(keys, Ok(router())).unwrap_err();
+            let problems = load(keys, &Ok(router())).unwrap_err();
             assert_eq!(problems[0].path, path, "{problems:?}");
         }
     }

@@ -45,6 +45,8 @@ pub mod screening;
 pub mod search;
 pub mod session;
 pub mod settle;
+#[cfg(test)]
+mod staged;
 pub mod unnamed;
 
 use std::sync::Arc;

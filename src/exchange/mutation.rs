@@ -112,20 +112,14 @@ mod tests {
     use crate::base::id::RequestId;
     use crate::base::money::PicoUsdPerToken;
     use crate::config;
-    use crate::exchange::asked;
-    use crate::exchange::purse::Purse;
     use crate::exchange::route::{self, Scene};
+    use crate::exchange::staged;
     use crate::exchange::{Exchange, Now};
-    use crate::identity::principal::Presented;
-    use crate::ledger::account::AccountId;
     use crate::ledger::entry::HoldId;
     use crate::ledger::hold::{Grant, HoldOrder};
-    use crate::ledger::level::Level;
     use crate::routing::round_robin::Rotation;
     use crate::upstream::breaker::Cooldowns;
     use crate::usage::price::Rates;
-    use bytes::Bytes;
-    use http::HeaderMap;
     use serde_json::Value;
     use std::sync::Arc;
 
@@ -156,32 +150,16 @@ models:
         think: bool,
         output_cap: u64,
     ) -> (HoldOrder, Value) {
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
-        let is_claude = envelope.as_ref().unwrap().model(&body) == Some("claude");
-        let asked = Asked::new(
-            if is_claude { Surface::Messages } else { Surface::Chat },
-            current.snapshot.gate.identify(&Presented::default()).unwrap(),
-            "/v1/x".to_owned(),
-            (body, envelope),
-        );
+        let mut asked = staged::asked(&current.snapshot, Surface::Chat, body);
+        if asked.model() == Some("claude") {
+            asked.surface = Surface::Messages;
+        }
         let rotation = Rotation::default();
         let scene = Scene { current, rotation: &rotation, now_ms: 0, purse: None, session: None };
         let mut plan = route::plan(&scene, &asked).unwrap();
         plan.think = think;
-        let purse = Purse {
-            agent: AccountId(1),
-            leaf: AccountId(1),
-            limited: true,
-            strict: true,
-            room: None,
-            dependable: None,
-            last_tier: None,
-            level: Level::Normal,
-            is_running_away: false,
-        };
         let mut exchange = Exchange::new(RequestId::from_bits(7), Arc::clone(current), asked, plan)
-            .paid_by(Some(purse));
+            .paid_by(Some(staged::purse()));
         let order = exchange.next_candidate(Now::default()).unwrap().unwrap().hold.unwrap();
         let (hold, amount) = (HoldId(1), NanoUsd(1));
         let grant = Grant { hold, amount, output_cap, remaining: None };

@@ -100,15 +100,15 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     if let (Some(id), "GET" | "HEAD") = (path.strip_prefix("/v1/models/"), line.method) {
         return Ok(Destination::Model(id));
     }
-    let names = plain_names(path);
-    if steps_out(&names) {
+    let readings = readings(path);
+    if readings.iter().any(|names| steps_out(names)) {
         return Err(Fault::new(Code::NotFound, "a path must not hold `.` or `..` segments"));
     }
     if !matches!(line.method, "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") {
         // A server that obeys TRACE sends back the request, our credential included.
         return Err(Fault::only(Methods::Passed));
     }
-    if let Some(path) = means_ours(&names) {
+    if let Some(path) = readings.iter().find_map(|names| means_ours(names)) {
         let message = format!("write the path as {path}");
         return Err(Fault::new(Code::NotFound, message));
     }
@@ -118,14 +118,24 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
     Err(Fault::new(Code::NotFound, "no such path; the APIs are below /v1"))
 }
 
-/// The names in a path as the most generous server reads them: percent signs undone, in whatever layers, either
-/// slash, what follows a semicolon cut off, empty names and the case of letters of no account.
-fn plain_names(path: &str) -> Vec<String> {
+/// The names in a path as generous servers read them, after each layer in which percent signs may be undone: a server
+/// that has found a path of its own does not ask what the next would make of it. A question mark or hash that comes
+/// to light may end the path, and may not.
+fn readings(path: &str) -> Vec<Vec<String>> {
     let mut text = path.to_owned();
+    let mut out = vec![plain_names(&text)];
     for _ in 0..PATH_DECODES_MAX {
         text = models::percent_decoded(&text);
+        out.push(plain_names(&text));
+        out.extend(text.split_once(['?', '#']).map(|(path, _)| plain_names(path)));
     }
-    let segments = text.split(['/', '\\']);
+    out
+}
+
+/// The names in a path: either slash parts them, what follows a semicolon is cut off, empty names and the case of
+/// letters are of no account.
+fn plain_names(path: &str) -> Vec<String> {
+    let segments = path.split(['/', '\\']);
     let names = segments.map(|segment| segment.split(';').next().unwrap_or_default().trim());
     names.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect()
 }
@@ -220,6 +230,7 @@ mod tests {
             "/v1/%252e%252e/admin",
             "/v1/..;/admin",
             "/v1/x/..;a=b/chat/completions",
+            "/v1/x%3f%2f..%2fadmin",
         ] {
             assert_eq!(go("GET", path), Err(Code::NotFound), "{path}");
         }
@@ -237,6 +248,10 @@ mod tests {
             "/v1/Chat/Completions",
             "/v1/chat/completions;x=1",
             "/v1/chat\\completions",
+            "/v1/chat/completions;%2fx",
+            "/v1/chat/completions%3fx",
+            "/v1/chat/completions%3fx/y",
+            "/v1/chat/completions%2523",
             "/v1/messages/",
             "/anthropic/v1//messages",
         ] {

@@ -41,34 +41,14 @@ pub fn sha256(asked: &Asked) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
     use crate::base::surface::Surface;
-    use crate::identity::agent::{Agent, Mode};
-    use crate::identity::principal::Principal;
-    use crate::wire::envelope;
+    use crate::exchange::staged;
 
     fn asked(body: &str) -> Asked {
-        let body = Bytes::from(body.to_owned());
-        let envelope = Some(Box::new(envelope::scan(&body).unwrap()));
-        let agent = Agent {
-            index: 0,
-            id: Arc::from("a"),
-            mode: Mode::Auto,
-            models: None,
-            keyed: false,
-            may_route: true,
-        };
-        Asked::new(
-            Surface::Chat,
-            Principal { agent: Arc::new(agent), alias: None, grant: None, client_credential: None },
-            "/v1/chat/completions".to_owned(),
-            (body, envelope),
-        )
+        staged::asked_by_a(Surface::Chat, body)
     }
 
     fn hash_of(text: &str) -> [u8; 32] {

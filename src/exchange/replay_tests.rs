@@ -4,24 +4,19 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::base::surface::Surface;
 use crate::config::snapshot::Snapshot;
-use crate::config::{Outside, load_with};
-use crate::exchange::asked::{self, Asked};
+use crate::exchange::asked::Asked;
 use crate::exchange::choose::{Chosen, Desk};
 use crate::exchange::pinned::{Bench, Leash};
-use crate::identity::principal::Presented;
-use crate::learned::file::{self, About, INPUTS};
-use crate::learned::heads::{VECTOR, Weights};
+use crate::exchange::staged;
+use crate::learned::file::INPUTS;
+use crate::learned::heads::Weights;
 use crate::pinning::cache::CacheReport;
 use crate::pinning::habits::{Habits, Hits};
 use crate::pinning::pin::{Answer, Pin};
 use crate::pinning::window::State;
 use crate::routing::strategy::Strategy;
-
-const TABLE: &[u8] = include_bytes!("../../conf/router/embedding.bin");
 
 /// Tasks by their quality at each model, then at the tiers: with tools, and without.
 const QUALITY: [[f32; 7]; 2] =
@@ -39,21 +34,15 @@ fn router() -> Vec<u8> {
     let tools = (INPUTS - 2) * 2;
     (classifier[tools], classifier[tools + 1]) = (400.0, -400.0);
     (classifier[INPUTS * 2], classifier[INPUTS * 2 + 1]) = (-12.0, 12.0);
-    let weights = Weights {
+    staged::router(Weights {
         tasks: vec!["act".to_owned(), "talk".to_owned()],
         models: ["gpt-5.4", "kimi-k2.6", "minimax-m2.5", "deepseek-v4-flash"]
             .map(str::to_owned)
             .to_vec(),
-        offset: vec![0.0; INPUTS],
-        scale: vec![1.0; INPUTS],
         classifier,
-        centroids: vec![0.0; VECTOR * 2],
         quality: QUALITY.concat(),
-        evidence: vec![9.0; 14],
-        tokens: vec![300.0; 14],
         ..Weights::default()
-    };
-    file::write(&weights, &About::default(), TABLE).unwrap()
+    })
 }
 
 /// All models in one tier but the last, which is weaker; `top` is the tier of the first.
@@ -67,15 +56,7 @@ fn snapshot(alpha: &str, top: &str) -> Snapshot {
          routing:\n  strategy: learned\n  learned: {{file: it.router, alpha: {alpha}}}\n\
          pinning: {{hard_window_s: 0, cache_ttl_s: 300}}\n"
     );
-    let outside = Outside {
-        env: &|_| None,
-        certificates: &|_| Err(String::new()),
-        key_file: &|_| Err(String::new()),
-        weights: &|_| Err(String::new()),
-        server_certificate: &|_| Ok(()),
-        router_file: &|_: &std::path::Path| Ok(router()),
-    };
-    load_with(&text, "test", &outside).unwrap()
+    staged::learned(&text, &Ok(router())).unwrap()
 }
 
 /// One turn: when, how much has been said, and whether tools are offered.
@@ -128,10 +109,7 @@ fn request(snapshot: &Snapshot, turn: &Turn) -> Asked {
         let _ = write!(body, ",\"tools\":[{{}}]");
     }
     body.push('}');
-    let body = Bytes::from(body);
-    let envelope = asked::scan(Surface::Chat, &http::HeaderMap::new(), &body).unwrap();
-    let who = snapshot.gate.identify(&Presented::default()).unwrap();
-    Asked::new(Surface::Chat, who, String::new(), (body, envelope))
+    staged::asked(snapshot, Surface::Chat, &body)
 }
 
 /// How a session goes on.

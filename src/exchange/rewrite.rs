@@ -251,9 +251,7 @@ mod tests {
     use super::*;
     use crate::base::surface::Surface;
     use crate::config::{self, catalog::Catalog, snapshot::Snapshot};
-    use crate::exchange::asked;
-    use crate::identity::principal::Presented;
-    use http::HeaderMap;
+    use crate::exchange::staged;
     use serde_json::{Value, json};
 
     const CONFIG: &str = "
@@ -274,14 +272,8 @@ models:
     }
 
     fn asked(snapshot: &Snapshot, body: &str) -> Asked {
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
-        Asked::new(
-            Surface::Chat,
-            snapshot.gate.identify(&Presented::default()).unwrap(),
-            "/v1/chat/completions?a=b".to_owned(),
-            (body, envelope),
-        )
+        let target = "/v1/chat/completions?a=b".to_owned();
+        Asked { target, ..staged::asked(snapshot, Surface::Chat, body) }
     }
 
     fn models<'a>(catalog: &'a Catalog, ids: &[&str]) -> Vec<&'a Model> {

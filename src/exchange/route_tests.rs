@@ -3,20 +3,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::HeaderMap;
-
-use super::asked::{self, Asked};
+use super::asked::Asked;
 use super::pinned::{self, Leash};
 use super::purse::Purse;
 use super::route::{self, Plan, Scene};
+use super::staged;
 use crate::base::id::RequestId;
 use crate::base::money::NanoUsd;
 use crate::base::surface::Surface;
 use crate::config;
 use crate::config::current::Current;
-use crate::identity::principal::Presented;
-use crate::ledger::account::AccountId;
 use crate::ledger::level::Level;
 use crate::ledger::standing::Room;
 use crate::pinning::cache::Trail;
@@ -49,17 +45,8 @@ impl Stage {
         let snapshot = config::load(&format!("{MODELS}{more}"), "test", &|_| None).unwrap();
         let endpoints = snapshot.endpoints(&mut Cooldowns::default());
         let current = Current { snapshot, endpoints, controls: Arc::default() };
-        let purse = Purse {
-            agent: AccountId(1),
-            leaf: AccountId(1),
-            limited: true,
-            strict: true,
-            room: Some(Room { tightest: LIMIT, limit: LIMIT, remaining: LIMIT }),
-            dependable: None,
-            last_tier: None,
-            level: Level::Normal,
-            is_running_away: false,
-        };
+        let room = Some(Room { tightest: LIMIT, limit: LIMIT, remaining: LIMIT });
+        let purse = Purse { room, ..staged::purse() };
         Self { current, purse }
     }
 
@@ -67,17 +54,8 @@ impl Stage {
         let body = format!(
             r#"{{"model":"auto","messages":[{{"role":"user","content":"{text}"}}]{more}}}"#
         );
-        let body = Bytes::from(body);
-        let envelope = asked::scan(Surface::Chat, &HeaderMap::new(), &body).unwrap();
-        Asked {
-            explain: true,
-            ..Asked::new(
-                Surface::Chat,
-                self.current.snapshot.gate.identify(&Presented::default()).unwrap(),
-                "/v1/chat/completions".to_owned(),
-                (body, envelope),
-            )
-        }
+        let asked = staged::asked(&self.current.snapshot, Surface::Chat, &body);
+        Asked { explain: true, ..asked }
     }
 
     fn plan(&self, asked: &Asked, session: Option<&Leash>) -> Plan {

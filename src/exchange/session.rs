@@ -180,30 +180,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use bytes::Bytes;
 
     use crate::base::surface::Surface;
-    use crate::identity::agent::{Agent, Mode};
-    use crate::identity::principal::{ClientCredential, CredentialHeader, Principal};
-    use crate::wire::envelope;
+    use crate::exchange::staged;
+    use crate::identity::principal::{ClientCredential, CredentialHeader};
 
     fn asked(body: &str) -> Asked {
-        let body = Bytes::from(body.to_owned());
-        let envelope = Some(Box::new(envelope::scan(&body).unwrap()));
-        let agent = Agent {
-            index: 0,
-            id: Arc::from("a"),
-            mode: Mode::Auto,
-            models: None,
-            keyed: false,
-            may_route: true,
-        };
-        Asked::new(
-            Surface::Chat,
-            Principal { agent: Arc::new(agent), alias: None, grant: None, client_credential: None },
-            "/v1/chat/completions".to_owned(),
-            (body, envelope),
-        )
+        staged::asked_by_a(Surface::Chat, body)
     }
 
     fn key_of(body: &str) -> Option<SessionKey> {

@@ -64,16 +64,6 @@ impl Keyring {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
-
-    /// Whether any key opens the data plane to an agent.
-    pub fn has_agent_keys(&self) -> bool {
-        self.entries.iter().any(|entry| entry.grant != Grant::Admin)
-    }
-
-    /// Whether any key opens the control API.
-    pub fn has_admin_keys(&self) -> bool {
-        self.entries.iter().any(|entry| entry.grant == Grant::Admin)
-    }
 }
 
 #[cfg(test)]
@@ -92,12 +82,12 @@ mod tests {
         }
         assert_eq!(ring.find(b"key-number-00000200"), None);
         assert_eq!(ring.find(b""), None);
-        assert!(ring.has_agent_keys() && !ring.has_admin_keys() && !ring.is_empty());
+        assert!(!ring.is_empty());
     }
 
     #[test]
     fn an_empty_ring_knows_nobody() {
         assert_eq!(Keyring::default().find(b"anything"), None);
-        assert!(!Keyring::default().has_agent_keys());
+        assert!(Keyring::default().is_empty());
     }
 }

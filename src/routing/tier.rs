@@ -256,8 +256,8 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_answered(text in "\\PC{0,24}") {
-            let _ = parse_share(&text);
+        fn any_text_is_no_share_or_at_most_the_whole(text in "\\PC{0,24}|[01]?\\.?[0-9]{0,8}") {
+            prop_assert!(parse_share(&text).is_ok_and(|ppm| ppm <= WHOLE_PPM) || parse_share(&text).is_err());
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::base::limit::STATS_LABELS_SHOWN;
 use crate::base::money::NanoUsd;
 use crate::config::catalog::{Catalog, Choice, Tier};
 use crate::stats::range::Range;
-use crate::stats::rolling::{Stats, Summed};
+use crate::stats::rolling::{MINUTE_MS, Stats, Summed};
 use crate::stats::row::{decimal, millis};
 use crate::stats::table::{Name, Sum, Table};
 use crate::stats::tally::{Share, Tally};
@@ -224,8 +224,9 @@ fn rate(part: u64, whole: u64) -> String {
     decimal(u64::try_from(scaled).unwrap_or(u64::MAX), 4)
 }
 
+/// Over the time that was seen, at least a whole minute: a few requests in the first seconds are no rate yet.
 fn per_minute(count: u64, span_ms: u64) -> String {
-    let scaled = (u128::from(count) * 6_000_000).checked_div(u128::from(span_ms)).unwrap_or(0);
+    let scaled = u128::from(count) * 6_000_000 / u128::from(span_ms.max(MINUTE_MS));
     decimal(u64::try_from(scaled).unwrap_or(u64::MAX), 2)
 }
 
@@ -267,7 +268,7 @@ mod tests {
     fn the_seeds_keys_are_all_there() {
         let got = report(&two(), None);
         let expected = json!({
-            "total_requests": 2, "rpm": 4.0, "success_rate": 0.5, "success_count": 1,
+            "total_requests": 2, "rpm": 2.0, "success_rate": 0.5, "success_count": 1,
             "escalation_rate": 0.5, "escalation_count": 1, "error_rate": 0.5, "error_count": 1,
             "router": "rule_based", "model_tiers": {},
             "model_tokens": {
@@ -294,6 +295,23 @@ mod tests {
             got["series"]["requests"].as_array().unwrap().iter().filter(|n| **n == 1).count(),
             2
         );
+    }
+
+    #[test]
+    fn the_first_seconds_are_no_rate_yet() {
+        let mut stats = two();
+        stats.clear();
+        for at in [NOW - 3, NOW - 2, NOW] {
+            stats.observe(&sample::record(), None, at);
+        }
+        for range in ["1h", "all", "200"] {
+            assert_eq!(report(&stats, Some(range))["rpm"], 3.0, "{range}");
+        }
+        stats.clear();
+        for at in (NOW - 120_000..NOW).step_by(1_000) {
+            stats.observe(&sample::record(), None, at);
+        }
+        assert_eq!(report(&stats, Some("1h"))["rpm"], 60.0, "from a minute on it is one");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::stats::tally::Tally;
 use crate::stats::yardstick::Yardstick;
 use crate::wire::object::Object;
 
-const MINUTE_MS: u64 = 60_000;
+/// A minute in milliseconds.
+pub const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 /// What the seed shows for a router that nobody knows.
 const NO_ROUTER: &str = "\u{2014}";

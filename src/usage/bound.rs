@@ -264,19 +264,6 @@ impl Bound {
     pub fn total(&self) -> NanoUsd {
         self.at(self.output_cap)
     }
-
-    /// The largest cap of the output for which `room` suffices, at most the one that was reckoned
-    /// with; `None` if there is no room for the input.
-    pub fn cap_within(&self, room: NanoUsd) -> Option<u64> {
-        let left = i128::from(room.0) * PICO_PER_NANO - self.fixed.0;
-        if left < 0 {
-            return None;
-        }
-        match left.checked_div(self.per_output_token.0) {
-            Some(cap) => Some(u64::try_from(cap).unwrap_or(u64::MAX).min(self.output_cap)),
-            None => Some(self.output_cap),
-        }
-    }
 }
 
 /// The highest rates that any token of a request can meet.
@@ -478,19 +465,6 @@ mod tests {
         assert_eq!(bound(&ask, &model(&price)).unwrap().total(), NanoUsd(115_500_000));
     }
 
-    #[test]
-    fn the_cap_is_clamped_to_the_room() {
-        let price = price();
-        let found = bound(&ask(&weight(8_976)), &model(&price)).unwrap();
-        assert_eq!(found.cap_within(NanoUsd(37_499_999)), None);
-        assert_eq!(found.cap_within(NanoUsd(37_500_000)), Some(0));
-        assert_eq!(found.cap_within(NanoUsd(37_529_999)), Some(1));
-        assert_eq!(found.cap_within(NanoUsd(i64::MAX)), Some(1_000));
-        assert_eq!(found.cap_within(NanoUsd(-1)), None);
-        let free = Bound { per_output_token: PicoUsd(0), ..found };
-        assert_eq!(free.cap_within(NanoUsd(37_500_000)), Some(1_000));
-    }
-
     prop_compose! {
         fn rates()(rates in prop::array::uniform5(0..2_000_000_000_i64)) -> Rates {
             let [input, output, cache_read, cache_write, cache_write_1h] = rates.map(pico);
@@ -574,22 +548,6 @@ mod tests {
         }
 
         #[test]
-        fn what_is_clamped_fits_and_one_token_more_does_not(
-            price in prices(),
-            weight in weights(),
-            room in 0..1_000_000_000_000_i64,
-        ) {
-            let found = bound(&ask(&weight), &model(&price)).unwrap();
-            match found.cap_within(NanoUsd(room)) {
-                None => prop_assert!(found.at(0).0 > room),
-                Some(cap) => {
-                    prop_assert!(found.at(cap).0 <= room);
-                    prop_assert!(cap == found.output_cap || found.at(cap + 1).0 > room);
-                }
-            }
-        }
-
-        #[test]
         fn no_number_overflows(bytes in any::<u64>(), rate in 0..=i64::MAX, answers in any::<u64>()) {
             let price = Price { base: Rates { input: pico(rate), output: pico(rate), ..Rates::default() }, ..Price::default() };
             let model = Model { context_tokens: None, output_tokens_max: None, image_tokens_max: u64::MAX, ..model(&price) };
@@ -600,7 +558,6 @@ mod tests {
             let ask = Ask { output_cap: Some(u64::MAX), rate_percent: u64::from(u32::MAX), ..ask(&weight) };
             let found = bound(&ask, &model).unwrap();
             prop_assert!(found.total() >= NanoUsd::ZERO);
-            prop_assert!(found.cap_within(NanoUsd(i64::MIN)).is_none());
         }
     }
 }

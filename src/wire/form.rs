@@ -42,6 +42,9 @@ fn read(boundary: &[u8], body: &[u8]) -> Option<Found> {
         let len = next.find(part)?;
         let head = &part[..len.min(FORM_HEAD_BYTES_MAX)];
         let head_len = memmem::find(head, b"\r\n\r\n")?;
+        if holds_other_delimiter(&part[head_len..len], &line[2..]) {
+            return None;
+        }
         if field_name(&head[..head_len])?.eq_ignore_ascii_case(b"model") {
             let value = Span { start: start + head_len + 4, end: start + len };
             if found != Found::Nothing || !is_name(value.of(body)) {
@@ -52,6 +55,12 @@ fn read(boundary: &[u8], body: &[u8]) -> Option<Found> {
         rest = &part[len + line.len()..];
     }
     None
+}
+
+/// Whether a reader that takes any line break for one would end the part earlier.
+fn holds_other_delimiter(content: &[u8], delimiter: &[u8]) -> bool {
+    let starts = memmem::find_iter(content, delimiter);
+    starts.filter_map(|at| at.checked_sub(1)).any(|at| matches!(content[at], b'\r' | b'\n'))
 }
 
 /// What separates the parts, by the parameter of the content type: `None` if that is no form, nothing inside if it
@@ -77,8 +86,10 @@ fn boundary(content_type: &[u8]) -> Option<Option<&[u8]>> {
 fn field_name(head: &[u8]) -> Option<&[u8]> {
     const KEY: &[u8] = b"content-disposition:";
     let mut name = None;
-    for line in head.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut lines = head.split(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        // The last stands without its end here; a break that is none to every reader ends no other.
+        let line = if lines.peek().is_some() { line.strip_suffix(b"\r")? } else { line };
         if line.first().is_none_or(u8::is_ascii_whitespace) || line.contains(&b'\r') {
             return None;
         }
@@ -159,6 +170,7 @@ mod tests {
     #[test]
     fn what_is_unclear_says_so() {
         let model_is = ("name=\"model\"", "a");
+        let other = "y\r\n--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nb";
         let mut bodies = vec![
             form(&[model_is, ("name=\"model\"", "b")]),
             form(&[model_is, ("name=\"Model\"", "b")]),
@@ -168,6 +180,8 @@ mod tests {
             b"--XX oh\r\n".to_vec(),
             [b"preamble\r\n".to_vec(), form(&[model_is])].concat(),
             [form(&[model_is]), form(&[("name=\"model\"", "b")])].concat(),
+            form(&[("name=\"x\"", &other.replace("\r\n", "\n")), model_is]),
+            form(&[("name=\"x\"", &other.replace("\r\n", "\r")), model_is]),
         ];
         for odd in [
             "name = \"model\"",
@@ -179,6 +193,7 @@ mod tests {
             "filename=\"x\" name=\"model\"",
             "name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
             "name=\"x\"\r\nContent-Disposition : form-data; name=\"model\"",
+            "name=\"x\"\nX-Other: y",
         ] {
             bodies.push(form(&[(odd, "a")]));
         }

@@ -25,6 +25,17 @@ async fn with_provider(address: std::net::SocketAddr) -> Gateway {
     Setup::new(yaml).start().await
 }
 
+/// A provider of `m`, and a good one that follows where that fails.
+async fn with_spare(address: std::net::SocketAddr, good: &Upstream) -> Gateway {
+    let yaml = format!(
+        "providers:\n{}{}models:\n  - {{id: m, provider: up}}\n  - {{id: good, provider: good}}\n\
+         routing: {{cooldown_ms: 0, fallbacks: {{m: [good]}}}}\n",
+        openai("up", address, ""),
+        openai("good", good.addr, "")
+    );
+    Setup::new(yaml).start().await
+}
+
 /// What the gateway's memory peak grew by, in MiB, while a request was answered; and how much came.
 async fn growth(gateway: &Gateway, ask: Ask) -> (u16, u64, u64) {
     gateway.ask(Ask::chat("mock", true)).await;
@@ -76,7 +87,7 @@ async fn a_compressed_bomb_takes_bounded_memory() {
     let (gateway, _up) = start().await;
     let (status, grown, _) = growth(&gateway, Ask::chat("mock-gzipbomb", false)).await;
     assert!(grown < 50, "grown by {grown} MiB");
-    assert!(matches!(status, 200 | 502), "{status}");
+    assert_eq!(status, 502);
     assert_eq!(gateway.ask(Ask::chat("mock", false)).await.status, 200);
 }
 
@@ -85,7 +96,7 @@ async fn huge_headers_are_bounded() {
     let (gateway, _up) = start().await;
     let (status, grown, _) = growth(&gateway, Ask::chat("mock-hugeheader", false)).await;
     assert!(grown < 10, "grown by {grown} MiB");
-    assert!(matches!(status, 200 | 502), "{status}");
+    assert_eq!(status, 200);
     let (address, script) = scripted().await;
     let gateway = with_provider(address).await;
     gateway.ask(Ask::get("/v1/models")).await;
@@ -125,12 +136,11 @@ async fn headers_of_a_provider_are_filtered() {
 #[tokio::test]
 async fn what_is_no_answer_of_a_model_is_no_success() {
     let good = mock("good").await;
-    let length = "content-length: 0\r\n";
     let page = "content-type: text/html\r\n";
     let json = "content-type: application/json\r\n";
     for (head, body) in [
         (json, ""),
-        (length, ""),
+        ("", ""),
         (json, "not json at all"),
         (json, "{\"a\":"),
         (json, "[]"),
@@ -138,22 +148,14 @@ async fn what_is_no_answer_of_a_model_is_no_success() {
         (json, " {} x"),
         (page, "<html>{}</html>"),
     ] {
-        let head = if head == length { "" } else { head };
         let up = Canned::start(sized(head, body)).await;
         let gateway = with_provider(up.address).await;
         for stream in [false, true] {
             let answer = gateway.ask(Ask::chat("m", stream)).await;
-            assert_eq!(answer.status, 502, "{head} {body:?} {stream}: {}", answer.text());
             let said = (answer.status, answer.openai_code());
-            assert_eq!(said, (502, "upstream_invalid".to_owned()), "{head} {body:?}");
+            assert_eq!(said, (502, "upstream_invalid".to_owned()), "{head} {body:?} {stream}");
         }
-        let yaml = format!(
-            "providers:\n{}{}models:\n  - {{id: m, provider: up}}\n  - {{id: good, provider: good}}\n\
-             routing: {{cooldown_ms: 0, fallbacks: {{m: [good]}}}}\n",
-            openai("up", up.address, ""),
-            openai("good", good.addr, "")
-        );
-        let gateway = Setup::new(yaml).start().await;
+        let gateway = with_spare(up.address, &good).await;
         let answer = gateway.ask(Ask::chat("m", true)).await;
         assert_eq!((answer.status, answer.header("x-gateway-provider")), (200, "good"), "{body:?}");
     }
@@ -295,13 +297,7 @@ async fn answers_without_a_body_have_none() {
 async fn a_provider_that_answers_before_it_has_read_everything() {
     let up = Canned::start_hasty("HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy").await;
     let good = mock("good").await;
-    let yaml = format!(
-        "providers:\n{}{}models:\n  - {{id: m, provider: up}}\n  - {{id: good, provider: good}}\n\
-         routing: {{cooldown_ms: 0, fallbacks: {{m: [good]}}}}\n",
-        openai("up", up.address, ""),
-        openai("good", good.addr, "")
-    );
-    let gateway = Setup::new(yaml).start().await;
+    let gateway = with_spare(up.address, &good).await;
     for size in [1_000, 200_000, 5_000_000] {
         let body = format!(r#"{{"model":"m","messages":[],"x":"{}"}}"#, "x".repeat(size));
         let answer = gateway.ask(Ask::post("/v1/chat/completions", body)).await;

@@ -515,7 +515,10 @@ async fn a_key_in_hand_of_nobody_pays_from_the_default() {
         asks.spawn(async move { Line::open(address).await.unwrap().ask(&asked).await.unwrap() });
     }
     let statuses: Vec<u16> = asks.join_all().await.iter().map(|answer| answer.status).collect();
-    assert!(statuses.iter().all(|status| [200, 402].contains(status)), "{statuses:?}");
+    let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    let (served, refused) = (count(200), count(402));
+    assert_eq!(served + refused, 50, "{statuses:?}");
+    assert!(served > 0 && refused > 0, "the budget is for some of them: {statuses:?}");
     all_settled(&gateway, "default").await;
     assert!(up.bill_total() <= 1_000_000);
     assert_eq!(spent_nano(&gateway, "default").await, up.bill_total());

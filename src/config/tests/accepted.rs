@@ -8,6 +8,7 @@ use crate::config::catalog::Tier;
 use crate::config::snapshot::AccessLog;
 use crate::dialect::notice::NoticeMode;
 use crate::identity::agent::Mode;
+use crate::identity::keyring::Grant;
 use crate::identity::principal::Presented;
 use crate::routing::strategy::Strategy;
 use crate::upstream::breaker::Cooldowns;
@@ -171,7 +172,7 @@ fn agents_are_lowered() {
     let x = snapshot.gate.agents.get("x").unwrap();
     assert_eq!((x.mode, x.models.as_deref(), x.keyed), (Mode::Pinned, Some(&[0, 1][..]), true));
     assert!(snapshot.gate.agents.default_agent().unwrap().models.is_none());
-    assert!(snapshot.gate.keyring.has_agent_keys() && !snapshot.gate.keyring.has_admin_keys());
+    assert_eq!(snapshot.gate.keyring.find(b"sixteen-letters-x"), Some(&Grant::Agent(x.index)));
 }
 
 #[test]

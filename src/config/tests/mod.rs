@@ -12,7 +12,6 @@ mod seed_env;
 use std::path::Path;
 
 use crate::config::problem::Problem;
-use crate::config::raw_routing::RouterFile;
 use crate::config::snapshot::Snapshot;
 use crate::config::{KeyFile, load};
 
@@ -37,11 +36,6 @@ pub fn read(text: &str) -> Result<Snapshot, Vec<Problem>> {
 
 /// No file with a key in it can be read.
 pub fn no_key_file(_: &Path) -> KeyFile {
-    Err("cannot be read: gone".to_owned())
-}
-
-/// No file of a strategy can be read.
-pub fn no_router_file(_: &Path) -> RouterFile {
     Err("cannot be read: gone".to_owned())
 }
 

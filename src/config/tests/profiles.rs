@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::config::snapshot::{Audit, Audited, Profiles, Tls};
+use crate::config::snapshot::{Audit, Audited, Profiles};
 use crate::config::{Outside, load_with};
 use crate::identity::vault::Key;
 
@@ -23,14 +23,7 @@ fn with(rest: &str, set: &[(&str, &str)]) -> Result<Snapshot, Vec<Problem>> {
         Some("/keys/short") => Ok(Zeroizing::new("AAEC".to_owned())),
         _ => no_key_file(path),
     };
-    let outside = Outside {
-        env: &get,
-        certificates: &|_| Err(String::new()),
-        key_file: &key_file,
-        weights: &|_| Err(String::new()),
-        server_certificate: &|_: &Tls| Ok(()),
-        router_file: &no_router_file,
-    };
+    let outside = Outside { key_file: &key_file, ..Outside::env_alone(&get) };
     load_with(&format!("{PROVIDERS}{MODELS}{rest}"), "weir.yaml", &outside)
 }
 

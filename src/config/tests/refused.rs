@@ -385,15 +385,7 @@ fn certificates_are_checked() {
             assert_eq!(path, Path::new("/some/ca.pem"));
             found.clone()
         };
-        let server_certificate = &|_: &Tls| Ok(());
-        let outside = Outside {
-            env: &env,
-            certificates: &certificates,
-            key_file: &no_key_file,
-            weights: &|_| Err(String::new()),
-            server_certificate,
-            router_file: &no_router_file,
-        };
+        let outside = Outside { certificates: &certificates, ..Outside::env_alone(&env) };
         load_with(&text, "weir.yaml", &outside)
     };
     let (https, http) = ("base_url: 'https://h', ca", "base_url: 'http://h', ca");
@@ -420,15 +412,7 @@ fn a_certificate_of_the_server_is_looked_at() {
             );
             found.clone()
         };
-        let certificates = &|_: &Path| Err(String::new());
-        let outside = Outside {
-            env: &env,
-            certificates,
-            key_file: &no_key_file,
-            weights: &|_| Err(String::new()),
-            server_certificate: &look,
-            router_file: &no_router_file,
-        };
+        let outside = Outside { server_certificate: &look, ..Outside::env_alone(&env) };
         load_with(&text, "weir.yaml", &outside)
     };
     assert!(with(Ok(())).unwrap().server.tls.is_some());

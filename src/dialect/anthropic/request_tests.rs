@@ -42,21 +42,6 @@ fn messages(messages: &Value) -> String {
     json!({"max_tokens": 9, "messages": messages}).to_string()
 }
 
-/// Places told apart by strings and lists of one are not worth keeping.
-fn without_places(mut request: Request<'_>) -> Request<'_> {
-    fn clear(parts: &mut [Part<'_>]) {
-        for part in parts {
-            part.place = Place::default();
-            if let Content::Result(result) = &mut part.kind {
-                clear(&mut result.parts);
-            }
-        }
-    }
-    clear(&mut request.system);
-    request.turns.iter_mut().for_each(|turn| clear(&mut turn.parts));
-    request
-}
-
 const RICH: &str = r#"{"model":"claude","max_tokens":900,"stream":true,
 "system":[{"type":"text","text":"Be\nbrief.","cache_control":{"type":"ephemeral","ttl":"1h"}},{"type":"text","text":"x"}],
 "messages":[
@@ -86,7 +71,7 @@ fn a_rich_request_survives_the_way_there_and_back() {
     let memory = ask::write(&first, &TARGET, &mut losses, &mut out).expect("nothing is lost");
     assert_eq!(memory, Memory::default());
     let again = request::read(&out).expect("a request");
-    assert_eq!(without_places(again), without_places(first));
+    assert_eq!(again.without_places(), first.without_places());
 }
 
 #[test]
@@ -545,7 +530,7 @@ proptest! {
         let mut out = Vec::new();
         ask::write(&first, &TARGET, &mut Losses::new(true), &mut out).expect("nothing is lost");
         let again = request::read(&out).expect("a request");
-        prop_assert_eq!(without_places(again), without_places(first.clone()));
+        prop_assert_eq!(again.without_places(), first.clone().without_places());
         prop_assert_eq!(ask::version(&first) == "2023-06-01", body.get("temperature").is_some());
     }
 

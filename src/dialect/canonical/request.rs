@@ -57,6 +57,23 @@ impl<'a> Request<'a> {
         };
         self.service_tier.map(common)
     }
+
+    /// The same without the places of its parts: those change where a request is written anew.
+    #[cfg(test)]
+    #[must_use]
+    pub fn without_places(mut self) -> Self {
+        fn clear(parts: &mut [Part<'_>]) {
+            for part in parts {
+                part.place = Place::default();
+                if let Content::Result(result) = &mut part.kind {
+                    clear(&mut result.parts);
+                }
+            }
+        }
+        clear(&mut self.system);
+        self.turns.iter_mut().for_each(|turn| clear(&mut turn.parts));
+        self
+    }
 }
 
 /// A top-level field that the neutral form has no place for.

@@ -476,6 +476,11 @@ fn nothing_is_invented_for_a_stream_that_fails() {
     let start = Event::Start(Start::default());
     let stop = Event::Stop { stop: Stop::End, sequence: None };
     let cut = played(&[start.clone(), Event::Text(Text::of("a")), stop.clone()], style());
+    let said: String = chunks(&cut)
+        .iter()
+        .filter_map(|it| it["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(said, "a");
     assert!(chunks(&cut).iter().all(|chunk| chunk["choices"][0]["finish_reason"].is_null()));
     assert!(!cut.contains("[DONE]"));
     let failure = Failure { status: Some(529), message: Some(Text::of("m")), ..Failure::default() };

