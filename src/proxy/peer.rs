@@ -17,6 +17,7 @@ use pingora_core::{Error, ErrorType, Result};
 
 use crate::base::limit::{
     CA_SETS_MAX, DNS_HOSTS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX,
+    UNTIMED_BODY_BYTES_MAX,
 };
 use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::Provider;
@@ -132,8 +133,12 @@ impl Trust {
     }
 }
 
-/// The peer for one attempt.
-pub fn peer(provider: &Provider, address: SocketAddr, trust: &Trust) -> Box<HttpPeer> {
+/// The peer for one attempt with a body of that length.
+pub fn peer(
+    provider: &Provider,
+    (address, body_bytes): (SocketAddr, usize),
+    trust: &Trust,
+) -> Box<HttpPeer> {
     let mut peer = Box::new(HttpPeer::new(address, provider.tls(), provider.sni().to_owned()));
     let options = &mut peer.options;
     let connect = Duration::from_millis(provider.timeouts.connect_ms);
@@ -141,7 +146,10 @@ pub fn peer(provider: &Provider, address: SocketAddr, trust: &Trust) -> Box<Http
     // TCP and TLS together.
     options.total_connection_timeout = Some(connect);
     options.read_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
-    options.write_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
+    // Each write under a timer pays for it, also where it cannot block.
+    if body_bytes > UNTIMED_BODY_BYTES_MAX {
+        options.write_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
+    }
     options.idle_timeout = Some(Duration::from_millis(IDLE_UPSTREAM_MS_MAX));
     if provider.tls() {
         options.alpn = ALPN::H2H1;

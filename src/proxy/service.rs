@@ -113,10 +113,12 @@ impl ProxyHttp for Weir {
             };
             ctx.wait_begins();
             let address = self.shared.resolver.address(&attempt.provider).await;
-            let provider = Arc::clone(&attempt.provider);
+            let (provider, length) = (Arc::clone(&attempt.provider), attempt.length);
             ctx.attempt = Some(attempt);
             match address {
-                Ok(address) => return Ok(peer::peer(&provider, address, &self.shared.trust)),
+                Ok(address) => {
+                    return Ok(peer::peer(&provider, (address, length), &self.shared.trust));
+                }
                 Err(error) if !ctx.cannot_connect() => return Err(error),
                 Err(_) => {}
             }

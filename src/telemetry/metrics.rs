@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
 
@@ -50,10 +51,14 @@ pub struct Metrics {
 #[derive(Default)]
 struct Desk {
     labels: Labels,
-    requests: HashMap<RequestKey, RequestSeries>,
-    attempts: HashMap<(Arc<str>, Arc<str>, Outcome), IntCounter>,
-    decisions: HashMap<(&'static str, Arc<str>), IntCounter>,
+    requests: Cache<RequestKey, RequestSeries>,
+    attempts: Cache<(Arc<str>, Arc<str>, Outcome), IntCounter>,
+    decisions: Cache<(&'static str, Arc<str>), IntCounter>,
 }
+
+/// Series by their labels. Names are hashed three times for each request, which the standard hasher makes half
+/// of all the counting. Whoever makes names collide gains nothing: the maps are small, and emptied when full.
+type Cache<K, V> = HashMap<K, V, FixedState>;
 
 #[derive(PartialEq, Eq, Hash)]
 struct RequestKey {
@@ -269,7 +274,7 @@ fn shorten(name: &mut Arc<str>, label: &str) {
 
 /// The counter under that key, looked up by its labels the first time.
 fn cached<K: Eq + Hash>(
-    map: &mut HashMap<K, IntCounter>,
+    map: &mut Cache<K, IntCounter>,
     key: K,
     find: impl FnOnce() -> IntCounter,
 ) -> &IntCounter {
