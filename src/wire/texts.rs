@@ -47,7 +47,8 @@ impl Source {
 pub struct Piece {
     /// Who it comes from.
     pub source: Source,
-    /// Its message's place among all, from 0; `None` for a system prompt that stands by itself.
+    /// Its message's place among all, from 0; `None` for a system prompt that stands by itself. In a batch, turns
+    /// and prompts are counted through all requests.
     pub turn: Option<u32>,
     /// The key that it stands under, or its list does, as written: `content`, `text`, `output`, `arguments`, …
     pub key: Span,
@@ -115,12 +116,11 @@ pub fn texts(body: &[u8]) -> Texts {
         depth: 0,
         keys: Keys::Mean,
         images: false,
+        in_batch: false,
+        turns_before: 0,
     };
     if walk.pull.peek() == b'{' {
-        walk.pull.enter();
-        while let Some(key) = walk.pull.key() {
-            walk.field(key);
-        }
+        walk.fields();
     }
     let Walk { found, tools, images, .. } = walk;
     let piece = |it: Found| Piece {
@@ -194,16 +194,31 @@ struct Walk<'b> {
     depth: usize,
     keys: Keys,
     images: bool,
+    in_batch: bool,
+    /// Turns of the requests of a batch before this one.
+    turns_before: u32,
 }
 
 impl<'b> Walk<'b> {
+    /// The fields of a request.
+    fn fields(&mut self) {
+        self.pull.enter();
+        while let Some(key) = self.pull.key() {
+            self.field(key);
+        }
+    }
+
     /// A field of the request itself.
     fn field(&mut self, key: Span) {
         let (source, is_list) = match &*meaning(key.of(self.body)) {
-            b"messages" | b"input" | b"prompt" => (Source::User, true),
+            b"messages" | b"input" | b"prompt" | b"items" => (Source::User, true),
             b"system" | b"instructions" | b"systemPrompt" => (Source::System, false),
             b"tools" | b"functions" => {
                 self.tools(key);
+                return;
+            }
+            b"requests" if !self.in_batch => {
+                self.batch();
                 return;
             }
             _ => {
@@ -215,9 +230,36 @@ impl<'b> Walk<'b> {
         if is_list && self.pull.peek() == b'[' {
             self.turns(key);
         } else {
-            self.value(key);
+            self.alone(key);
         }
         self.name_authors(first, Some(source));
+    }
+
+    /// The requests of a batch (Messages), each with turns of its own.
+    fn batch(&mut self) {
+        if self.pull.peek() != b'[' {
+            self.pull.skip();
+            return;
+        }
+        // A batch within a batch is none; so nobody can nest them.
+        self.in_batch = true;
+        self.pull.enter();
+        while self.pull.item() {
+            if self.pull.peek() != b'{' {
+                self.pull.skip();
+                continue;
+            }
+            self.pull.enter();
+            while let Some(key) = self.pull.key() {
+                let is_request = &*meaning(key.of(self.body)) == b"params";
+                if is_request && self.pull.peek() == b'{' {
+                    self.fields();
+                } else {
+                    self.pull.skip();
+                }
+            }
+        }
+        self.in_batch = false;
     }
 
     /// What is said of the tools.
@@ -227,7 +269,7 @@ impl<'b> Walk<'b> {
         if self.pull.peek() == b'[' {
             self.turns(key);
         } else {
-            self.value(key);
+            self.alone(key);
         }
         self.keys = before;
         self.name_authors(first, Some(Source::Document));
@@ -236,12 +278,26 @@ impl<'b> Walk<'b> {
 
     fn turns(&mut self, key: Span) {
         self.pull.enter();
-        let mut turn = 0;
+        let mut turn = self.turns_before;
         while self.pull.item() {
             let first = self.found.len();
             self.value(key);
             self.found[first..].iter_mut().for_each(|it| it.turn = Some(turn));
             turn += 1;
+        }
+        if self.in_batch {
+            self.turns_before = turn;
+        }
+    }
+
+    /// A text that stands by itself. In a batch it is a turn, so that nobody takes those of two requests for one.
+    fn alone(&mut self, key: Span) {
+        let first = self.found.len();
+        self.value(key);
+        if self.in_batch {
+            let turn = self.turns_before;
+            self.found[first..].iter_mut().for_each(|it| it.turn = Some(turn));
+            self.turns_before += 1;
         }
     }
 
@@ -462,6 +518,30 @@ mod tests {
         text: &str,
     ) -> (Source, Option<u32>, String, String) {
         (source, turn, key.to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn batches_and_items_of_conversations_are_read_as_requests_are() {
+        let body = r#"{"requests": [
+            {"custom_id": "1", "params": {"model": "m", "system": "s", "messages": [{"role": "user", "content": "a"}]}},
+            7, {"params": [], "custom_id": "p"},
+            {"params": {"messages": [{"role": "user", "content": "b"}],
+                "requests": [{"params": {"messages": [{"role": "user", "content": "deeper"}]}}]}}]}"#;
+        assert_eq!(
+            told(body),
+            [
+                of(Source::System, Some(0), "system", "s"),
+                of(Source::User, Some(1), "content", "a"),
+                of(Source::User, Some(2), "content", "b"),
+            ]
+        );
+        let body = r#"{"items": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "t"}]},
+            {"type": "function_call_output", "call_id": "c", "output": "r"}], "metadata": {"a": "b"}}"#;
+        assert_eq!(
+            told(body),
+            [of(Source::User, Some(0), "text", "t"), of(Source::Tool, Some(1), "output", "r")]
+        );
+        assert_eq!(told(r#"{"requests": {"params": {"prompt": "x"}}, "items": 3}"#), []);
     }
 
     #[test]

@@ -341,6 +341,35 @@ async fn a_large_request_is_screened_too() {
 }
 
 #[tokio::test]
+async fn batches_and_items_of_conversations_are_screened() {
+    let up = Echo::start(says_hello).await;
+    let batch = |text: &str| {
+        let of = |text: &str| json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": text}]});
+        json!({"requests": [{"custom_id": "1", "params": of("one and one?")}, {"custom_id": "2", "params": of(text)}]})
+    };
+    let items =
+        |text: &str| json!({"items": [{"type": "message", "role": "user", "content": text}]});
+    let post = |path: &str, body: &Value| Ask::post(path, body.to_string());
+    let gateway = guarded(up.address, "{input: {user: block}}").await;
+    for (path, clean, attack) in [
+        ("/v1/messages/batches", batch("two and two?"), batch(ATTACK)),
+        ("/v1/conversations/c/items", items("two and two?"), items(ATTACK)),
+    ] {
+        let answer = gateway.ask(post(path, &clean)).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(gateway.ask(post(path, &attack)).await.status, 403, "{path}");
+    }
+    assert_eq!(up.asked().len(), 2);
+    let gateway = guarded(up.address, "{input: {user: sanitize}}").await;
+    let answer = gateway.ask(post("/v1/messages/batches", &batch(ATTACK))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = up.asked().pop().unwrap();
+    assert_eq!(sent["requests"][0], batch("")["requests"][0]);
+    let text = sent["requests"][1]["params"]["messages"][0]["content"].as_str().unwrap();
+    assert!(text.contains("[REMOVED_BY_GUARD]") && !text.contains("Ignore"), "{text}");
+}
+
+#[tokio::test]
 async fn a_canary_is_stable_and_noticed_in_the_fifth_turn() {
     let up = Echo::start(repeats_the_canary).await;
     let gateway =
