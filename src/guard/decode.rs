@@ -5,6 +5,7 @@
 
 use crate::base::limit::{GUARD_DECODED_BYTES_MAX, GUARD_DECODES_MAX, GUARD_TURNED_BYTES_MAX};
 use crate::guard::lexicon;
+use crate::guard::normal;
 
 /// What a segment reads as, and where it lies in the text that was searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ fn is_prose(text: &str) -> bool {
     let (mut all, mut letters, mut gaps) = (0_usize, 0_usize, 0_usize);
     for c in text.chars() {
         all += 1;
-        letters += usize::from(c.is_alphabetic());
+        letters += usize::from(normal::is_alphabetic(c));
         gaps += usize::from(c == ' ' || c > '\u{2e80}');
         if c == '\u{fffd}' || c.is_control() && !c.is_whitespace() {
             return false;
@@ -207,12 +208,13 @@ pub fn numbered(run: &str) -> Option<String> {
 
 /// The text turned by 13 letters.
 pub fn turned(text: &str) -> String {
-    let turn = |c: char| match c {
-        'a'..='m' | 'A'..='M' => char::from(c as u8 + 13),
-        'n'..='z' | 'N'..='Z' => char::from(c as u8 - 13),
-        _ => c,
+    let end = text.char_indices().nth(GUARD_TURNED_BYTES_MAX).map_or(text.len(), |(end, _)| end);
+    let turn = |byte: &u8| match byte {
+        b'a'..=b'm' | b'A'..=b'M' => byte + 13,
+        b'n'..=b'z' | b'N'..=b'Z' => byte - 13,
+        _ => *byte,
     };
-    text.chars().take(GUARD_TURNED_BYTES_MAX).map(turn).collect()
+    String::from_utf8(text.as_bytes()[..end].iter().map(turn).collect()).unwrap_or_default()
 }
 
 /// The text from its end to its start.

@@ -46,6 +46,9 @@ struct Entry {
     is_dense: bool,
     /// There is white space in it.
     has_gaps: bool,
+    /// Bytes of its first word, and the first byte behind the gap, for entries of several words: many start
+    /// alike, and nearly all end here.
+    first: (u8, u8),
 }
 
 /// The table with its index by the first three bytes.
@@ -116,11 +119,29 @@ impl Lexicon {
         self.find_in(bucket, text, at)
     }
 
+    /// Whether an entry may start with these four bytes.
+    #[inline]
+    pub fn may_start(&self, four: &[u8]) -> bool {
+        self.buckets[bucket(four, 0)].fourths & fourth_bit(four.get(3).copied()) != 0
+    }
+
     fn find_in(&self, bucket: Bucket, text: &[u8], at: usize) -> Option<Found> {
         let entries = &self.entries[usize::from(bucket.from)..usize::from(bucket.to)];
         let head = head(text.get(at..).unwrap_or_default());
         let mut alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
-        alike.find_map(|entry| entry.stands(text, at))
+        // Behind the gap of entries whose first words are as long: that many bytes, and what follows it.
+        let mut behind = (0, None);
+        alike.find_map(|entry| {
+            if entry.first.0 > 0 {
+                if behind.0 != entry.first.0 {
+                    behind = (entry.first.0, behind_gap(text, at + usize::from(entry.first.0)));
+                }
+                if behind.1 != Some(entry.first.1) {
+                    return None;
+                }
+            }
+            entry.stands(text, at)
+        })
     }
 
     /// Where the longest entry of three letters and more ends that starts there, whatever follows it.
@@ -157,7 +178,25 @@ fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
     let has_gaps = text.contains(&b' ');
     let fixed = text.split(|byte| *byte == b' ').next().unwrap_or_default();
     let head = [head(fixed), head(&[0xff; 8][..fixed.len().min(8)])];
-    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps }
+    let first = match (u8::try_from(fixed.len()), text.get(fixed.len() + 1)) {
+        (Ok(len), Some(behind)) if has_gaps => (len, *behind),
+        _ => (0, 0),
+    };
+    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps, first }
+}
+
+/// The byte behind the gap that starts there, if one does.
+fn behind_gap(text: &[u8], at: usize) -> Option<u8> {
+    match gap(text, at)? {
+        0 => None,
+        len => text.get(at + len).copied(),
+    }
+}
+
+/// White space of an entry stands for up to three bytes that are no letters: how many there are.
+#[inline]
+fn gap(text: &[u8], at: usize) -> Option<usize> {
+    Some(text.get(at..)?.iter().take(3).take_while(|byte| !is_word(**byte)).count())
 }
 
 /// Bytes that words are made of, in folded text.
@@ -237,15 +276,13 @@ impl Entry {
         is_whole.then_some(Found { idea: self.idea, end })
     }
 
-    /// White space of an entry stands for up to three bytes that are no letters.
     fn end_with_gaps(&self, text: &[u8], mut at: usize) -> Option<usize> {
         for byte in &self.text {
             if *byte == b' ' {
-                let gap = text.get(at..)?.iter().take(3).take_while(|b| !is_word(**b)).count();
-                if gap == 0 {
-                    return None;
+                match gap(text, at)? {
+                    0 => return None,
+                    len => at += len,
                 }
-                at += gap;
             } else {
                 (text.get(at) == Some(byte)).then_some(())?;
                 at += 1;
