@@ -104,7 +104,7 @@ impl Lexicon {
                 range.from = at;
             }
             range.to = at + 1;
-            range.fourths |= entry.fourths();
+            range.fourths |= if entry.is_mark() { entry.letters() } else { entry.fourths() };
         }
         Self { entries, buckets }
     }
@@ -148,18 +148,29 @@ impl Lexicon {
     pub fn find_start(&self, text: &[u8], at: usize) -> Option<usize> {
         let Bucket { from, to, .. } = self.buckets[bucket(text, at)];
         let entries = &self.entries[usize::from(from)..usize::from(to)];
-        let ends = entries.iter().filter(|entry| entry.text.len() >= 3);
+        let head = head(&text[at..]);
+        let alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
+        let ends = alike.filter(|entry| entry.text.len() >= 3);
         ends.filter(|entry| text[at..].starts_with(&entry.text))
             .map(|entry| at + entry.text.len())
             .next()
     }
 
-    /// As `find`, for marks of a template, which start with a byte that no word starts with.
-    #[cold]
+    /// As `find`, for marks of a template, which start with a byte that no word starts with. Nearly all end at
+    /// the first letter behind them.
     pub fn find_mark(&self, text: &[u8], at: usize) -> Option<Found> {
-        self.find(text, at)
+        let bucket = self.buckets[bucket(text, at)];
+        let ahead = text.get(at + 1..)?;
+        let letter = ahead.iter().take(MARK_BYTES).find(|byte| is_word(**byte))?;
+        if bucket.fourths & fourth_bit(Some(*letter)) == 0 {
+            return None;
+        }
+        self.find_in(bucket, text, at)
     }
 }
+
+/// Bytes behind the first of a mark within which its first letter is: `##`, and a gap.
+const MARK_BYTES: usize = 6;
 
 fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
     let (word, is_stem) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
@@ -226,6 +237,10 @@ fn bucket(text: &[u8], at: usize) -> usize {
             return (usize::from(*one).wrapping_mul(1_087) ^ usize::from(*two).wrapping_mul(67))
                 & (BUCKETS - 1);
         }
+        // Of letters of two bytes, the first byte says little.
+        Some([one @ 0xc2..=0xdf, two, three, rest @ ..]) if is_word(*three) => {
+            [*one, *two, rest.first().map_or(0, |four| LETTERS[usize::from(*four)])].map(usize::from)
+        }
         Some([one, two, three, ..]) => [*one, *two, *three].map(letter),
         Some([one, two]) => [letter(*one), letter(*two), 0],
         Some([one]) => [letter(*one), 0, 0],
@@ -264,13 +279,26 @@ impl Entry {
         }
     }
 
+    fn is_mark(&self) -> bool {
+        matches!(self.text.first(), Some(b'<' | b'[' | b'#'))
+    }
+
+    /// The bit of its first letter, if that is near its start.
+    fn letters(&self) -> u32 {
+        let mut letters = self.text.iter().skip(1).filter(|byte| is_word(**byte));
+        letters.next().map_or(0, |letter| fourth_bit(Some(*letter)))
+    }
+
+    /// Whether it stands there, where its head is known to.
     #[inline]
     fn stands(&self, text: &[u8], at: usize) -> Option<Found> {
         let end = if self.has_gaps {
             self.end_with_gaps(text, at)?
         } else {
             let end = at + self.text.len();
-            (text.get(at..end)? == &*self.text).then_some(end)?
+            // Its head is all of most.
+            let rest = text.get(at..end)?.get(8..).unwrap_or_default();
+            (rest == self.text.get(8..).unwrap_or_default()).then_some(end)?
         };
         let is_whole = self.is_stem || self.is_dense || !text.get(end).is_some_and(|b| is_word(*b));
         is_whole.then_some(Found { idea: self.idea, end })
@@ -342,8 +370,10 @@ mod tests {
                 // By hand: the longest of all that start with the same three bytes.
                 let mut alike =
                     table.entries.iter().filter(|it| bucket(&it.text, 0) == bucket(&text, 0));
-                let wanted = alike.find_map(|it| it.stands(&text, 0));
-                assert_eq!(table.find(&text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
+                let stands = |it: &Entry| it.text.iter().zip(&text).all(|(a, b)| a == b || *a == b' ');
+                let wanted = alike.find_map(|it| stands(it).then(|| it.stands(&text, 0))?);
+                let find = if entry.is_mark() { Lexicon::find_mark } else { Lexicon::find };
+                assert_eq!(find(table, &text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
                 assert!(wanted.is_some() || !entry.is_stem && !behind.is_empty() || short(&text));
             }
         }

@@ -284,7 +284,7 @@ pub fn worth(rule: &Rule) -> u8 {
 }
 
 /// Parts of a rule at most.
-const PARTS_MAX: usize = 4;
+const PARTS_MAX: u32 = 4;
 /// Words that pass before one rule counts again: the same words must not count over and over.
 const REST: u32 = 24;
 
@@ -293,8 +293,8 @@ const REST: u32 = 24;
 struct Waiting {
     /// Its place in `RULES`.
     rule: u8,
-    /// Where in the places of that rule the part lies for which the idea would do.
-    shift: u8,
+    /// The field of the part for which the idea would do, all of its bits.
+    field: u64,
     /// Within how many words, for each part.
     within: u64,
 }
@@ -306,11 +306,8 @@ fn waiting() -> &'static [Vec<Waiting>; 64] {
         for (rule, it) in (0u8..).zip(RULES) {
             for (part, names) in (0u8..).zip(it.parts) {
                 for name in names.split_whitespace() {
-                    let waits = Waiting {
-                        rule,
-                        shift: part % PARTS_MAX as u8 * PLACE_BITS as u8,
-                        within: u64::from(it.within) * EACH,
-                    };
+                    let field = FIELD << (u32::from(part) % PARTS_MAX * PLACE_BITS);
+                    let waits = Waiting { rule, field, within: u64::from(it.within) * EACH };
                     table[usize::from(lexicon::idea(name)) & 63].push(waits);
                 }
             }
@@ -335,9 +332,9 @@ pub struct Hit {
 pub struct Progress {
     /// Where the parts of each rule were last met, a field for each; full for those that a rule lacks, so that
     /// they are never too far behind.
-    met: [u64; RULES.len()],
+    met: [u64; RULES_MAX],
     /// When each rule last came true.
-    last: [u32; RULES.len()],
+    last: [u32; RULES_MAX],
     /// Where the words at the last places start.
     starts: [usize; FAR as usize],
     /// Where the words of this text start to count: so far behind those of the text before that nothing which
@@ -350,10 +347,15 @@ pub struct Progress {
     table: &'static [Vec<Waiting>; 64],
 }
 
+/// As many rules as their numbers allow, so that no place has to be checked.
+const RULES_MAX: usize = 1 << u8::BITS;
+const _: () = assert!(RULES.len() <= RULES_MAX);
 /// Further than the words of any rule may be apart, and than one rests.
 const FAR: u32 = 64;
 /// Bits of a field for the place of a part. The highest stays free, to compare all of them at once.
 const PLACE_BITS: u32 = 16;
+/// All bits of the first field.
+const FIELD: u64 = (1 << PLACE_BITS) - 1;
 /// One in each field.
 const EACH: u64 = 0x0001_0001_0001_0001;
 /// The largest place, for parts that a rule lacks.
@@ -363,15 +365,13 @@ const HIGHEST: u64 = EACH << (PLACE_BITS - 1);
 
 impl Default for Progress {
     fn default() -> Self {
-        let mut met = [u64::from(LACKING) * EACH; RULES.len()];
+        let mut met = [u64::from(LACKING) * EACH; RULES_MAX];
         for (met, rule) in met.iter_mut().zip(RULES) {
-            for part in 0..rule.parts.len().min(PARTS_MAX) {
-                put(met, part as u32 * PLACE_BITS, 0);
-            }
+            (0_u32..).zip(rule.parts).for_each(|(part, _)| *met = with(*met, part, 0));
         }
         Self {
             met,
-            last: [0; RULES.len()],
+            last: [0; RULES_MAX],
             starts: [0; FAR as usize],
             base: FAR,
             latest: 0,
@@ -381,14 +381,16 @@ impl Default for Progress {
     }
 }
 
-#[inline]
-const fn put(met: &mut u64, shift: u32, place: u32) {
-    *met = *met & !(0xffff << shift) | (place as u64) << shift;
+/// The places with that of one part changed.
+const fn with(met: u64, part: u32, place: u32) -> u64 {
+    let shift = part % PARTS_MAX * PLACE_BITS;
+    met & !(FIELD << shift) | ((place as u64) << shift)
 }
 
-#[inline]
-const fn place_of(met: u64, part: usize) -> u32 {
-    (met >> (part as u32 * PLACE_BITS)) as u32 & 0xffff
+/// The places of the parts of a rule.
+fn places(met: u64, rule: &Rule) -> impl Iterator<Item = u32> {
+    let place = move |part: u32| u32::try_from((met >> (part % PARTS_MAX * PLACE_BITS)) & FIELD);
+    (0_u32..).zip(rule.parts).map(move |(part, _)| place(part).unwrap_or(0))
 }
 
 impl Progress {
@@ -409,17 +411,16 @@ impl Progress {
             self.move_zero(place - 2 * FAR);
         }
         self.starts[(place % FAR) as usize] = token.start;
-        let here = place - self.zero;
-        let table = self.table;
+        let here = u64::from(place - self.zero) * EACH;
+        let (table, rested) = (self.table, place - REST);
         for some in table[usize::from(token.idea) & 63].chunks(64) {
             // Which of them have all their parts near. Without a branch for each: it could not be foreseen.
             let mut near = 0_u64;
             for (at, waits) in some.iter().enumerate() {
                 let met = &mut self.met[usize::from(waits.rule)];
-                put(met, u32::from(waits.shift), here);
-                let floor = u64::from(here) * EACH - waits.within;
-                let is_near = ((*met | HIGHEST) - floor) & HIGHEST == HIGHEST;
-                let is_rested = place > self.last[usize::from(waits.rule)] + REST;
+                *met ^= (*met ^ here) & waits.field;
+                let is_near = ((*met | HIGHEST) - (here - waits.within)) & HIGHEST == HIGHEST;
+                let is_rested = self.last[usize::from(waits.rule)] < rested;
                 near |= u64::from(is_near & is_rested) << at;
             }
             while near != 0 {
@@ -435,17 +436,14 @@ impl Progress {
 
     /// Whether the parts of a rule were met in the order that it asks for.
     fn is_ordered(&self, rule: u8) -> bool {
-        let (of, met) = (&RULES[usize::from(rule)], self.met[usize::from(rule)]);
-        let mut pairs = 1..of.parts.len().min(PARTS_MAX);
-        !of.in_order || pairs.all(|part| place_of(met, part - 1) < place_of(met, part))
+        let of = &RULES[usize::from(rule)];
+        !of.in_order || places(self.met[usize::from(rule)], of).is_sorted_by(|a, b| a < b)
     }
 
     /// Where the first word of a rule starts, all of whose parts are near.
     fn start(&self, rule: u8) -> usize {
-        let met = self.met[usize::from(rule)];
-        let parts = 0..RULES[usize::from(rule)].parts.len().min(PARTS_MAX);
-        let start = |part| self.starts[((self.zero + place_of(met, part)) % FAR) as usize];
-        parts.map(start).min().unwrap_or(0)
+        let places = places(self.met[usize::from(rule)], &RULES[usize::from(rule)]);
+        places.map(|it| self.starts[((self.zero + it) % FAR) as usize]).min().unwrap_or(0)
     }
 
     /// The fields are full: their places count from `zero` on.
@@ -454,9 +452,9 @@ impl Progress {
         let by = zero - self.zero;
         self.zero = zero;
         for (met, rule) in self.met.iter_mut().zip(RULES) {
-            for part in 0..rule.parts.len().min(PARTS_MAX) {
-                let place = place_of(*met, part).saturating_sub(by);
-                put(met, part as u32 * PLACE_BITS, place);
+            let before = *met;
+            for (part, place) in (0_u32..).zip(places(before, rule)) {
+                *met = with(*met, part, place.saturating_sub(by));
             }
         }
     }
@@ -537,14 +535,14 @@ mod tests {
             once.sort_unstable();
             once.dedup();
             assert_eq!(once.len(), all.len(), "{}: one word would fill two parts", rule.id);
-            assert!(rule.parts.len() <= PARTS_MAX && !rule.parts.is_empty());
+            assert!(rule.parts.len() <= PARTS_MAX as usize && !rule.parts.is_empty());
             assert!(rule.within < FAR && REST < FAR);
         }
     }
 
     /// As `Progress`, but each rule looks at all places by itself.
     fn hits_by_hand(tokens: &[Token]) -> Vec<Hit> {
-        let mut met = vec![[None::<(u32, usize)>; PARTS_MAX]; RULES.len()];
+        let mut met = vec![[None::<(u32, usize)>; PARTS_MAX as usize]; RULES.len()];
         let (mut last, mut hits) = (vec![None::<u32>; RULES.len()], Vec::new());
         for token in tokens {
             for (number, rule) in RULES.iter().enumerate() {

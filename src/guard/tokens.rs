@@ -37,7 +37,10 @@ pub struct Words<'t> {
 enum Kind {
     Letter = 0,
     Digit = 1,
+    /// Of a script with spaces, or within a character.
     Wide,
+    /// The first byte of a character that may be of a script without spaces.
+    Dense,
     Gap,
     End,
     Mark,
@@ -54,6 +57,7 @@ const KINDS: [Kind; 256] = {
             b'<' | b'[' | b'#' => Kind::Mark,
             b'0'..=b'9' => Kind::Digit,
             b'a'..=b'z' | b'A'..=b'Z' => Kind::Letter,
+            0xe0 | 0xe2..=0xe9 | 0xef | 0xf0 => Kind::Dense,
             0x80.. => Kind::Wide,
             _ => Kind::Gap,
         };
@@ -94,7 +98,8 @@ impl<'t> Words<'t> {
             let kind = KINDS[usize::from(*byte)];
             if kind <= Kind::Digit {
                 digits += kind as usize;
-            } else if kind != Kind::Wide || normal::is_dense_at(self.text, end) {
+            } else if kind > Kind::Dense || kind == Kind::Dense && normal::is_dense_at(self.text, end)
+            {
                 break;
             }
             hash = mix(hash, u32::from(*byte));
@@ -126,7 +131,11 @@ impl<'t> Words<'t> {
         if !matches!(self.text[start], 0xd8 | 0xd9) {
             return None;
         }
-        [2, 4, 6].into_iter().find_map(|ahead| self.lexicon.find(self.text, start + ahead))
+        let found = |at| match self.text.get(at)? {
+            b'<' | b'[' | b'#' => self.lexicon.find_mark(self.text, at),
+            _ => self.lexicon.find(self.text, at),
+        };
+        [2, 4, 6].into_iter().find_map(|ahead| found(start + ahead))
     }
 
     /// Whether a sign that stands for a letter goes on with the word.
@@ -234,8 +243,8 @@ impl Iterator for Words<'_> {
                 return Some(self.word());
             }
             match kind {
-                Kind::Wide if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
-                Kind::Letter | Kind::Digit | Kind::Wide => return Some(self.word()),
+                Kind::Dense if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
+                Kind::Letter | Kind::Digit | Kind::Wide | Kind::Dense => return Some(self.word()),
                 Kind::Mark => {
                     if let Some(mark) = self.mark() {
                         return Some(mark);
