@@ -123,7 +123,8 @@ fn percent(text: &str, pieces: &mut Vec<Piece>) {
         let end = bytes[sign..].iter().position(is_gap).map_or(bytes.len(), |gap| sign + gap);
         at = end;
         let run = &bytes[start..end.min(start + GUARD_DECODED_BYTES_MAX)];
-        let is_code = |three: &[u8]| three[0] == b'%' && three[1..].iter().all(u8::is_ascii_hexdigit);
+        let is_code =
+            |three: &[u8]| three[0] == b'%' && three[1..].iter().all(u8::is_ascii_hexdigit);
         if run.windows(3).filter(|three| is_code(three)).count() >= 3
             && let plain = from_percent(run)
             && let Some(text) = String::from_utf8(plain).ok().filter(|text| is_prose(text))

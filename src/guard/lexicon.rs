@@ -55,6 +55,9 @@ struct Entry {
 pub struct Lexicon {
     entries: Vec<Entry>,
     buckets: Box<[Bucket]>,
+    /// For buckets of which each entry starts with a letter that stands alone: a bit for each letter that may
+    /// follow. All bits for other buckets.
+    seconds: Box<[u32]>,
 }
 
 /// Entries that start alike.
@@ -106,14 +109,28 @@ impl Lexicon {
             range.to = at + 1;
             range.fourths |= if entry.is_mark() { entry.letters() } else { entry.fourths() };
         }
-        Self { entries, buckets }
+        let mut seconds: Box<[u32]> = vec![0; BUCKETS].into();
+        for entry in &entries {
+            let letter = (entry.first.0 == 1).then_some(entry.first.1);
+            seconds[bucket(&entry.text, 0)] |= letter.map_or(u32::MAX, |it| fourth_bit(Some(it)));
+        }
+        Self { entries, buckets, seconds }
     }
 
     /// The longest entry that stands in `text` at `at`, which must be the start of a word.
     #[inline]
     pub fn find(&self, text: &[u8], at: usize) -> Option<Found> {
-        let bucket = self.buckets[bucket(text, at)];
+        let place = bucket(text, at);
+        let bucket = self.buckets[place];
         if bucket.fourths & fourth_bit(text.get(at + 3).copied()) == 0 {
+            return None;
+        }
+        // Letters that stand alone: nearly all end here.
+        if let Some([_, gap, next, ..]) = text.get(at..)
+            && !is_word(*gap)
+            && is_word(*next)
+            && self.seconds[place] & fourth_bit(Some(*next)) == 0
+        {
             return None;
         }
         self.find_in(bucket, text, at)
@@ -239,7 +256,8 @@ fn bucket(text: &[u8], at: usize) -> usize {
         }
         // Of letters of two bytes, the first byte says little.
         Some([one @ 0xc2..=0xdf, two, three, rest @ ..]) if is_word(*three) => {
-            [*one, *two, rest.first().map_or(0, |four| LETTERS[usize::from(*four)])].map(usize::from)
+            [*one, *two, rest.first().map_or(0, |four| LETTERS[usize::from(*four)])]
+                .map(usize::from)
         }
         Some([one, two, three, ..]) => [*one, *two, *three].map(letter),
         Some([one, two]) => [letter(*one), letter(*two), 0],
@@ -296,9 +314,9 @@ impl Entry {
             self.end_with_gaps(text, at)?
         } else {
             let end = at + self.text.len();
+            let stands = text.get(at..end)?;
             // Its head is all of most.
-            let rest = text.get(at..end)?.get(8..).unwrap_or_default();
-            (rest == self.text.get(8..).unwrap_or_default()).then_some(end)?
+            (self.text.len() <= 8 || stands == &*self.text).then_some(end)?
         };
         let is_whole = self.is_stem || self.is_dense || !text.get(end).is_some_and(|b| is_word(*b));
         is_whole.then_some(Found { idea: self.idea, end })
@@ -370,7 +388,8 @@ mod tests {
                 // By hand: the longest of all that start with the same three bytes.
                 let mut alike =
                     table.entries.iter().filter(|it| bucket(&it.text, 0) == bucket(&text, 0));
-                let stands = |it: &Entry| it.text.iter().zip(&text).all(|(a, b)| a == b || *a == b' ');
+                let stands =
+                    |it: &Entry| it.text.iter().zip(&text).all(|(a, b)| a == b || *a == b' ');
                 let wanted = alike.find_map(|it| stands(it).then(|| it.stands(&text, 0))?);
                 let find = if entry.is_mark() { Lexicon::find_mark } else { Lexicon::find };
                 assert_eq!(find(table, &text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));

@@ -307,7 +307,8 @@ impl Model {
                 let hits = &mut reading.hits;
                 progress.meet(&token, |hit| {
                     weight += i32::from(self.weights[rule_feature(hit.rule) as usize]);
-                    let (before, bit) = (&mut hit_before[usize::from(hit.rule >> 6)], hit.rule & 63);
+                    let (before, bit) =
+                        (&mut hit_before[usize::from(hit.rule >> 6)], hit.rule & 63);
                     if (*before >> bit) & 1 == 0 {
                         *before |= 1 << bit;
                         hits.push(hit);

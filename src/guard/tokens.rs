@@ -98,7 +98,8 @@ impl<'t> Words<'t> {
             let kind = KINDS[usize::from(*byte)];
             if kind <= Kind::Digit {
                 digits += kind as usize;
-            } else if kind > Kind::Dense || kind == Kind::Dense && normal::is_dense_at(self.text, end)
+            } else if kind > Kind::Dense
+                || kind == Kind::Dense && normal::is_dense_at(self.text, end)
             {
                 break;
             }
@@ -243,7 +244,9 @@ impl Iterator for Words<'_> {
                 return Some(self.word());
             }
             match kind {
-                Kind::Dense if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
+                Kind::Dense if normal::is_dense_at(self.text, self.at) => {
+                    return Some(self.dense());
+                }
                 Kind::Letter | Kind::Digit | Kind::Wide | Kind::Dense => return Some(self.word()),
                 Kind::Mark => {
                     if let Some(mark) = self.mark() {
