@@ -37,7 +37,7 @@ pub struct Trail {
     /// Features met a short time ago (the upper half), each in the only place it can have, and the count of
     /// words by then (the lower). What is repeated counts once: a log that says the same in every line is no
     /// proof of anything.
-    met: Box<[u64; MET + 1]>,
+    met: Box<[u64; MET]>,
     count: u32,
     behind: Behind,
 }
@@ -50,7 +50,7 @@ struct Behind {
     ideas: [(u8, u32); 5],
 }
 
-/// Places for features met, a power of two: 32 words have some 200. One more is for those that do not count.
+/// Places for features met, a power of two: 32 words have some 200.
 const MET: usize = 1_024;
 /// Words after which a feature counts again.
 const MET_WORDS: u32 = 32;
@@ -108,7 +108,7 @@ pub fn rule_of(feature: u32) -> Option<&'static Rule> {
 
 impl Default for Trail {
     fn default() -> Self {
-        Self { met: Box::new([0; MET + 1]), count: FIRST_COUNT, behind: Behind::default() }
+        Self { met: Box::new([0; MET]), count: FIRST_COUNT, behind: Behind::default() }
     }
 }
 
@@ -149,29 +149,28 @@ impl Trail {
         self.count += 1;
         let count = self.count;
         let Self { met, behind, .. } = self;
-        behind.features(token, |feature, counts| {
-            let place = &mut met[if counts { feature as usize & (MET - 1) } else { MET }];
+        behind.features(token, |feature| {
+            let place = &mut met[feature as usize & (MET - 1)];
             let now = (u64::from(feature) << 32) | u64::from(count);
             // Of another feature the difference is larger than any count.
             let is_new = now.wrapping_sub(*place) > u64::from(MET_WORDS);
             *place = now;
-            give(feature, is_new & counts);
+            give(feature, is_new);
         });
     }
 }
 
 impl Behind {
-    /// Gives out the features of a word, and whether each counts: a branch on it could not be foreseen.
     #[inline]
-    fn features(&mut self, token: &Token, mut give: impl FnMut(u32, bool)) {
+    fn features(&mut self, token: &Token, mut give: impl FnMut(u32)) {
         // Next to others a word counts as its idea: what was learned of one way to say it holds for all.
         let idea = u32::from(token.idea);
         let this = if idea > 0 { idea } else { token.hash };
         let [two, one] = self.words;
         let pair = mix(one, this).rotate_left(9);
-        give(feature(1, token.hash), true);
-        give(feature(2, pair), true);
-        give(feature(3, mix(two, pair)), true);
+        give(feature(1, token.hash));
+        give(feature(2, pair));
+        give(feature(3, mix(two, pair)));
         self.words = [one, this];
         if idea > 0 {
             self.idea(token, give);
@@ -179,21 +178,27 @@ impl Behind {
     }
 
     #[inline]
-    fn idea(&mut self, token: &Token, mut give: impl FnMut(u32, bool)) {
+    fn idea(&mut self, token: &Token, mut give: impl FnMut(u32)) {
         let idea = u32::from(token.idea);
-        give(idea, true);
-        // Itself, and what came nearer: they make no pair. What is too far away has only such behind it.
-        let mut met = 1_u64 << (idea & 63);
-        for (other, place) in self.ideas {
-            let other = u32::from(other);
-            let is_near = (other != 0) & (place + PAIR_WORDS >= token.place);
+        give(idea);
+        // Itself, and what came nearer: they make no pair. Which do is found out first: a branch for each could
+        // not be foreseen in a hostile text.
+        let (mut met, mut pairs) = (1_u64 << (idea & 63), 0_u32);
+        for (at, (other, place)) in self.ideas.iter().enumerate() {
+            let is_near = (*other != 0) & (*place + PAIR_WORDS >= token.place);
             let is_new = (met >> (other & 63)) & 1 == 0;
             met |= 1 << (other & 63);
-            give(pair_feature(idea, other), is_near & is_new);
+            pairs |= u32::from(is_near & is_new) << at;
+        }
+        while pairs != 0 {
+            let at = pairs.trailing_zeros() as usize % self.ideas.len();
+            give(pair_feature(idea, u32::from(self.ideas[at].0)));
+            pairs &= pairs - 1;
         }
         let [(one, _), (two, place), ..] = self.ideas;
-        let is_near = (two > 0) & (place + TRIPLE_WORDS >= token.place);
-        give(triple_feature(u32::from(two), u32::from(one), idea), is_near);
+        if two > 0 && place + TRIPLE_WORDS >= token.place {
+            give(triple_feature(u32::from(two), u32::from(one), idea));
+        }
         let [one, two, three, four, _] = self.ideas;
         self.ideas = [(token.idea, token.place), one, two, three, four];
     }
