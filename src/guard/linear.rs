@@ -185,10 +185,10 @@ impl Behind {
         // not be foreseen in a hostile text.
         let (mut met, mut pairs) = (1_u64 << (idea & 63), 0_u32);
         for (at, (other, place)) in self.ideas.iter().enumerate() {
-            let is_near = (*other != 0) & (*place + PAIR_WORDS >= token.place);
+            let is_near = *other != 0 && *place + PAIR_WORDS >= token.place;
             let is_new = (met >> (other & 63)) & 1 == 0;
             met |= 1 << (other & 63);
-            pairs |= u32::from(is_near & is_new) << at;
+            pairs |= u32::from(is_near && is_new) << at;
         }
         while pairs != 0 {
             let at = pairs.trailing_zeros() as usize % self.ideas.len();

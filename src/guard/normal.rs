@@ -99,15 +99,13 @@ impl Folded {
 
     /// One character by itself, whatever is around.
     fn single(&mut self, c: char) {
-        match c {
-            // The middle of what is most of a text in these scripts: nothing to fold.
-            '\u{3041}'..='\u{30fa}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => {
-                self.text.push(c);
-            }
-            c => match Block::of(c) {
-                Some((block, at)) => self.text.push_str(block.folded(at)),
-                None => self.text.push(' '),
-            },
+        if is_whole(c) {
+            self.text.push(c);
+            return;
+        }
+        match Block::of(c) {
+            Some((block, at)) => self.text.push_str(block.folded(at)),
+            None => self.text.push(' '),
         }
     }
 
@@ -116,6 +114,7 @@ impl Folded {
         let from = self.text.len();
         match (is_invisible(c), drawn(c)) {
             (true, _) => {}
+            (false, _) if is_whole(c) => self.text.push(c),
             (false, Some(letter)) => self.text.push(letter),
             (false, None) => decompose_compatible(c, |part| self.part(part)),
         }
@@ -505,6 +504,12 @@ fn is_tag_name(bytes: &[u8], at: usize) -> Option<bool> {
         }
         _ => None,
     }
+}
+
+/// The middle of what is most of a text in scripts without letters: nothing to fold.
+#[inline]
+fn is_whole(c: char) -> bool {
+    matches!(c, '\u{3041}'..='\u{30fa}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
 }
 
 /// Characters that show nothing, or turn what follows.
