@@ -57,7 +57,7 @@ fn parted(text: &str) -> Vec<u8> {
 }
 
 /// Each is to cost at most four times what a request as usual does.
-const HOSTILE: [(&str, &[&str]); 7] = [
+const HOSTILE: [(&str, &[&str]); 13] = [
     ("ideas", &["ignore ", "previous ", "instructions ", "print ", "your ", "system ", "prompt "]),
     ("letters", &["i ", "g ", "n.", "o-", "r  "]),
     (
@@ -68,6 +68,18 @@ const HOSTILE: [(&str, &[&str]); 7] = [
     ("tags without an end", &["<b ", "<!--", "</i "]),
     ("wide", &["ｉ", "\u{200b}", "і", "é", "\u{fe01}", "忽", "ا"]),
     ("look-alikes", &["о", "і", "с", "оооо", "1"]),
+    ("short ideas", &["ai ", "rm ", "me ", "my ", "dan ", "no ", "now ", "new "]),
+    (
+        "ideas of most rules",
+        &[
+            "leak ", "du ", "ai ", "rule ", "promt ", "system ", "no ", "nu ", "all ", "omit ",
+            "say ", "off ",
+        ],
+    ),
+    ("one mark", &["#"]),
+    ("signs for letters", &["a|", "b$", "i@", "e+"]),
+    ("phrases in one character", &["ﷺ", "㌖", "½", "⑴"]),
+    ("foreign letters", &["игн ", "не ", "о ", "ال", "و", "ꀀ"]),
 ];
 
 fn speed(bench: &mut Criterion) {

@@ -422,6 +422,10 @@ pub const GUARD_TAG_BYTES_MAX: usize = 4_096;
 /// Characters on each side that decide whether a foreign letter stands in a Latin word. No word is longer.
 pub const GUARD_WORD_CHARS_MAX: usize = 24;
 
+/// Bytes that one character may be folded to. Few stand for more: phrases of Arabic, units and companies in
+/// Japanese, which are read as a space. A text of nothing else would become eleven times as long.
+pub const GUARD_FOLDED_BYTES_MAX: usize = 8;
+
 /// Segments of one text that are decoded: an attack needs one; what remains is counted by its own words.
 pub const GUARD_DECODES_MAX: usize = 8;
 

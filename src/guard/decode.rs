@@ -5,6 +5,7 @@
 
 use crate::base::limit::{GUARD_DECODED_BYTES_MAX, GUARD_DECODES_MAX, GUARD_TURNED_BYTES_MAX};
 use crate::guard::lexicon;
+use crate::guard::normal;
 
 /// What a segment reads as, and where it lies in the text that was searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ fn is_prose(text: &str) -> bool {
     let (mut all, mut letters, mut gaps) = (0_usize, 0_usize, 0_usize);
     for c in text.chars() {
         all += 1;
-        letters += usize::from(c.is_alphabetic());
+        letters += usize::from(normal::is_alphabetic(c));
         gaps += usize::from(c == ' ' || c > '\u{2e80}');
         if c == '\u{fffd}' || c.is_control() && !c.is_whitespace() {
             return false;
@@ -122,8 +123,10 @@ fn percent(text: &str, pieces: &mut Vec<Piece>) {
         let end = bytes[sign..].iter().position(is_gap).map_or(bytes.len(), |gap| sign + gap);
         at = end;
         let run = &bytes[start..end.min(start + GUARD_DECODED_BYTES_MAX)];
-        let (plain, codes) = from_percent(run);
-        if codes >= 3
+        let is_code =
+            |three: &[u8]| three[0] == b'%' && three[1..].iter().all(u8::is_ascii_hexdigit);
+        if run.windows(3).filter(|three| is_code(three)).count() >= 3
+            && let plain = from_percent(run)
             && let Some(text) = String::from_utf8(plain).ok().filter(|text| is_prose(text))
         {
             pieces.push(Piece { text, start, end });
@@ -131,20 +134,23 @@ fn percent(text: &str, pieces: &mut Vec<Piece>) {
     }
 }
 
-fn from_percent(run: &[u8]) -> (Vec<u8>, usize) {
-    let (mut out, mut codes, mut at) = (Vec::with_capacity(run.len()), 0, 0);
+fn from_percent(run: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let (mut out, mut at) = (Vec::with_capacity(run.len()), 0);
     while let Some(byte) = run.get(at) {
-        let is_code = |two: &&[u8]| *byte == b'%' && two.iter().all(u8::is_ascii_hexdigit);
-        if let Some(two) = run.get(at + 1..at + 3).filter(is_code) {
-            out.extend(from_hex(two));
-            codes += 1;
+        let code = match run.get(at + 1..at + 3) {
+            Some([one, two]) if *byte == b'%' => digit(*one).zip(digit(*two)),
+            _ => None,
+        };
+        if let Some((one, two)) = code {
+            out.push(one * 16 + two);
             at += 3;
         } else {
             out.push(if *byte == b'+' { b' ' } else { *byte });
             at += 1;
         }
     }
-    (out, codes)
+    out
 }
 
 /// Letters that stand alone, put together: `i g n o r e`. Where gaps differ the wider ones part words; where
@@ -154,22 +160,23 @@ pub fn joined(run: &str) -> String {
     // Each letter behind another, with the bytes between them.
     let letters = || {
         let mut gap = 0;
-        bounded.chars().filter_map(move |c| {
-            if c.is_alphanumeric() {
-                return Some((std::mem::take(&mut gap), c));
+        bounded.bytes().filter_map(move |byte| {
+            if lexicon::is_word(byte) {
+                return Some((std::mem::take(&mut gap), byte));
             }
-            gap += c.len_utf8();
+            gap += 1;
             None
         })
     };
     let usual = letters().skip(1).map(|(gap, _)| gap).min().unwrap_or(0);
-    let mut out = String::with_capacity(bounded.len());
-    for (gap, c) in letters() {
+    let mut out = Vec::with_capacity(bounded.len());
+    for (gap, byte) in letters() {
         if gap > usual && !out.is_empty() {
-            out.push(' ');
+            out.push(b' ');
         }
-        out.push(c);
+        out.push(byte);
     }
+    let out = String::from_utf8(out).unwrap_or_default();
     if out.contains(' ') { out } else { parted(&out) }
 }
 
@@ -207,12 +214,13 @@ pub fn numbered(run: &str) -> Option<String> {
 
 /// The text turned by 13 letters.
 pub fn turned(text: &str) -> String {
-    let turn = |c: char| match c {
-        'a'..='m' | 'A'..='M' => char::from(c as u8 + 13),
-        'n'..='z' | 'N'..='Z' => char::from(c as u8 - 13),
-        _ => c,
+    let end = text.char_indices().nth(GUARD_TURNED_BYTES_MAX).map_or(text.len(), |(end, _)| end);
+    let turn = |byte: &u8| match byte {
+        b'a'..=b'm' | b'A'..=b'M' => byte + 13,
+        b'n'..=b'z' | b'N'..=b'Z' => byte - 13,
+        _ => *byte,
     };
-    text.chars().take(GUARD_TURNED_BYTES_MAX).map(turn).collect()
+    String::from_utf8(text.as_bytes()[..end].iter().map(turn).collect()).unwrap_or_default()
 }
 
 /// The text from its end to its start.

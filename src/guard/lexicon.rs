@@ -46,12 +46,18 @@ struct Entry {
     is_dense: bool,
     /// There is white space in it.
     has_gaps: bool,
+    /// Bytes of its first word, and the first byte behind the gap, for entries of several words: many start
+    /// alike, and nearly all end here.
+    first: (u8, u8),
 }
 
 /// The table with its index by the first three bytes.
 pub struct Lexicon {
     entries: Vec<Entry>,
     buckets: Box<[Bucket]>,
+    /// For buckets of which each entry starts with a letter that stands alone: a bit for each letter that may
+    /// follow. All bits for other buckets.
+    seconds: Box<[u32]>,
 }
 
 /// Entries that start alike.
@@ -101,44 +107,87 @@ impl Lexicon {
                 range.from = at;
             }
             range.to = at + 1;
-            range.fourths |= entry.fourths();
+            range.fourths |= if entry.is_mark() { entry.letters() } else { entry.fourths() };
         }
-        Self { entries, buckets }
+        let mut seconds: Box<[u32]> = vec![0; BUCKETS].into();
+        for entry in &entries {
+            let letter = (entry.first.0 == 1).then_some(entry.first.1);
+            seconds[bucket(&entry.text, 0)] |= letter.map_or(u32::MAX, |it| fourth_bit(Some(it)));
+        }
+        Self { entries, buckets, seconds }
     }
 
     /// The longest entry that stands in `text` at `at`, which must be the start of a word.
     #[inline]
     pub fn find(&self, text: &[u8], at: usize) -> Option<Found> {
-        let bucket = self.buckets[bucket(text, at)];
+        let place = bucket(text, at);
+        let bucket = self.buckets[place];
         if bucket.fourths & fourth_bit(text.get(at + 3).copied()) == 0 {
             return None;
         }
+        // Letters that stand alone: nearly all end here.
+        if let Some([_, gap, next, ..]) = text.get(at..)
+            && !is_word(*gap)
+            && is_word(*next)
+            && self.seconds[place] & fourth_bit(Some(*next)) == 0
+        {
+            return None;
+        }
         self.find_in(bucket, text, at)
+    }
+
+    /// Whether an entry may start with these four bytes.
+    #[inline]
+    pub fn may_start(&self, four: &[u8]) -> bool {
+        self.buckets[bucket(four, 0)].fourths & fourth_bit(four.get(3).copied()) != 0
     }
 
     fn find_in(&self, bucket: Bucket, text: &[u8], at: usize) -> Option<Found> {
         let entries = &self.entries[usize::from(bucket.from)..usize::from(bucket.to)];
         let head = head(text.get(at..).unwrap_or_default());
         let mut alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
-        alike.find_map(|entry| entry.stands(text, at))
+        // Behind the gap of entries whose first words are as long: that many bytes, and what follows it.
+        let mut behind = (0, None);
+        alike.find_map(|entry| {
+            if entry.first.0 > 0 {
+                if behind.0 != entry.first.0 {
+                    behind = (entry.first.0, behind_gap(text, at + usize::from(entry.first.0)));
+                }
+                if behind.1 != Some(entry.first.1) {
+                    return None;
+                }
+            }
+            entry.stands(text, at)
+        })
     }
 
     /// Where the longest entry of three letters and more ends that starts there, whatever follows it.
     pub fn find_start(&self, text: &[u8], at: usize) -> Option<usize> {
         let Bucket { from, to, .. } = self.buckets[bucket(text, at)];
         let entries = &self.entries[usize::from(from)..usize::from(to)];
-        let ends = entries.iter().filter(|entry| entry.text.len() >= 3);
+        let head = head(&text[at..]);
+        let alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
+        let ends = alike.filter(|entry| entry.text.len() >= 3);
         ends.filter(|entry| text[at..].starts_with(&entry.text))
             .map(|entry| at + entry.text.len())
             .next()
     }
 
-    /// As `find`, for marks of a template, which start with a byte that no word starts with.
-    #[cold]
+    /// As `find`, for marks of a template, which start with a byte that no word starts with. Nearly all end at
+    /// the first letter behind them.
     pub fn find_mark(&self, text: &[u8], at: usize) -> Option<Found> {
-        self.find(text, at)
+        let bucket = self.buckets[bucket(text, at)];
+        let ahead = text.get(at + 1..)?;
+        let letter = ahead.iter().take(MARK_BYTES).find(|byte| is_word(**byte))?;
+        if bucket.fourths & fourth_bit(Some(*letter)) == 0 {
+            return None;
+        }
+        self.find_in(bucket, text, at)
     }
 }
+
+/// Bytes behind the first of a mark within which its first letter is: `##`, and a gap.
+const MARK_BYTES: usize = 6;
 
 fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
     let (word, is_stem) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
@@ -157,7 +206,25 @@ fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
     let has_gaps = text.contains(&b' ');
     let fixed = text.split(|byte| *byte == b' ').next().unwrap_or_default();
     let head = [head(fixed), head(&[0xff; 8][..fixed.len().min(8)])];
-    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps }
+    let first = match (u8::try_from(fixed.len()), text.get(fixed.len() + 1)) {
+        (Ok(len), Some(behind)) if has_gaps => (len, *behind),
+        _ => (0, 0),
+    };
+    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps, first }
+}
+
+/// The byte behind the gap that starts there, if one does.
+fn behind_gap(text: &[u8], at: usize) -> Option<u8> {
+    match gap(text, at)? {
+        0 => None,
+        len => text.get(at + len).copied(),
+    }
+}
+
+/// White space of an entry stands for up to three bytes that are no letters: how many there are.
+#[inline]
+fn gap(text: &[u8], at: usize) -> Option<usize> {
+    Some(text.get(at..)?.iter().take(3).take_while(|byte| !is_word(**byte)).count())
 }
 
 /// Bytes that words are made of, in folded text.
@@ -186,6 +253,11 @@ fn bucket(text: &[u8], at: usize) -> usize {
         Some([one @ (b'<' | b'[' | b'#'), two, ..]) => {
             return (usize::from(*one).wrapping_mul(1_087) ^ usize::from(*two).wrapping_mul(67))
                 & (BUCKETS - 1);
+        }
+        // Of letters of two bytes, the first byte says little.
+        Some([one @ 0xc2..=0xdf, two, three, rest @ ..]) if is_word(*three) => {
+            [*one, *two, rest.first().map_or(0, |four| LETTERS[usize::from(*four)])]
+                .map(usize::from)
         }
         Some([one, two, three, ..]) => [*one, *two, *three].map(letter),
         Some([one, two]) => [letter(*one), letter(*two), 0],
@@ -225,27 +297,38 @@ impl Entry {
         }
     }
 
+    fn is_mark(&self) -> bool {
+        matches!(self.text.first(), Some(b'<' | b'[' | b'#'))
+    }
+
+    /// The bit of its first letter, if that is near its start.
+    fn letters(&self) -> u32 {
+        let mut letters = self.text.iter().skip(1).filter(|byte| is_word(**byte));
+        letters.next().map_or(0, |letter| fourth_bit(Some(*letter)))
+    }
+
+    /// Whether it stands there, where its head is known to.
     #[inline]
     fn stands(&self, text: &[u8], at: usize) -> Option<Found> {
         let end = if self.has_gaps {
             self.end_with_gaps(text, at)?
         } else {
             let end = at + self.text.len();
-            (text.get(at..end)? == &*self.text).then_some(end)?
+            let stands = text.get(at..end)?;
+            // Its head is all of most.
+            (self.text.len() <= 8 || stands == &*self.text).then_some(end)?
         };
         let is_whole = self.is_stem || self.is_dense || !text.get(end).is_some_and(|b| is_word(*b));
         is_whole.then_some(Found { idea: self.idea, end })
     }
 
-    /// White space of an entry stands for up to three bytes that are no letters.
     fn end_with_gaps(&self, text: &[u8], mut at: usize) -> Option<usize> {
         for byte in &self.text {
             if *byte == b' ' {
-                let gap = text.get(at..)?.iter().take(3).take_while(|b| !is_word(**b)).count();
-                if gap == 0 {
-                    return None;
+                match gap(text, at)? {
+                    0 => return None,
+                    len => at += len,
                 }
-                at += gap;
             } else {
                 (text.get(at) == Some(byte)).then_some(())?;
                 at += 1;
@@ -305,8 +388,11 @@ mod tests {
                 // By hand: the longest of all that start with the same three bytes.
                 let mut alike =
                     table.entries.iter().filter(|it| bucket(&it.text, 0) == bucket(&text, 0));
-                let wanted = alike.find_map(|it| it.stands(&text, 0));
-                assert_eq!(table.find(&text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
+                let stands =
+                    |it: &Entry| it.text.iter().zip(&text).all(|(a, b)| a == b || *a == b' ');
+                let wanted = alike.find_map(|it| stands(it).then(|| it.stands(&text, 0))?);
+                let find = if entry.is_mark() { Lexicon::find_mark } else { Lexicon::find };
+                assert_eq!(find(table, &text, 0), wanted, "{:?}", String::from_utf8_lossy(&text));
                 assert!(wanted.is_some() || !entry.is_stem && !behind.is_empty() || short(&text));
             }
         }

@@ -181,22 +181,26 @@ impl Behind {
     fn idea(&mut self, token: &Token, mut give: impl FnMut(u32)) {
         let idea = u32::from(token.idea);
         give(idea);
+        // Itself, and what came nearer: they make no pair. Which do is found out first: a branch for each could
+        // not be foreseen in a hostile text.
+        let (mut met, mut pairs) = (1_u64 << (idea & 63), 0_u32);
         for (at, (other, place)) in self.ideas.iter().enumerate() {
-            if *other == 0 || *place + PAIR_WORDS < token.place {
-                break;
-            }
-            let is_new = self.ideas[..at].iter().all(|nearer| nearer.0 != *other);
-            let other = u32::from(*other);
-            if other != idea && is_new {
-                give(pair_feature(idea, other));
-            }
+            let is_near = *other != 0 && *place + PAIR_WORDS >= token.place;
+            let is_new = (met >> (other & 63)) & 1 == 0;
+            met |= 1 << (other & 63);
+            pairs |= u32::from(is_near && is_new) << at;
+        }
+        while pairs != 0 {
+            let at = pairs.trailing_zeros() as usize % self.ideas.len();
+            give(pair_feature(idea, u32::from(self.ideas[at].0)));
+            pairs &= pairs - 1;
         }
         let [(one, _), (two, place), ..] = self.ideas;
         if two > 0 && place + TRIPLE_WORDS >= token.place {
             give(triple_feature(u32::from(two), u32::from(one), idea));
         }
-        self.ideas.copy_within(0..4, 1);
-        self.ideas[0] = (token.idea, token.place);
+        let [one, two, three, four, _] = self.ideas;
+        self.ideas = [(token.idea, token.place), one, two, three, four];
     }
 }
 
@@ -299,6 +303,7 @@ impl Model {
         progress.restart();
         let (mut apart, mut numbers) = (Run::default(), Run::default());
         let bytes = text.as_bytes();
+        let mut hit_before = [0_u64; 4];
         for token in Words::new(bytes) {
             let mut weight = trail.weigh(&token, &self.weights);
             if token.idea > 0 {
@@ -307,7 +312,10 @@ impl Model {
                 let hits = &mut reading.hits;
                 progress.meet(&token, |hit| {
                     weight += i32::from(self.weights[rule_feature(hit.rule) as usize]);
-                    if hits.iter().all(|known| known.rule != hit.rule) {
+                    let (before, bit) =
+                        (&mut hit_before[usize::from(hit.rule >> 6)], hit.rule & 63);
+                    if (*before >> bit) & 1 == 0 {
+                        *before |= 1 << bit;
                         hits.push(hit);
                     }
                 });

@@ -284,21 +284,31 @@ pub fn worth(rule: &Rule) -> u8 {
 }
 
 /// Parts of a rule at most.
-const PARTS_MAX: usize = 4;
+const PARTS_MAX: u32 = 4;
 /// Words that pass before one rule counts again: the same words must not count over and over.
 const REST: u32 = 24;
 
-/// Which rule waits for an idea, and in which part.
-type Waiting = Vec<(u8, u8)>;
+/// A rule that waits for an idea.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Its place in `RULES`.
+    rule: u8,
+    /// The field of the part for which the idea would do, all of its bits.
+    field: u64,
+    /// Within how many words, for each part.
+    within: u64,
+}
 
-fn waiting() -> &'static [Waiting; 64] {
-    static TABLE: OnceLock<[Waiting; 64]> = OnceLock::new();
+fn waiting() -> &'static [Vec<Waiting>; 64] {
+    static TABLE: OnceLock<[Vec<Waiting>; 64]> = OnceLock::new();
     TABLE.get_or_init(|| {
         let mut table = [const { Vec::new() }; 64];
         for (rule, it) in (0u8..).zip(RULES) {
             for (part, names) in (0u8..).zip(it.parts) {
                 for name in names.split_whitespace() {
-                    table[usize::from(lexicon::idea(name)) & 63].push((rule, part));
+                    let field = FIELD << (u32::from(part) % PARTS_MAX * PLACE_BITS);
+                    let waits = Waiting { rule, field, within: u64::from(it.within) * EACH };
+                    table[usize::from(lexicon::idea(name)) & 63].push(waits);
                 }
             }
         }
@@ -317,44 +327,70 @@ pub struct Hit {
     pub end: usize,
 }
 
-/// How far each rule has come.
+/// How far each rule has come. Hot path: an idea of which twenty rules make use costs as much as all else of its
+/// word, so the places of a rule's parts are one number, in fields, and are asked about all at once.
 pub struct Progress {
-    tracks: [Track; RULES.len()],
+    /// Where the parts of each rule were last met, a field for each; full for those that a rule lacks, so that
+    /// they are never too far behind.
+    met: [u64; RULES_MAX],
+    /// When each rule last came true.
+    last: [u32; RULES_MAX],
+    /// Where the words at the last places start.
+    starts: [usize; FAR as usize],
     /// Where the words of this text start to count: so far behind those of the text before that nothing which
     /// was met there is near.
     base: u32,
     /// The last place that had an idea.
     latest: u32,
-    table: &'static [Waiting; 64],
+    /// The place that is 0 in the fields.
+    zero: u32,
+    table: &'static [Vec<Waiting>; 64],
 }
 
-/// Where the parts of one rule were last met.
-#[derive(Clone, Copy)]
-struct Track {
-    /// The place of each; none that a rule lacks is ever too far behind.
-    met: [u32; PARTS_MAX],
-    /// Where each word starts.
-    from: [usize; PARTS_MAX],
-    /// When the rule last came true.
-    last: u32,
-}
-
+/// As many rules as their numbers allow, so that no place has to be checked.
+const RULES_MAX: usize = 1 << u8::BITS;
+const _: () = assert!(RULES.len() <= RULES_MAX);
 /// Further than the words of any rule may be apart, and than one rests.
 const FAR: u32 = 64;
+/// Bits of a field for the place of a part. The highest stays free, to compare all of them at once.
+const PLACE_BITS: u32 = 16;
+/// All bits of the first field.
+const FIELD: u64 = (1 << PLACE_BITS) - 1;
+/// One in each field.
+const EACH: u64 = 0x0001_0001_0001_0001;
+/// The largest place, for parts that a rule lacks.
+const LACKING: u32 = (1 << (PLACE_BITS - 1)) - 1;
+/// The highest bit of each field.
+const HIGHEST: u64 = EACH << (PLACE_BITS - 1);
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { tracks: tracks(), base: FAR, latest: 0, table: waiting() }
+        let mut met = [u64::from(LACKING) * EACH; RULES_MAX];
+        for (met, rule) in met.iter_mut().zip(RULES) {
+            (0_u32..).zip(rule.parts).for_each(|(part, _)| *met = with(*met, part, 0));
+        }
+        Self {
+            met,
+            last: [0; RULES_MAX],
+            starts: [0; FAR as usize],
+            base: FAR,
+            latest: 0,
+            zero: 0,
+            table: waiting(),
+        }
     }
 }
 
-fn tracks() -> [Track; RULES.len()] {
-    let mut tracks =
-        [Track { met: [u32::MAX; PARTS_MAX], from: [usize::MAX; PARTS_MAX], last: 0 }; RULES.len()];
-    for (track, rule) in tracks.iter_mut().zip(RULES) {
-        track.met[..rule.parts.len()].fill(0);
-    }
-    tracks
+/// The places with that of one part changed.
+const fn with(met: u64, part: u32, place: u32) -> u64 {
+    let shift = part % PARTS_MAX * PLACE_BITS;
+    met & !(FIELD << shift) | ((place as u64) << shift)
+}
+
+/// The places of the parts of a rule.
+fn places(met: u64, rule: &Rule) -> impl Iterator<Item = u32> {
+    let place = move |part: u32| u32::try_from((met >> (part % PARTS_MAX * PLACE_BITS)) & FIELD);
+    (0_u32..).zip(rule.parts).map(move |(part, _)| place(part).unwrap_or(0))
 }
 
 impl Progress {
@@ -371,31 +407,56 @@ impl Progress {
     pub fn meet(&mut self, token: &Token, mut hit: impl FnMut(Hit)) {
         let place = self.base + token.place;
         self.latest = place;
-        for (rule, part) in &self.table[usize::from(token.idea) & 63] {
-            let (of, part) = (&RULES[usize::from(*rule)], usize::from(*part) % PARTS_MAX);
-            let track = &mut self.tracks[usize::from(*rule)];
-            // Asked before it is written: a vector of which a part has just been written is slow to read.
-            let is_near = place > track.last + REST && track.is_near(part, place - of.within);
-            track.met[part] = place;
-            track.from[part] = token.start;
-            if is_near && track.is_ordered(of) {
-                track.last = place;
-                let start = track.from.iter().min().copied().unwrap_or(token.start);
-                hit(Hit { rule: *rule, start, end: token.end });
+        if place - self.zero >= LACKING {
+            self.move_zero(place - 2 * FAR);
+        }
+        self.starts[(place % FAR) as usize] = token.start;
+        let here = u64::from(place - self.zero) * EACH;
+        let (table, rested) = (self.table, place - REST);
+        for some in table[usize::from(token.idea) & 63].chunks(64) {
+            // Which of them have all their parts near. Without a branch for each: it could not be foreseen.
+            let mut near = 0_u64;
+            for (at, waits) in some.iter().enumerate() {
+                let met = &mut self.met[usize::from(waits.rule)];
+                *met ^= (*met ^ here) & waits.field;
+                let is_near = ((*met | HIGHEST) - (here - waits.within)) & HIGHEST == HIGHEST;
+                let is_rested = self.last[usize::from(waits.rule)] < rested;
+                near |= u64::from(is_near & is_rested) << at;
+            }
+            while near != 0 {
+                let rule = some[near.trailing_zeros() as usize].rule;
+                near &= near - 1;
+                if self.is_ordered(rule) {
+                    self.last[usize::from(rule)] = place;
+                    hit(Hit { rule, start: self.start(rule), end: token.end });
+                }
             }
         }
     }
-}
 
-impl Track {
-    /// Whether all parts but this one have been met from `floor` on.
-    #[inline]
-    fn is_near(&self, but: usize, floor: u32) -> bool {
-        self.met.iter().enumerate().all(|(part, met)| part == but || *met >= floor)
+    /// Whether the parts of a rule were met in the order that it asks for.
+    fn is_ordered(&self, rule: u8) -> bool {
+        let of = &RULES[usize::from(rule)];
+        !of.in_order || places(self.met[usize::from(rule)], of).is_sorted_by(|a, b| a < b)
     }
 
-    fn is_ordered(&self, rule: &Rule) -> bool {
-        !rule.in_order || self.met[..rule.parts.len()].is_sorted_by(|a, b| a < b)
+    /// Where the first word of a rule starts, all of whose parts are near.
+    fn start(&self, rule: u8) -> usize {
+        let places = places(self.met[usize::from(rule)], &RULES[usize::from(rule)]);
+        places.map(|it| self.starts[((self.zero + it) % FAR) as usize]).min().unwrap_or(0)
+    }
+
+    /// The fields are full: their places count from `zero` on.
+    #[cold]
+    fn move_zero(&mut self, zero: u32) {
+        let by = zero - self.zero;
+        self.zero = zero;
+        for (met, rule) in self.met.iter_mut().zip(RULES) {
+            let before = *met;
+            for (part, place) in (0_u32..).zip(places(before, rule)) {
+                *met = with(*met, part, place.saturating_sub(by));
+            }
+        }
     }
 }
 
@@ -404,6 +465,7 @@ mod tests {
     use super::*;
     use crate::guard::normal;
     use crate::guard::tokens::Words;
+    use proptest::prelude::*;
 
     fn hits(text: &str) -> Vec<&'static str> {
         let (folded, mut progress, mut ids) = (normal::folded(text), Progress::default(), vec![]);
@@ -473,8 +535,56 @@ mod tests {
             once.sort_unstable();
             once.dedup();
             assert_eq!(once.len(), all.len(), "{}: one word would fill two parts", rule.id);
-            assert!(rule.parts.len() <= PARTS_MAX && !rule.parts.is_empty());
+            assert!(rule.parts.len() <= PARTS_MAX as usize && !rule.parts.is_empty());
             assert!(rule.within < FAR && REST < FAR);
+        }
+    }
+
+    /// As `Progress`, but each rule looks at all places by itself.
+    fn hits_by_hand(tokens: &[Token]) -> Vec<Hit> {
+        let mut met = vec![[None::<(u32, usize)>; PARTS_MAX as usize]; RULES.len()];
+        let (mut last, mut hits) = (vec![None::<u32>; RULES.len()], Vec::new());
+        for token in tokens {
+            for (number, rule) in RULES.iter().enumerate() {
+                let has = |names: &&str| names.split(' ').any(|it| lexicon::idea(it) == token.idea);
+                let Some(part) = rule.parts.iter().position(has) else { continue };
+                met[number][part] = Some((token.place, token.start));
+                let met: Option<Vec<_>> = met[number][..rule.parts.len()].iter().copied().collect();
+                let Some(met) = met else { continue };
+                let is_near = met.iter().all(|it| it.0 + rule.within >= token.place);
+                let is_rested = last[number].is_none_or(|last| token.place > last + REST);
+                if is_near && is_rested && (!rule.in_order || met.is_sorted_by(|a, b| a.0 < b.0)) {
+                    last[number] = Some(token.place);
+                    let start = met.iter().map(|it| it.1).min().unwrap_or_default();
+                    hits.push(Hit { rule: u8::try_from(number).unwrap(), start, end: token.end });
+                }
+            }
+        }
+        hits
+    }
+
+    proptest! {
+        #[test]
+        fn rules_come_true_as_if_each_looked_for_itself(
+            texts in prop::collection::vec(
+                prop::collection::vec((1_u8..=63, prop_oneof![20 => 1_u32..6, 1 => 1_u32..40_000]), 0..80), 1..4,
+            ),
+        ) {
+            let mut progress = Progress::default();
+            for text in texts {
+                let mut place = 0;
+                let tokens: Vec<Token> = text.into_iter().map(|(idea, gap)| {
+                    place += gap;
+                    let start = 7 * place as usize;
+                    Token { hash: 0, idea, place, start, end: start + 5 }
+                }).collect();
+                let mut hits = Vec::new();
+                for token in &tokens {
+                    progress.meet(token, |hit| hits.push(hit));
+                }
+                prop_assert_eq!(&hits, &hits_by_hand(&tokens));
+                progress.restart();
+            }
         }
     }
 }

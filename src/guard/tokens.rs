@@ -37,7 +37,10 @@ pub struct Words<'t> {
 enum Kind {
     Letter = 0,
     Digit = 1,
+    /// Of a script with spaces, or within a character.
     Wide,
+    /// The first byte of a character that may be of a script without spaces.
+    Dense,
     Gap,
     End,
     Mark,
@@ -54,6 +57,7 @@ const KINDS: [Kind; 256] = {
             b'<' | b'[' | b'#' => Kind::Mark,
             b'0'..=b'9' => Kind::Digit,
             b'a'..=b'z' | b'A'..=b'Z' => Kind::Letter,
+            0xe0 | 0xe2..=0xe9 | 0xef | 0xf0 => Kind::Dense,
             0x80.. => Kind::Wide,
             _ => Kind::Gap,
         };
@@ -94,7 +98,9 @@ impl<'t> Words<'t> {
             let kind = KINDS[usize::from(*byte)];
             if kind <= Kind::Digit {
                 digits += kind as usize;
-            } else if kind != Kind::Wide || normal::is_dense_at(self.text, end) {
+            } else if kind > Kind::Dense
+                || kind == Kind::Dense && normal::is_dense_at(self.text, end)
+            {
                 break;
             }
             hash = mix(hash, u32::from(*byte));
@@ -126,7 +132,11 @@ impl<'t> Words<'t> {
         if !matches!(self.text[start], 0xd8 | 0xd9) {
             return None;
         }
-        [2, 4, 6].into_iter().find_map(|ahead| self.lexicon.find(self.text, start + ahead))
+        let found = |at| match self.text.get(at)? {
+            b'<' | b'[' | b'#' => self.lexicon.find_mark(self.text, at),
+            _ => self.lexicon.find(self.text, at),
+        };
+        [2, 4, 6].into_iter().find_map(|ahead| found(start + ahead))
     }
 
     /// Whether a sign that stands for a letter goes on with the word.
@@ -139,28 +149,35 @@ impl<'t> Words<'t> {
     /// of the table, so that names of versions and identifiers stay what they are.
     fn figured(&mut self, whole: Token) -> Option<Token> {
         let mut letters = [0; FIGURED_BYTES];
-        let mut len = 0;
-        let mut end = whole.start;
-        while let (Some(letter), true) = (self.letter(end), len < FIGURED_BYTES) {
-            letters[len] = letter;
-            len += 1;
-            end += 1;
-        }
-        let read = &letters[..len];
-        if len < 3 {
+        let lexicon = lexicon::figured();
+        // Where words run into each other by their signs, each is read to the same end: nearly all are told
+        // from words of the table by how they begin.
+        let begun = self.letters(whole.start, &mut letters[..BEGUN_BYTES]);
+        if begun < 3 || begun == BEGUN_BYTES && !lexicon.may_start(&letters[..BEGUN_BYTES]) {
             return None;
         }
-        let found = lexicon::figured().find(read, 0)?;
-        self.at = end.max(whole.end);
+        let len = self.letters(whole.start, &mut letters);
+        let read = &letters[..len];
+        let found = lexicon.find(read, 0)?;
+        self.at = (whole.start + len).max(whole.end);
         let hash = read.iter().fold(SEED, |hash, byte| mix(hash, u32::from(*byte)));
         Some(Token { hash, idea: found.idea, end: self.at, ..whole })
     }
 
-    /// The letter that is meant there; a sign means one inside of words only.
-    fn letter(&self, at: usize) -> Option<u8> {
-        let byte = *self.text.get(at)?;
-        let goes_on = || self.text.get(at + 1).is_some_and(|next| letter_of(*next).is_some());
-        letter_of(byte).filter(|_| byte.is_ascii_alphanumeric() || goes_on())
+    /// The letters that are meant from there on, as many as there is room for; a sign means one inside of words
+    /// only. Returns how many there are.
+    fn letters(&self, at: usize, out: &mut [u8]) -> usize {
+        let text = self.text.get(at..).unwrap_or_default();
+        let mut goes_on = text.iter().skip(1).map(|next| LETTERS[usize::from(*next)] != 0);
+        for (len, (to, byte)) in out.iter_mut().zip(text).enumerate() {
+            let letter = LETTERS[usize::from(*byte)];
+            let goes_on = goes_on.next().unwrap_or(false);
+            if letter == 0 || !goes_on && !byte.is_ascii_alphanumeric() {
+                return len;
+            }
+            *to = letter;
+        }
+        out.len().min(text.len())
     }
 
     /// A character of a script without spaces, or the entry that starts with it.
@@ -181,9 +198,24 @@ impl<'t> Words<'t> {
 
 /// Bytes of a word with figures that are read; no word of the table is longer.
 const FIGURED_BYTES: usize = 24;
+/// Letters by which the table tells whether a word may be in it.
+const BEGUN_BYTES: usize = 4;
 
-fn letter_of(byte: u8) -> Option<u8> {
-    Some(match byte {
+/// The letter that each byte may stand for; 0 for none.
+const LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+        let letter = letter_of(byte as u8);
+        letters[byte] = letter;
+        byte += 1;
+    }
+    letters
+};
+
+const fn letter_of(byte: u8) -> u8 {
+    match byte {
         b'0' => b'o',
         b'1' | b'i' | b'!' | b'|' => b'l',
         b'3' => b'e',
@@ -194,8 +226,8 @@ fn letter_of(byte: u8) -> Option<u8> {
         b'9' | b'6' => b'g',
         b'2' => b'z',
         b'a'..=b'z' => byte,
-        _ => return None,
-    })
+        _ => 0,
+    }
 }
 
 impl Iterator for Words<'_> {
@@ -212,8 +244,10 @@ impl Iterator for Words<'_> {
                 return Some(self.word());
             }
             match kind {
-                Kind::Wide if normal::is_dense_at(self.text, self.at) => return Some(self.dense()),
-                Kind::Letter | Kind::Digit | Kind::Wide => return Some(self.word()),
+                Kind::Dense if normal::is_dense_at(self.text, self.at) => {
+                    return Some(self.dense());
+                }
+                Kind::Letter | Kind::Digit | Kind::Wide | Kind::Dense => return Some(self.word()),
                 Kind::Mark => {
                     if let Some(mark) = self.mark() {
                         return Some(mark);

@@ -135,6 +135,7 @@ pub fn views(text: &str) -> Vec<View> {
         model: &Model::blank(),
         desk: &mut Desk::default(),
         left: GUARD_DECODES_MAX,
+        turns_again: true,
         out: &mut take,
     }
     .all(text);
@@ -150,7 +151,8 @@ pub fn judge(model: &Model, text: &str) -> Verdict {
 pub fn judge_at(desk: &mut Desk, model: &Model, text: &str) -> Verdict {
     let mut verdict = Verdict { score: i32::MIN, ..Verdict::default() };
     let mut take = |view: &View, reading: Reading| verdict.take(model, view, &reading);
-    Sight { model, desk, left: GUARD_DECODES_MAX, out: &mut take }.all(text);
+    let left = GUARD_DECODES_MAX;
+    Sight { model, desk, left, turns_again: false, out: &mut take }.all(text);
     if verdict.score == i32::MIN {
         verdict.score = 0;
     }
@@ -168,6 +170,9 @@ struct Sight<'a> {
     desk: &'a mut Desk,
     /// Segments that may still be read.
     left: usize,
+    /// Whether what was turned or reversed is turned or reversed again, as it is for training. It is then what
+    /// it was before, or both, which nobody writes, and each way to read all of a text costs as much as the first.
+    turns_again: bool,
     out: &'a mut dyn FnMut(&View, Reading),
 }
 
@@ -175,40 +180,67 @@ impl Sight<'_> {
     fn all(&mut self, text: &str) {
         let folded = std::mem::take(&mut self.desk.folded);
         let mut view = View { folded, segment: None };
-        for piece in self.one(text, &mut view, true) {
-            self.deeper(&piece, 1);
-        }
+        let hidden = self.one(text, &mut view, (true, true));
+        self.all_deeper(&hidden, 1);
         self.desk.folded = view.folded;
     }
 
+    fn all_deeper(&mut self, hidden: &Hidden, depth: usize) {
+        for piece in &hidden.coded {
+            self.deeper(piece, depth, true);
+        }
+        for piece in &hidden.turned {
+            self.deeper(piece, depth, self.turns_again);
+        }
+    }
+
     /// Reads a decoded segment, and what is hidden in that.
-    fn deeper(&mut self, piece: &Piece, depth: usize) {
+    fn deeper(&mut self, piece: &Piece, depth: usize, turns: bool) {
         if self.left == 0 {
             return;
         }
         self.left -= 1;
-        let mut view = View { folded: Folded::default(), segment: Some((piece.start, piece.end)) };
-        for inner in self.one(&piece.text, &mut view, depth < GUARD_DECODE_DEPTH_MAX) {
-            let inner = Piece { start: piece.start, end: piece.end, ..inner };
-            self.deeper(&inner, depth + 1);
+        let segment = (piece.start, piece.end);
+        let mut view = View { folded: Folded::default(), segment: Some(segment) };
+        let looks_deeper = depth < GUARD_DECODE_DEPTH_MAX;
+        let mut hidden = self.one(&piece.text, &mut view, (looks_deeper, turns));
+        for inner in hidden.coded.iter_mut().chain(&mut hidden.turned) {
+            (inner.start, inner.end) = segment;
         }
+        self.all_deeper(&hidden, depth + 1);
     }
 
-    /// Reads a text as it stands. Returns what is hidden in it, if that is of interest.
-    fn one(&mut self, text: &str, view: &mut View, looks_deeper: bool) -> Vec<Piece> {
+    /// Reads a text as it stands. Returns what is hidden in it, if that is of interest, and what it reads as
+    /// when it is turned, if that is.
+    fn one(&mut self, text: &str, view: &mut View, (looks_deeper, turns): (bool, bool)) -> Hidden {
         view.folded.fold(text);
         let tables = self.desk.tables.get_or_insert_default();
         let reading = self.model.read_with(&view.folded.text, tables);
-        let hidden = if looks_deeper { hidden(text, &view.folded, &reading) } else { Vec::new() };
+        let mut found = Hidden::default();
+        if looks_deeper {
+            found.coded = coded(text, &view.folded, &reading);
+        }
+        if looks_deeper && turns {
+            found.turned = turned(&view.folded, &reading);
+        }
         (self.out)(view, reading);
-        hidden
+        found
     }
+}
+
+/// What is hidden in a text.
+#[derive(Default)]
+struct Hidden {
+    /// Stretches of it, in codes.
+    coded: Vec<Piece>,
+    /// All of it, by its letters or their order.
+    turned: Vec<Piece>,
 }
 
 /// Words of a turned or reversed text before it is read that way.
 const CUES_MIN: u32 = 1;
 
-fn hidden(text: &str, folded: &Folded, reading: &Reading) -> Vec<Piece> {
+fn coded(text: &str, folded: &Folded, reading: &Reading) -> Vec<Piece> {
     let mut pieces = decode::coded(text);
     let place = |start, end| (folded.origin(start), folded.origin(end));
     for (start, end) in reading.apart.iter().copied() {
@@ -222,6 +254,11 @@ fn hidden(text: &str, folded: &Folded, reading: &Reading) -> Vec<Piece> {
             pieces.push(Piece { text, start, end });
         }
     }
+    pieces
+}
+
+fn turned(folded: &Folded, reading: &Reading) -> Vec<Piece> {
+    let mut pieces = Vec::new();
     let whole = |text| Piece { text, start: 0, end: folded.origin(folded.text.len()) };
     if reading.turned >= CUES_MIN {
         pieces.push(whole(decode::turned(&folded.text)));

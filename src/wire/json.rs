@@ -59,7 +59,7 @@ pub fn key_is(raw: &[u8], name: &str) -> bool {
 /// The text of a string as written, between its quotes; borrowed where there is no escape. `None`
 /// if it is no JSON string or holds half a surrogate pair, which is not text.
 pub fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
-    let text = std::str::from_utf8(raw).ok()?;
+    let text = simdutf8::basic::from_utf8(raw).ok()?;
     let Some(first) = text.find('\\') else { return Some(Cow::Borrowed(text)) };
     let (plain, mut rest) = text.split_at(first);
     let mut out = String::with_capacity(text.len());
