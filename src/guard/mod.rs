@@ -14,6 +14,7 @@ pub mod json_text;
 pub mod lexicon;
 pub mod linear;
 pub mod normal;
+pub mod pace;
 pub mod quarantine;
 pub mod rules;
 pub mod screen;
