@@ -8,7 +8,6 @@ pub mod decode;
 pub mod detect;
 pub mod eval;
 pub mod filter;
-pub mod json_args;
 pub mod json_inner;
 pub mod json_text;
 pub mod lexicon;

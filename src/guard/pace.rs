@@ -12,12 +12,13 @@ use std::sync::Arc;
 use super::canary::{Canary, Token};
 use super::detect::policy::Policy;
 use super::detect::{Action, Detector};
+use super::json_inner::Form;
 use super::json_text::JsonText;
 use crate::wire::json;
 
 /// Bytes of the letters in one delta at most: with it deltas of English have four bytes in the mean.
 const LETTERS: usize = 6;
-/// Digits in one delta at most, as in the vocabularies of OpenAI since GPT-4.
+/// Digits in one delta at most, as in the vocabularies of newer models.
 const DIGITS: usize = 3;
 
 /// What a character is to vocabularies.
@@ -201,7 +202,7 @@ impl Pace {
 
 /// Sends a text through the filter of streams, delta by delta.
 fn held(setting: &Setting, text: &str) -> Tally {
-    let mut filter = JsonText::new(Arc::clone(&setting.policy));
+    let mut filter = JsonText::new(Arc::clone(&setting.policy), Form::Words);
     let mut canary = setting.canary.clone();
     let (mut tally, mut out, mut quoted) = (Tally::default(), Vec::new(), Vec::new());
     // Where deltas end of which something is held.
@@ -210,12 +211,13 @@ fn held(setting: &Setting, text: &str) -> Tally {
         quoted.clear();
         json::quote_into(delta, &mut quoted);
         out.clear();
-        filter.feed(&quoted[1..quoted.len() - 1], &mut out);
+        let written = &quoted[1..quoted.len() - 1];
+        filter.feed(written, &mut out);
         if canary.as_mut().is_some_and(|canary| canary.feed(delta.as_bytes())) {
             break;
         }
         tally.deltas += 1;
-        tally.bytes += delta.len();
+        tally.bytes += written.len();
         late.push_back(tally.bytes);
         let held = filter.held();
         while late.front().is_some_and(|end| *end <= tally.bytes - held) {

@@ -36,7 +36,7 @@ pub enum Class {
     Quoted,
     /// A password without quotes.
     Bare,
-    /// The inside of a PEM block up to the next hyphen.
+    /// The inside of a PEM block, and its last line.
     Pem,
     /// The local part of an e-mail address.
     Local,
@@ -80,7 +80,10 @@ const fn classes_of(byte: u8) -> u16 {
 }
 
 const fn is_pem_mark(byte: u8) -> bool {
-    matches!(byte, b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')')
+    matches!(
+        byte,
+        b'-' | b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')'
+    )
 }
 
 const fn bit(class: Class, is_member: bool) -> u16 {
@@ -123,6 +126,17 @@ pub struct Runs {
     next: usize,
     /// Which one was asked for last; it is asked for again most of the time.
     last: usize,
+    /// The words looked for lately.
+    sought: Option<Sought>,
+}
+
+/// A part of the text in which words were looked for: none of it holds them before `at`.
+#[derive(Clone, Copy, Debug)]
+struct Sought {
+    words: &'static str,
+    from: usize,
+    to: usize,
+    at: Option<usize>,
 }
 
 impl Runs {
@@ -217,6 +231,34 @@ impl Look<'_> {
         Ok(most)
     }
 
+    /// Where these words stand first in the run of the class that begins at `from`, of which no more than `most`
+    /// bytes are looked at. What was looked through for a place further left is not looked through again.
+    pub fn first(
+        &mut self,
+        words: &'static str,
+        (class, from, most): (Class, usize, usize),
+    ) -> Sight<Option<usize>> {
+        let run = self.run(class, from, most);
+        let to = run.map_or(self.end(), |length| from + length);
+        let known = self.runs.sought.filter(|it| {
+            it.words == words
+                && it.from <= from
+                && from <= it.to
+                && it.at.is_none_or(|at| from <= at)
+        });
+        let mut sought = known.unwrap_or(Sought { words, from, to: from, at: None });
+        if sought.at.is_none() && sought.to < to {
+            let start = (sought.to + 1).saturating_sub(words.len()).max(from);
+            let found = memchr::memmem::find(self.span(start, to), words.as_bytes());
+            sought = Sought { to, at: found.map(|at| start + at), ..sought };
+        }
+        self.runs.sought = Some(sought);
+        match sought.at.filter(|at| at + words.len() <= to) {
+            Some(at) => Ok(Some(at)),
+            None => run.map(|_| None),
+        }
+    }
+
     /// Whether a word could begin here, as far as the left is concerned. Escapes count as space: in
     /// `\nsk-...` the `n` is no letter, and neither is `3D` in `%3Dsk-...`; so no word begins with that `n`.
     pub fn is_word_edge(&self, place: usize) -> bool {
@@ -258,6 +300,47 @@ impl Look<'_> {
             Some(b'.') => !before.is_some_and(|b| b.is_ascii_digit()),
             Some(b'-' | b'+' | b'/') => !before.is_some_and(|b| b.is_ascii_alphanumeric()),
             _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WORDS: &str = "aba";
+
+    fn first(text: &str, from: usize, runs: &mut Runs, is_last: bool) -> Sight<Option<usize>> {
+        let mut look = Look { text: text.as_bytes(), base: 0, is_last, runs };
+        look.first(WORDS, (Class::Alnum, from, 12))
+    }
+
+    /// The same without anything remembered.
+    fn wanted(text: &str, from: usize) -> Option<usize> {
+        let run = text[from..].bytes().take(12).take_while(u8::is_ascii_alphanumeric).count();
+        text[from..from + run].find(WORDS).map(|at| from + at)
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_found_first_whatever_was_looked_for_before(
+            text in "[ab ]{0,40}", cuts in prop::collection::vec(0_usize..41, 0..6),
+        ) {
+            let (mut runs, mut cuts) = (Runs::default(), cuts);
+            cuts.sort_unstable();
+            for end in cuts {
+                let seen = &text[..end.min(text.len())];
+                for from in 0..=seen.len() {
+                    if let Ok(found) = first(seen, from, &mut runs, false) {
+                        prop_assert_eq!(found, wanted(&text, from), "{} {}", seen, from);
+                    }
+                }
+            }
+            for from in 0..=text.len() {
+                prop_assert_eq!(first(&text, from, &mut runs, true), Ok(wanted(&text, from)));
+            }
         }
     }
 }

@@ -103,7 +103,7 @@ pub fn may_be_any(seen: &[u8]) -> bool {
 
 /// Where a card number ends that begins at `from`.
 pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
-    if !may_be_card(look.ahead(from, 6)) {
+    if !may_be_card(look.ahead(from, ISSUER_DIGITS)) {
         return Ok(None);
     }
     let length = look.run(Class::Digit, from, CARD_DIGITS_MAX + 1)?;
@@ -164,14 +164,31 @@ impl Groups {
     }
 }
 
-/// Whether an issuer gives numbers that begin with what is known of one; digits as characters.
+/// First digits that tell an issuer, or that there is none.
+const ISSUER_DIGITS: usize = 4;
+
+/// Whether an issuer gives numbers that begin with the digits that are seen; digits as characters.
 fn may_be_card(seen: &[u8]) -> bool {
-    match seen {
-        [b'2', second, ..] => matches!(second, b'2'..=b'7'),
-        [b'3', second, ..] => matches!(second, b'0' | b'4'..=b'9'),
-        [first, ..] => matches!(first, b'2'..=b'6'),
-        [] => true,
+    let digits = seen.iter().take(ISSUER_DIGITS).take_while(|byte| byte.is_ascii_digit());
+    let (count, head) = digits
+        .fold((0, 0), |(count, head), digit| (count + 1, head * 10 + u32::from(digit - b'0')));
+    match count {
+        0 => true,
+        1 => matches!(head, 2..=6),
+        2 | 3 => {
+            let two = if count == 2 { head } else { head / 10 };
+            matches!(two, 22..=27 | 30 | 34..=56 | 58 | 60 | 62..=65 | 67)
+        }
+        _ => takes_four(head),
     }
+}
+
+/// Whether there are cards of any length that begin with these four digits.
+fn takes_four(four: u32) -> bool {
+    matches!(four / 100, 34 | 36..=49 | 51..=55 | 60 | 62 | 64 | 65)
+        || matches!(four, 2200..=2204 | 2221..=2720 | 3000..=3059 | 3095 | 3528..=3589)
+        || matches!(four, 5019 | 5060 | 5061 | 5067 | 5078 | 5079 | 5090 | 6370..=6399)
+        || is_maestro(four)
 }
 
 /// Whether an issuer gives numbers of this beginning and length.
@@ -282,4 +299,33 @@ pub fn bot_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let end = secret + BOT_SECRET;
     let is_long = length >= BOT_SECRET && !look.is(Class::Alnum, end)?;
     Ok((is_long && is_varied(look.span(secret, end))).then_some(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_issuer_is_ruled_out_by_the_first_digits_of_its_numbers() {
+        for head in 0..1_000_000_u32 {
+            let text = format!("{head:06}");
+            let mut digits = [0; CARD_DIGITS_MAX];
+            for (place, byte) in digits.iter_mut().zip(text.bytes()) {
+                *place = byte - b'0';
+            }
+            let is_taken = (13..=CARD_DIGITS_MAX).any(|count| issuer_takes(&digits[..count]));
+            let may_be = (1..=ISSUER_DIGITS).all(|seen| may_be_card(&text.as_bytes()[..seen]));
+            assert!(may_be || !is_taken, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_issuer_gives_is_no_card_by_its_first_digits() {
+        for head in
+            ["0", "1", "7", "20", "29", "32", "57", "61", "69", "2199", "2721", "5021", "6303"]
+        {
+            assert!(!may_be_card(head.as_bytes()), "{head}");
+        }
+        assert!(may_be_card(b"41 11") && may_be_card(b""));
+    }
 }

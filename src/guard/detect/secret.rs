@@ -195,6 +195,8 @@ fn is_handle(word: &[u8]) -> bool {
     HANDLES.iter().any(|handle| word.starts_with(handle.as_bytes()))
 }
 
+/// What the last line of a key begins with.
+const PEM_END: &str = "-----END ";
 /// Characters of the name in a PEM line.
 const PEM_NAME_MAX: usize = 40;
 /// Characters of base64 that make a body of what has no end line.
@@ -203,18 +205,10 @@ const PEM_BODY_MIN: usize = 40;
 /// Where a private key ends, whose `-----BEGIN ` ends at `from`. One that breaks off counts as well.
 pub fn pem_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let Some(body) = pem_body(look, from)? else { return Ok(None) };
-    let mut place = body;
-    while place - from < GUARD_FIND_BYTES_MAX {
-        place += look.run(Class::Pem, place, GUARD_FIND_BYTES_MAX)?;
-        if look.says(place, "-----END ")? {
-            return pem_foot(look, body, place);
-        }
-        if look.at(place)? != Some(b'-') {
-            break;
-        }
-        place += 1;
+    match look.first(PEM_END, (Class::Pem, body, GUARD_FIND_BYTES_MAX))? {
+        Some(foot) => pem_foot(look, body, foot),
+        None => broken_pem(look, body),
     }
-    broken_pem(look, body)
 }
 
 fn pem_body(look: &Look<'_>, from: usize) -> Sight<Option<usize>> {
@@ -231,7 +225,7 @@ fn pem_body(look: &Look<'_>, from: usize) -> Sight<Option<usize>> {
 }
 
 fn pem_foot(look: &mut Look<'_>, body: usize, foot: usize) -> Sight<Option<usize>> {
-    let mut place = foot + "-----END ".len();
+    let mut place = foot + PEM_END.len();
     while place - foot < PEM_NAME_MAX && look.at(place)?.is_some_and(|b| b != b'-' && b != b'\n') {
         place += 1;
     }
