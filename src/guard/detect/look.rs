@@ -123,7 +123,6 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
     known: [Option<Known>; REMEMBERED],
-    next: usize,
     /// Which one was asked for last; it is asked for again most of the time.
     last: usize,
     /// The words looked for lately.
@@ -140,6 +139,12 @@ struct Sought {
 }
 
 impl Runs {
+    /// The one that ends first: candidates go from left to right, so it is the least likely to be asked for.
+    fn nearest(&self) -> usize {
+        let ends = self.known.iter().map(|known| known.map_or(0, |known| known.to));
+        ends.enumerate().min_by_key(|(_, end)| *end).map_or(0, |(at, _)| at)
+    }
+
     fn find(&mut self, class: Class, from: usize) -> &mut Known {
         let holds = |known: &Option<Known>| {
             known
@@ -147,8 +152,7 @@ impl Runs {
         };
         if !self.known.get(self.last).is_some_and(holds) {
             self.last = self.known.iter().position(holds).unwrap_or_else(|| {
-                let at = self.next;
-                self.next = (at + 1) % REMEMBERED;
+                let at = self.nearest();
                 self.known[at] = None;
                 at
             });
@@ -217,6 +221,9 @@ impl Look<'_> {
 
     /// How many bytes of the class follow from a place on; no more than `most` are counted.
     pub fn run(&mut self, class: Class, from: usize, most: usize) -> Sight<usize> {
+        if !self.is(class, from)? {
+            return Ok(0);
+        }
         let known = self.runs.find(class, from);
         let (text, base) = (self.text, self.base);
         let far = from + most;

@@ -74,6 +74,7 @@ fn is_given(digits: &[u8], wanted: usize) -> bool {
 }
 
 /// The digits of a card, and where they end.
+#[derive(Clone, Copy)]
 struct Groups {
     digits: [u8; CARD_DIGITS_MAX],
     count: usize,
@@ -108,10 +109,7 @@ pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     }
     let length = look.run(Class::Digit, from, CARD_DIGITS_MAX + 1)?;
     if length == 4 {
-        return GROUPINGS.iter().try_fold(None, |found, sizes| match found {
-            Some(end) => Ok(Some(end)),
-            None => grouped_end(look, from, sizes),
-        });
+        return grouped_end(look, from);
     }
     if !(13..=CARD_DIGITS_MAX).contains(&length) {
         return Ok(None);
@@ -121,25 +119,40 @@ pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     card.judged(look)
 }
 
-fn grouped_end(look: &mut Look<'_>, from: usize, sizes: &[usize]) -> Sight<Option<usize>> {
+/// Groups of the card that has most of them.
+const GROUPS_MAX: usize = 5;
+
+fn grouped_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let mut card = Groups::new(from);
-    let mut gap = None;
-    for size in sizes {
-        if card.count > 0 {
+    let (mut sizes, mut ends, mut gap) = ([0; GROUPS_MAX], [from; GROUPS_MAX], None);
+    for at in 0..GROUPS_MAX {
+        let goes_on = |known: &&&[usize]| known.len() > at && known[..at] == sizes[..at];
+        let Some(most) = GROUPINGS.iter().filter(goes_on).map(|known| known[at]).max() else {
+            break;
+        };
+        if at > 0 {
             match separator(look, card.end)? {
                 Some((seen, length)) if gap.is_none_or(|gap| gap == seen) => {
                     gap = Some(seen);
                     card.end += length;
                 }
-                _ => return Ok(None),
+                _ => break,
             }
         }
-        if look.run(Class::Digit, card.end, size + 1)? != *size {
-            return Ok(None);
+        let size = look.run(Class::Digit, card.end, most + 1)?;
+        if size > most {
+            break;
         }
-        card.take(look, *size);
+        card.take(look, size);
+        (sizes[at], ends[at]) = (size, card.end);
     }
-    card.judged(look)
+    for known in GROUPINGS.iter().filter(|known| sizes[..known.len()] == ***known) {
+        let (count, end) = (known.iter().sum(), ends[known.len() - 1]);
+        if let Some(end) = (Groups { count, end, ..card }).judged(look)? {
+            return Ok(Some(end));
+        }
+    }
+    Ok(None)
 }
 
 impl Groups {

@@ -244,7 +244,11 @@ fn broken_pem(look: &mut Look<'_>, body: usize) -> Sight<Option<usize>> {
             }
             place += blank;
         }
-        let line = look.run(Class::Base64, place, GUARD_FIND_BYTES_MAX)?;
+        let line = look.run(
+            Class::Base64,
+            place,
+            GUARD_FIND_BYTES_MAX - (place - body).min(GUARD_FIND_BYTES_MAX),
+        )?;
         if line < PEM_BODY_MIN {
             break;
         }
