@@ -81,9 +81,9 @@ struct Groups {
     end: usize,
 }
 
-/// How cards are grouped; the one that is longer comes first.
-const GROUPINGS: [&[usize]; 5] =
-    [&[4, 4, 4, 4, 3], &[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 1]];
+/// How cards are grouped; the one that is longer comes first. Sizes of groups stand in half bytes, the first one
+/// lowest.
+const GROUPINGS: [u32; 5] = [0x3_4444, 0x4444, 0x564, 0x464, 0x1444];
 
 /// Digits and the byte after them that a look ahead needs.
 pub const AHEAD: usize = CARD_DIGITS_MAX + 1;
@@ -124,12 +124,14 @@ const GROUPS_MAX: usize = 5;
 
 fn grouped_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let mut card = Groups::new(from);
-    let (mut sizes, mut ends, mut gap) = ([0; GROUPS_MAX], [from; GROUPS_MAX], None);
-    for at in 0..GROUPS_MAX {
-        let goes_on = |known: &&&[usize]| known.len() > at && known[..at] == sizes[..at];
-        let Some(most) = GROUPINGS.iter().filter(goes_on).map(|known| known[at]).max() else {
+    let (mut sizes, mut after, mut gap) = (0_u32, [card; GROUPS_MAX], None);
+    for (at, after) in after.iter_mut().enumerate() {
+        let begins = |known: &&u32| (**known ^ sizes) & ((1 << (4 * at)) - 1) == 0;
+        let size_of = |known: &u32| (known >> (4 * at) & 15) as usize;
+        let most = GROUPINGS.iter().filter(begins).map(size_of).max().unwrap_or_default();
+        if most == 0 {
             break;
-        };
+        }
         if at > 0 {
             match separator(look, card.end)? {
                 Some((seen, length)) if gap.is_none_or(|gap| gap == seen) => {
@@ -144,11 +146,15 @@ fn grouped_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
             break;
         }
         card.take(look, size);
-        (sizes[at], ends[at]) = (size, card.end);
+        sizes |= u32::try_from(size).unwrap_or_default() << (4 * at);
+        *after = card;
     }
-    for known in GROUPINGS.iter().filter(|known| sizes[..known.len()] == ***known) {
-        let (count, end) = (known.iter().sum(), ends[known.len() - 1]);
-        if let Some(end) = (Groups { count, end, ..card }).judged(look)? {
+    for known in GROUPINGS {
+        let groups = (32 - known.leading_zeros()).div_ceil(4);
+        if sizes & ((1 << (4 * groups)) - 1) != known {
+            continue;
+        }
+        if let Some(end) = after[groups as usize - 1].judged(look)? {
             return Ok(Some(end));
         }
     }
