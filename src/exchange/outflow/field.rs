@@ -63,7 +63,7 @@ impl Field {
     /// More of the text in, as it is written; what may go on comes out.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) {
         #[cfg(test)]
-        assert!(self.breaks_at.is_none_or(|it| it.is_empty() || it.as_bytes() != raw), "as told");
+        self.break_at(raw);
         if let Some(canary) = &mut self.canary {
             match json::unescape(raw) {
                 Some(text) => canary.feed(text.as_bytes()),
@@ -82,13 +82,19 @@ impl Field {
     /// The end of the text: the rest comes out.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         #[cfg(test)]
-        assert_ne!(self.breaks_at, Some(""), "as told");
+        self.break_at(b"");
         if let Some(inner) = &mut self.inner {
             inner.reader.finish(&mut inner.canary);
         }
         if let Some(filter) = &mut self.filter {
             filter.finish(out);
         }
+    }
+
+    /// Breaks as it was told to.
+    #[cfg(test)]
+    fn break_at(&self, raw: &[u8]) {
+        assert!(self.breaks_at.is_none_or(|it| it.as_bytes() != raw), "as told");
     }
 
     /// Bytes that are held back.

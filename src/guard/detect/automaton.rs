@@ -49,6 +49,9 @@ impl Gate {
             Form::Parts([Part::Exact(class, least), ..], _) => {
                 Self { least: *least, classes: class.bit(), run: None }
             }
+            // The two digits of its check follow the country.
+            Form::Iban => Self { least: 2, classes: Class::Digit.bit(), run: None },
+            Form::Url => Self { least: 1, classes: Class::Url.bit(), run: None },
             _ => Self::default(),
         });
         first.reduce(Self::or).unwrap_or_default()
@@ -97,6 +100,8 @@ pub struct Literals {
     pub literals: Vec<Literal>,
     dfa: DFA,
     start: StateID,
+    /// What the numbers of states are multiples of, as a power of two: the tables by state stay small with it.
+    shift: u32,
     /// By state: where the literals that end there begin in `hits`, and how many there are.
     hits_at: Vec<(u32, u32)>,
     hits: Vec<u16>,
@@ -125,6 +130,7 @@ impl Literals {
             literals,
             dfa,
             start,
+            shift: 0,
             hits_at: Vec::new(),
             hits: Vec::new(),
             ends: Vec::new(),
@@ -154,17 +160,34 @@ impl Literals {
     /// The literals that end here.
     #[inline]
     pub fn matches(&self, state: StateID) -> &[u16] {
-        let (from, count) = self.hits_at.get(state.as_usize()).copied().unwrap_or_default();
+        let (from, count) = self.hits_at.get(self.place(state)).copied().unwrap_or_default();
         self.hits.get(from as usize..(from + count) as usize).unwrap_or_default()
     }
 
     /// The literals that a text in this state may end inside of, those that began first come first.
     pub fn partials(&self, state: StateID) -> &[Partial] {
-        let (from, count) = self.ends.get(state.as_usize()).copied().unwrap_or_default();
+        let (from, count) = self.ends.get(self.place(state)).copied().unwrap_or_default();
         self.partials.get(from as usize..(from + count) as usize).unwrap_or_default()
     }
 
+    /// The place of a state in the tables.
+    #[inline]
+    fn place(&self, state: StateID) -> usize {
+        state.as_usize() >> self.shift
+    }
+
+    /// The states after each beginning of a word.
+    fn states(&self, word: &[u8]) -> impl Iterator<Item = StateID> {
+        word.iter().scan(self.start, |state, byte| {
+            *state = self.next(*state, *byte);
+            Some(*state)
+        })
+    }
+
     fn know_ends(&mut self, words: &[&str]) {
+        let all = words.iter().flat_map(|word| self.states(word.as_bytes()));
+        let bits = all.fold(self.start.as_usize(), |bits, state| bits | state.as_usize());
+        self.shift = bits.checked_ilog2().map_or(0, |_| bits.trailing_zeros());
         let mut prefixes: HashMap<&[u8], Vec<Partial>> = HashMap::new();
         for (word, literal) in words.iter().zip(&self.literals) {
             for length in 1..word.len() {
@@ -185,7 +208,7 @@ impl Literals {
     }
 
     fn set_hits(&mut self, state: StateID) {
-        let at = state.as_usize();
+        let at = self.place(state);
         if self.hits_at.len() <= at {
             self.hits_at.resize(at + 1, (0, 0));
         }
@@ -200,7 +223,7 @@ impl Literals {
     }
 
     fn set_ends(&mut self, state: StateID, ends: &[Partial]) {
-        let at = state.as_usize();
+        let at = self.place(state);
         if self.ends.len() <= at {
             self.ends.resize(at + 1, (0, 0));
         }

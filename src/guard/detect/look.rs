@@ -225,14 +225,15 @@ impl Look<'_> {
             return Ok(0);
         }
         let known = self.runs.find(class, from);
-        let (text, base) = (self.text, self.base);
         let far = from + most;
-        while known.to < far {
-            match text.get(known.to - base) {
-                Some(byte) if class.has(*byte) => known.to += 1,
-                Some(_) => return Ok(known.to - from),
-                None if self.is_last => return Ok(known.to - from),
-                None => return Err(Wait),
+        if known.to < far {
+            let rest = self.text.get(known.to - self.base..).unwrap_or_default();
+            let wanted = far - known.to;
+            let more = rest.iter().take(wanted).take_while(|byte| class.has(**byte)).count();
+            known.to += more;
+            if more < wanted {
+                let is_known = more < rest.len() || self.is_last;
+                return if is_known { Ok(known.to - from) } else { Err(Wait) };
             }
         }
         Ok(most)

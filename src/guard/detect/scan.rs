@@ -109,14 +109,12 @@ impl Page {
         self.text.get(from - self.base..to - self.base).unwrap_or_default()
     }
 
-    /// Whether the last digit before a place goes on with a number, so that nothing begins there: what most
-    /// literals in long numbers are about.
+    /// Whether the digit before a place goes on with a number, so that nothing begins there: what most literals
+    /// in long numbers are about.
     fn is_in_number(&self, after: usize) -> bool {
         let is_digit = |byte: &u8| byte.is_ascii_digit();
         match self.text.get(..after - self.base) {
-            Some([.., escape, _, before, last]) => {
-                is_digit(last) && is_digit(before) && *escape != b'%'
-            }
+            Some([.., escape, _, before, _]) => is_digit(before) && *escape != b'%',
             _ => false,
         }
     }
@@ -219,7 +217,8 @@ impl Scan {
         let mut state = self.state.unwrap_or_else(|| literals.start());
         for (after, byte) in (from + 1..).zip(block) {
             state = literals.next(state, *byte);
-            if literals.is_match(state) && !self.page.is_in_number(after) {
+            if literals.is_match(state) && !(byte.is_ascii_digit() && self.page.is_in_number(after))
+            {
                 for literal in literals.matches(state) {
                     self.note(literals, *literal, after);
                 }
