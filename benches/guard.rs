@@ -78,6 +78,11 @@ fn texts() -> Vec<(&'static str, String)> {
         ("long_numbers", mix(&["1", "42", "4111", "7", "90"], 102_400)),
         ("almost_cards", mix(&ALMOST_CARDS, 102_400)),
         ("almost_jwts", mix(&ALMOST_JWTS, 102_400)),
+        (
+            "jwts_of_examples",
+            EXAMPLE_JWT.map(|(part, times)| part.repeat(times)).concat().repeat(9),
+        ),
+        ("keys_of_examples", ("-sk-ant-".repeat(25) + "example ").repeat(480)),
         ("names", mix(&["password", "api_key", "=", ": ", "\"", " ", "a1B2c3D4", "\\"], 102_400)),
     ]
 }
@@ -99,6 +104,9 @@ const ALMOST_CARDS: [&str; 6] = [
     "6011 1111 1111 1118\n",
     "4111 ",
 ];
+/// A token with a thousand beginnings whose last word says that it is none.
+const EXAMPLE_JWT: [(&str, usize); 6] =
+    [("-eyJ", 1_000), (".ey", 1), ("q7Zk2Vb9", 900), (".", 1), ("a1B2c3D4example", 8), (" ", 1)];
 /// Tokens of three parts of which one is missing.
 const ALMOST_JWTS: [&str; 5] = ["eyJhbGciOiJIUzI1", ".eyJzdWIiOiIx", ".", "eyJ", "Q7Zk2Vb9"];
 

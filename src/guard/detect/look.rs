@@ -1,6 +1,8 @@
 //! Looking at text of which the rest may be still to come. Every answer is either sure or `Wait`: a verifier
 //! that gets `Wait` is asked again when there is more, and then decides as if it had seen everything at once.
 
+use super::proof::{Body, Rest};
+
 /// The text does not reach far enough to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait;
@@ -127,6 +129,8 @@ pub struct Runs {
     last: usize,
     /// The words looked for lately.
     sought: Option<Sought>,
+    /// The body that was judged last, and where it lies.
+    body: Option<Box<(usize, usize, Body)>>,
 }
 
 /// A part of the text in which words were looked for: none of it holds them before `at`.
@@ -265,6 +269,14 @@ impl Look<'_> {
             Some(at) => Ok(Some(at)),
             None => run.map(|_| None),
         }
+    }
+
+    /// What is known of the body that lies there; of one that ends where the last one did, that is known already.
+    pub fn body(&mut self, from: usize, to: usize) -> Rest<'_> {
+        let known = self.runs.body.take().filter(|it| it.0 <= from && from <= it.1 && it.1 == to);
+        let known = known.unwrap_or_else(|| Box::new((from, to, Body::of(self.span(from, to)))));
+        let (start, _, body) = &**self.runs.body.insert(known);
+        Rest { body, at: from - start }
     }
 
     /// Whether a word could begin here, as far as the left is concerned. Escapes count as space: in

@@ -2,7 +2,7 @@
 
 use super::key::trimmed;
 use super::look::{Class, Look, Sight, Wait};
-use super::proof::{distinct, is_example, is_varied, kinds};
+use super::proof::{distinct, is_example, kinds};
 use crate::base::limit::GUARD_FIND_BYTES_MAX;
 
 /// Characters of the longest URL that is looked at.
@@ -153,8 +153,11 @@ fn bare(look: &mut Look<'_>, from: usize) -> Sight<Option<(usize, usize)>> {
     if !(BARE_MIN..=VALUE_MAX).contains(&length) || is_code(look, to)? {
         return Ok(None);
     }
+    if !look.body(from, to).is_varied() {
+        return Ok(None);
+    }
     let word = look.span(from, to);
-    let is_one = is_varied(word) && kinds(word) >= 3 && has_noise(word) && !is_handle(word);
+    let is_one = kinds(word) >= 3 && has_noise(word) && !is_handle(word);
     Ok(is_one.then_some((from, to)))
 }
 
