@@ -4,6 +4,7 @@
 
 use crate::base::surface::Surface;
 use crate::exchange::outflow::begin;
+use crate::exchange::outflow::cut::changed;
 use crate::exchange::outflow::walk::{self, What, inside};
 use crate::usage::finish::Finish;
 use crate::wire::json;
@@ -340,7 +341,7 @@ pub fn with_rest(surface: Surface, (data, span): (&[u8], Span), rest: &[u8]) -> 
             let mut edits = vec![(span, rest.to_vec())];
             edits.extend(logprobs);
             edits.sort_by_key(|(span, _)| span.start);
-            out = super::changed(data, &edits);
+            out = changed(data, &edits);
         }
         _ => {
             let target = Target { data, span, rest };
