@@ -1,5 +1,5 @@
-//! The cost of the output filter: whole texts, deltas of four characters, texts made to be slow, and the same as
-//! arguments of calls.
+//! The cost of the output filter: whole texts, deltas of four characters and of one, texts made to be slow, and
+//! the same as arguments of calls.
 //!
 //! `cargo bench --no-default-features --bench guard`. The goals: 4 KB and 100 KB in proportion, a delta within a
 //! microsecond, hostile text at most four times as slow as normal text.
@@ -11,7 +11,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::guard::canary::{Canary, Token};
 use weir::guard::detect::policy::Policy;
 use weir::guard::filter::Filter;
-use weir::guard::json_args::JsonArgs;
+use weir::guard::json_inner::Form;
+use weir::guard::json_text::JsonText;
 
 const PROSE: &str = "The gateway keeps 3 accounts per team, and \"agents\" may call `read_file` (see README.md, line 42). \
     On 2026-11-21 at 10:20:50 request call_H5ACCA6f9U3JLaXDSBY3Vpkh cost 0.0123 USD; the password was not asked for.\n";
@@ -72,8 +73,42 @@ fn texts() -> Vec<(&'static str, String)> {
         ("prefixes", mix(&prefixes, 102_400)),
         ("noise", mix(&noise, 102_400)),
         ("digits", mix(&["1", "42", "4111", "-", " ", ".", "219-09-", "5"], 102_400)),
+        ("headers", mix(&["-----BEGIN RSA PRIVATE KEY-----"], 102_400)),
+        ("keys_without_end", mix(&HEADERS, 102_400)),
+        ("long_numbers", mix(&["1", "42", "4111", "7", "90"], 102_400)),
+        ("almost_cards", mix(&ALMOST_CARDS, 102_400)),
+        ("almost_jwts", mix(&ALMOST_JWTS, 102_400)),
+        (
+            "jwts_of_examples",
+            EXAMPLE_JWT.map(|(part, times)| part.repeat(times)).concat().repeat(9),
+        ),
+        ("keys_of_examples", ("-sk-ant-".repeat(25) + "example ").repeat(480)),
+        ("names", mix(&["password", "api_key", "=", ": ", "\"", " ", "a1B2c3D4", "\\"], 102_400)),
     ]
 }
+
+/// Private keys that begin and never end.
+const HEADERS: [&str; 5] = [
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\n",
+    "MIIEowIBAAKCAQEAq7Zk2Vb9Lx4Wm8Rt3Ny6Hc5J\n",
+    "-----",
+    "-",
+];
+/// Cards whose last digit is wrong, or missing.
+const ALMOST_CARDS: [&str; 6] = [
+    "4111 1111 1111 1112 ",
+    "4111-1111-1111-111",
+    "5500005555555558 ",
+    "378282246310004,",
+    "6011 1111 1111 1118\n",
+    "4111 ",
+];
+/// A token with a thousand beginnings whose last word says that it is none.
+const EXAMPLE_JWT: [(&str, usize); 6] =
+    [("-eyJ", 1_000), (".ey", 1), ("q7Zk2Vb9", 900), (".", 1), ("a1B2c3D4example", 8), (" ", 1)];
+/// Tokens of three parts of which one is missing.
+const ALMOST_JWTS: [&str; 5] = ["eyJhbGciOiJIUzI1", ".eyJzdWIiOiIx", ".", "eyJ", "Q7Zk2Vb9"];
 
 fn filtered(policy: &Arc<Policy>, text: &str, size: usize, out: &mut Vec<u8>) {
     out.clear();
@@ -111,6 +146,18 @@ fn deltas(criterion: &mut Criterion) {
     }
 }
 
+/// The worst cut: every byte by itself.
+fn bytes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bytes");
+    let (policy, mut out) = (Arc::new(Policy::default()), Vec::new());
+    for (name, text) in texts() {
+        group.throughput(Throughput::Elements(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| filtered(&policy, &text, 1, &mut out));
+        });
+    }
+}
+
 /// The texts as a string in the arguments of a call, which stand in a string themselves: backslashes and quotes
 /// have escapes of escapes.
 fn arguments(criterion: &mut Criterion) {
@@ -126,7 +173,7 @@ fn arguments(criterion: &mut Criterion) {
         group.bench_function(format!("{name}_100k"), |bencher| {
             bencher.iter(|| {
                 out.clear();
-                let mut args = JsonArgs::new(Arc::clone(&policy), true);
+                let mut args = JsonText::new(Arc::clone(&policy), Form::Wrapped);
                 args.feed(black_box(written.as_bytes()), &mut out);
                 args.finish(&mut out);
             });
@@ -147,5 +194,5 @@ fn canary(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, whole, deltas, arguments, canary);
+criterion_group!(benches, whole, deltas, bytes, arguments, canary);
 criterion_main!(benches);

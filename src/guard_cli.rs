@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::app;
 use crate::base::hex::hex;
 use crate::guard::eval::{self, Apart, Needle};
+use crate::guard::pace::Pace;
 use crate::guard::train::{self, Example, Plan};
 use crate::guard::weights::{self, Origin};
 
@@ -39,6 +40,13 @@ pub struct Eval {
     /// Secrets and look-alikes for the output filter: JSON lines, maybe packed with gzip
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attacks", "benign"])]
     secrets: Option<PathBuf>,
+    /// Harmless answers, to measure how soon they pass the output filter: JSON lines with a `text`, and a `slice`
+    /// if figures are wanted apart, maybe packed with gzip; may be given more than once. They are cut into deltas
+    /// by a rule: letters six bytes at most, digits three, marks and white space in runs, a blank with what
+    /// follows it. Printed are the share of deltas after which nothing is held, for how many further deltas one
+    /// is held in the mean, and the bytes that are held
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["secrets", "attacks", "benign"])]
+    answers: Vec<PathBuf>,
     /// Injections: JSON lines, maybe packed with gzip; may be given more than once. The project's own phrases
     /// among them (`weir:` as their source) teach and are not judged
     #[arg(long, value_name = "FILE", requires = "benign")]
@@ -102,6 +110,7 @@ pub fn run(command: GuardCommand) -> Result<(), String> {
     match command {
         GuardCommand::Train { texts, out } => learn(&texts, &out),
         GuardCommand::Eval(Eval { secrets: Some(secrets), .. }) => app::guard_eval(&secrets),
+        GuardCommand::Eval(eval) if !eval.answers.is_empty() => measure(&eval.answers),
         GuardCommand::Eval(eval) => judge(&eval),
     }
 }
@@ -140,7 +149,7 @@ fn learn(texts: &Texts, out: &Path) -> Result<(), String> {
 
 fn judge(eval: &Eval) -> Result<(), String> {
     if eval.attacks.is_empty() {
-        return Err("name --secrets, or --attacks and --benign".to_owned());
+        return Err("name --secrets, --answers, or --attacks and --benign".to_owned());
     }
     let read = Labelled::of(&eval.attacks, &eval.benign)?;
     let examples = &read.examples;
@@ -171,6 +180,26 @@ fn judge(eval: &Eval) -> Result<(), String> {
     Ok(())
 }
 
+fn measure(files: &[PathBuf]) -> Result<(), String> {
+    let mut pace = Pace::default();
+    for file in files {
+        for (number, line) in (1..).zip(text(file)?.lines()) {
+            let row = row_of(file, (number, line))?;
+            let text = row["text"]
+                .as_str()
+                .ok_or_else(|| format!("{}: line {number}: no text", file.display()))?;
+            pace.measure(row["slice"].as_str().unwrap_or("-"), text);
+        }
+    }
+    app::say(&pace.table());
+    Ok(())
+}
+
+fn row_of(file: &Path, (number, line): (usize, &str)) -> Result<Value, String> {
+    serde_json::from_str(line)
+        .map_err(|error| format!("{}: line {number}: {error}", file.display()))
+}
+
 impl Labelled {
     fn of(attacks: &[PathBuf], benign: &[PathBuf]) -> Result<Self, String> {
         let mut read = Self::default();
@@ -179,9 +208,7 @@ impl Labelled {
             let text = text(file)?;
             read.digest.update(&text);
             for (number, line) in (1..).zip(text.lines()) {
-                let row: Value = serde_json::from_str(line)
-                    .map_err(|error| format!("{}: line {number}: {error}", file.display()))?;
-                read.row(&row, is_attack);
+                read.row(&row_of(file, (number, line))?, is_attack);
             }
         }
         Ok(read)

@@ -1,12 +1,22 @@
-//! Reads JSON that comes in pieces, itself written inside a string or not, and tells the text that its own
-//! strings stand for: each piece of text with the bytes that it was written in, and whether it stands in a
-//! string there.
+//! Reads text that comes in pieces, written inside a string or not, and tells what it stands for. Of JSON that
+//! is what its own strings stand for: each piece of text with the bytes that it was written in, and whether it
+//! stands in a string there.
 //!
 //! Pieces may be cut anywhere in the inner JSON, in the middle of its escapes too; what may still become one is
 //! held. Nothing is refused: what is no JSON is told as it stands, but for escapes between quotes. Strings
 //! within strings within strings are not opened.
 
-use super::json_text::{self, unit};
+/// How a text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Words, as the inside of a string, cut between characters and escapes, as events of a stream are, each of
+    /// which is JSON of its own.
+    Words,
+    /// JSON, as the inside of a string that is cut like that.
+    Wrapped,
+    /// JSON as it is.
+    Bare,
+}
 
 /// Where a piece of text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +45,7 @@ struct Begun {
 /// The reader of one text.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// The JSON stands in a string, and is written with the escapes of that.
-    is_wrapped: bool,
+    form: Form,
     /// Whether the text is JSON, by its first character; `None` before that.
     is_json: Option<bool>,
     in_string: bool,
@@ -56,9 +65,9 @@ enum Verdict {
 }
 
 impl Reader {
-    /// A reader at the beginning of JSON that stands in a string, or of JSON itself.
-    pub const fn new(is_wrapped: bool) -> Self {
-        Self { is_wrapped, is_json: None, in_string: false, begun: Vec::new(), written: Vec::new() }
+    /// A reader at the beginning of a text.
+    pub const fn new(form: Form) -> Self {
+        Self { form, is_json: None, in_string: false, begun: Vec::new(), written: Vec::new() }
     }
 
     /// What is held of an escape that may go on, as it was written.
@@ -68,14 +77,14 @@ impl Reader {
 
     /// More of the text, as it is written.
     pub fn feed(&mut self, written: &[u8], to: &mut impl Listener) {
-        if !self.is_wrapped {
+        if self.form == Form::Bare {
             return self.plain(written, to);
         }
         let mut rest = written;
         while let Some(at) = memchr::memchr(b'\\', rest) {
             let (plain, escape) = rest.split_at(at);
             self.plain(plain, to);
-            rest = match json_text::escape(escape) {
+            rest = match read_escape(escape) {
                 (length, Some(text)) => {
                     self.one(text.as_bytes(), &escape[..length], to);
                     &escape[length..]
@@ -96,6 +105,12 @@ impl Reader {
 
     /// Text that was written as it is.
     fn plain(&mut self, text: &[u8], to: &mut impl Listener) {
+        if self.form == Form::Words {
+            if !text.is_empty() {
+                to.text(text, text, (Place::Inside, false));
+            }
+            return;
+        }
         let mut rest = text;
         while let Some(first) = rest.first() {
             let run = match (self.begun.is_empty(), self.in_string) {
@@ -124,6 +139,9 @@ impl Reader {
 
     /// One character, or a byte of its own, however it was written.
     fn one(&mut self, text: &[u8], written: &[u8], to: &mut impl Listener) {
+        if self.form == Form::Words {
+            return to.text(text, written, (Place::Inside, true));
+        }
         if !self.begun.is_empty() {
             if let [byte] = text {
                 self.begun.push(Begun { byte: *byte, written: written.len() });
@@ -254,6 +272,63 @@ fn may_be_unit(seen: &[u8]) -> bool {
     seen.len() < UNIT && seen.iter().enumerate().all(is_right)
 }
 
+/// The text that one escape stands for.
+#[derive(Clone, Copy, Debug)]
+struct Escaped {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl Escaped {
+    /// Its bytes.
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Reads the escape that `rest` begins with: its length, and what it stands for; `None` if it is no escape and
+/// stands for itself.
+fn read_escape(rest: &[u8]) -> (usize, Option<Escaped>) {
+    let simple = match rest.get(1) {
+        Some(b'n') => b'\n',
+        Some(b't') => b'\t',
+        Some(b'r') => b'\r',
+        Some(b'b') => 0x08,
+        Some(b'f') => 0x0C,
+        Some(b'u') => return escaped_unit(rest),
+        Some(other) => *other,
+        None => return (rest.len(), None),
+    };
+    (2, Some(Escaped { bytes: [simple, 0, 0, 0], length: 1 }))
+}
+
+fn escaped_unit(rest: &[u8]) -> (usize, Option<Escaped>) {
+    let Some(unit) = unit(rest) else { return (rest.len().min(2), None) };
+    let pair = match unit {
+        0xD800..=0xDBFF => unit_after(rest),
+        _ => None,
+    };
+    let (code, length) = match pair {
+        Some(low) => (0x1_0000 + ((unit & 0x3FF) << 10) + (low & 0x3FF), 12),
+        None => (unit, 6),
+    };
+    // Half a pair stands for no character; it passes as it was written.
+    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let mut bytes = [0; 4];
+    let text = character.encode_utf8(&mut bytes).len();
+    (length, Some(Escaped { bytes, length: text }))
+}
+
+/// The number of an escape `\uXXXX`.
+fn unit(rest: &[u8]) -> Option<u32> {
+    let digits = rest.strip_prefix(b"\\u")?.get(..4)?;
+    digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
+}
+
+fn unit_after(rest: &[u8]) -> Option<u32> {
+    unit(rest.get(6..)?).filter(|low| (0xDC00..=0xDFFF).contains(low))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -279,7 +354,8 @@ mod tests {
     }
 
     fn read(is_wrapped: bool, pieces: &[&str]) -> (String, String) {
-        let (mut reader, mut heard) = (Reader::new(is_wrapped), Heard::default());
+        let (mut reader, mut heard) =
+            (Reader::new(if is_wrapped { Form::Wrapped } else { Form::Bare }), Heard::default());
         for piece in pieces {
             reader.feed(piece.as_bytes(), &mut heard);
         }

@@ -4,7 +4,7 @@
 
 use memchr::memmem;
 
-use crate::exchange::outflow::{Stop, changed};
+use crate::exchange::outflow::Stop;
 use crate::wire::sse::{self, write_event};
 use crate::wire::syntax::Span;
 
@@ -64,4 +64,17 @@ impl Cut<'_> {
         }
         self.done = end;
     }
+}
+
+/// The text with those places changed, which are in order.
+pub fn changed(text: &[u8], edits: &[(Span, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    for (span, with) in edits {
+        out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+        out.extend_from_slice(with);
+        at = span.end;
+    }
+    out.extend_from_slice(text.get(at..).unwrap_or_default());
+    out
 }

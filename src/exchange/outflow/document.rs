@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::base::surface::Surface;
 use crate::config::guards::Canary;
+use crate::exchange::outflow::cut::changed;
 use crate::exchange::outflow::walk::{self, Found, What};
-use crate::exchange::outflow::{Passed, Stop, Tally, Terms, changed};
+use crate::exchange::outflow::{Passed, Stop, Tally, Terms};
 use crate::exchange::outflow::{echo, seal};
 use crate::guard::filter::Finding;
 use crate::wire::json;

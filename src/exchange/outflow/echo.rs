@@ -12,9 +12,10 @@ use memchr::memmem;
 
 use crate::base::surface::Surface;
 use crate::exchange::canary;
+use crate::exchange::outflow::cut::changed;
 use crate::exchange::outflow::document::{self, stop};
 use crate::exchange::outflow::walk::{Found, What};
-use crate::exchange::outflow::{Passed, Tally, Terms, changed};
+use crate::exchange::outflow::{Passed, Tally, Terms};
 use crate::wire::json;
 use crate::wire::pull::Pull;
 use crate::wire::syntax::Span;

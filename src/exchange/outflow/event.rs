@@ -4,6 +4,7 @@
 
 use crate::base::surface::Surface;
 use crate::exchange::outflow::begin;
+use crate::exchange::outflow::cut::changed;
 use crate::exchange::outflow::walk::{self, What, inside};
 use crate::usage::finish::Finish;
 use crate::wire::json;
@@ -92,8 +93,10 @@ pub struct Parsed {
     pub repeats: bool,
     /// What could go on with the texts that begin here.
     pub begun: Vec<begin::More>,
-    /// The signature of the thoughts of its group.
-    pub signature: Option<Span>,
+    /// Signatures, and the texts that they are over.
+    pub signatures: Vec<(Key, Span)>,
+    /// The group that begins with it, whether one of that number is open or not.
+    pub opens: Option<u64>,
 }
 
 impl Parsed {
@@ -183,9 +186,31 @@ impl Parsed {
             }
         }
         self.group = group;
+        self.signed(data, choice, group);
         let reason = json::find(data, choice, "finish_reason");
         if reason.is_some_and(|reason| Finish::of(reason.of(data)).is_some()) {
             self.ends.push(Ends::Group(group));
+        }
+    }
+
+    /// The signatures of a choice's thoughts. Each is over all of its text, so none of that follows.
+    fn signed(&mut self, data: &[u8], choice: Span, group: u64) {
+        let delta = json::find(data, choice, "delta");
+        let Some(list) = delta.and_then(|delta| json::find(data, delta, "reasoning_details"))
+        else {
+            return;
+        };
+        let list_path = walk::joined(walk::joined(0, b"delta"), b"reasoning_details");
+        for (place, item) in (0..).zip(walk::items(data, list)) {
+            let signature = json::find(data, item, "signature").and_then(|it| inside(data, it));
+            let Some(span) = signature.filter(|span| !span.is_empty()) else { continue };
+            let at = walk::index(data, item).unwrap_or(place);
+            let path = walk::joined(list_path, &at.to_le_bytes());
+            for member in [&b"text"[..], b"summary"] {
+                let key = Key { group, name: walk::joined(path, member) };
+                self.signatures.push((key, span));
+                self.ends.push(Ends::Field(key));
+            }
         }
     }
 
@@ -225,6 +250,7 @@ fn messages(data: &[u8]) -> Parsed {
         kind => {
             parsed.whole(data, Span::whole(data), group);
             if kind == b"content_block_start" {
+                parsed.opens = Some(group);
                 let block = find(data, "content_block");
                 let begun = block.and_then(|(block, _)| begin::block(data, group, block));
                 parsed.begin(begun.into_iter().collect());
@@ -243,8 +269,10 @@ impl Parsed {
         self.group = group;
         if word_of(data, delta, "type") == b"signature_delta" {
             // It is over all of the thoughts, so none of them follow.
-            self.signature = json::find(data, delta, "signature").and_then(|it| inside(data, it));
-            self.ends.push(Ends::Field(Key { group, name: walk::joined(0, b"thinking") }));
+            let key = Key { group, name: walk::joined(0, b"thinking") };
+            let signature = json::find(data, delta, "signature").and_then(|it| inside(data, it));
+            self.signatures.extend(signature.map(|span| (key, span)));
+            self.ends.push(Ends::Field(key));
         }
         for found in walk::texts(data, delta) {
             if found.goes_on && matches!(found.what, What::Text | What::Json) {
@@ -293,6 +321,7 @@ fn responses(data: &[u8]) -> Parsed {
         }
         None => parsed.whole(data, Span::whole(data), group),
     }
+    parsed.opens = (kind == b"response.output_item.added").then_some(group);
     parsed.begin(begin::added(data, kind, group));
     parsed
 }
@@ -312,7 +341,7 @@ pub fn with_rest(surface: Surface, (data, span): (&[u8], Span), rest: &[u8]) -> 
             let mut edits = vec![(span, rest.to_vec())];
             edits.extend(logprobs);
             edits.sort_by_key(|(span, _)| span.start);
-            out = super::changed(data, &edits);
+            out = changed(data, &edits);
         }
         _ => {
             let target = Target { data, span, rest };

@@ -8,91 +8,22 @@ use crate::exchange::outflow::walk::What;
 use crate::exchange::outflow::{Stop, Terms};
 use crate::guard::canary::Canary;
 use crate::guard::filter::Finding;
-use crate::guard::json_args::JsonArgs;
-use crate::guard::json_inner::{Listener, Place, Reader};
+use crate::guard::json_inner::{Form, Listener, Place, Reader};
 use crate::guard::json_text::JsonText;
 use crate::wire::json;
-
-/// Makes the search of one text.
-pub type Maker = fn(&Terms, What) -> Field;
-
-/// What finds secrets in a text.
-pub trait Filter: std::fmt::Debug + Send + Sync {
-    /// More of the inside of a JSON string in; what may go on comes out.
-    fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>);
-    /// The end of the text: the rest comes out.
-    fn finish(&mut self, out: &mut Vec<u8>);
-    /// Whether something was found that blocks.
-    fn is_blocked(&self) -> bool;
-    /// Bytes that are held back.
-    fn held(&self) -> usize;
-    /// The same bytes as they came.
-    fn held_text(&self) -> Vec<u8>;
-    /// What was found so far.
-    fn findings(&self) -> &[Finding];
-}
-
-impl Filter for JsonText {
-    fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) {
-        Self::feed(self, raw, out);
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Self::finish(self, out);
-    }
-
-    fn is_blocked(&self) -> bool {
-        Self::is_blocked(self)
-    }
-
-    fn held(&self) -> usize {
-        Self::held(self)
-    }
-
-    fn held_text(&self) -> Vec<u8> {
-        Self::held_text(self)
-    }
-
-    fn findings(&self) -> &[Finding] {
-        Self::findings(self)
-    }
-}
-
-impl Filter for JsonArgs {
-    fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) {
-        Self::feed(self, raw, out);
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        Self::finish(self, out);
-    }
-
-    fn is_blocked(&self) -> bool {
-        Self::is_blocked(self)
-    }
-
-    fn held(&self) -> usize {
-        Self::held(self)
-    }
-
-    fn held_text(&self) -> Vec<u8> {
-        Self::held_text(self)
-    }
-
-    fn findings(&self) -> &[Finding] {
-        Self::findings(self)
-    }
-}
 
 /// The search of one text.
 #[derive(Debug)]
 pub struct Field {
-    filter: Option<Box<dyn Filter>>,
+    filter: Option<Box<JsonText>>,
     canary: Option<Box<Canary>>,
     /// The search for the canary in what the strings of arguments stand for.
     inner: Option<Box<Inner>>,
     /// Counts of findings that were told already, by rule.
     told: Vec<(&'static str, u64)>,
+    /// The piece of text at which it breaks; nothing = its end.
+    #[cfg(test)]
+    breaks_at: Option<&'static str>,
 }
 
 /// The canary under the strings of arguments.
@@ -108,33 +39,31 @@ impl Listener for Canary {
     }
 }
 
-/// The search that answers get.
-pub fn usual(terms: &Terms, what: What) -> Field {
-    let filter = terms.guards.output.clone().map(|policy| -> Box<dyn Filter> {
-        match what {
-            What::Json => Box::new(JsonArgs::new(policy, true)),
-            What::Bare => Box::new(JsonArgs::new(policy, false)),
-            What::Text | What::Logprobs => Box::new(JsonText::new(policy)),
-        }
-    });
-    Field::new(filter, terms, what)
-}
-
 impl Field {
-    /// A text at its beginning, searched by `filter`.
-    pub fn new(filter: Option<Box<dyn Filter>>, terms: &Terms, what: What) -> Self {
+    /// A text at its beginning.
+    pub fn new(terms: &Terms, what: What) -> Self {
+        let form = match what {
+            What::Json => Form::Wrapped,
+            What::Bare => Form::Bare,
+            What::Text | What::Logprobs => Form::Words,
+        };
+        let filter = terms.guards.output.clone().map(|policy| JsonText::new(policy, form));
         let canary = terms.canary.clone();
-        let inner = canary.clone().filter(|_| what == What::Json);
+        let inner = canary.clone().filter(|_| form == Form::Wrapped);
         Self {
-            filter,
+            filter: filter.map(Box::new),
             canary: canary.map(Box::new),
-            inner: inner.map(|canary| Box::new(Inner { reader: Reader::new(true), canary })),
+            inner: inner.map(|canary| Box::new(Inner { reader: Reader::new(form), canary })),
             told: Vec::new(),
+            #[cfg(test)]
+            breaks_at: terms.breaks_at,
         }
     }
 
     /// More of the text in, as it is written; what may go on comes out.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) {
+        #[cfg(test)]
+        self.break_at(raw);
         if let Some(canary) = &mut self.canary {
             match json::unescape(raw) {
                 Some(text) => canary.feed(text.as_bytes()),
@@ -152,12 +81,20 @@ impl Field {
 
     /// The end of the text: the rest comes out.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        #[cfg(test)]
+        self.break_at(b"");
         if let Some(inner) = &mut self.inner {
             inner.reader.finish(&mut inner.canary);
         }
         if let Some(filter) = &mut self.filter {
             filter.finish(out);
         }
+    }
+
+    /// Breaks as it was told to.
+    #[cfg(test)]
+    fn break_at(&self, raw: &[u8]) {
+        assert!(self.breaks_at.is_none_or(|it| it.as_bytes() != raw), "as told");
     }
 
     /// Bytes that are held back.

@@ -7,7 +7,11 @@
 //! of that field.
 //!
 //! Fields are not joined: a secret that is cut in two between blocks, parts or calls of one answer is not found,
-//! and neither is one that is spread over fields of a kind that nobody knows yet.
+//! and neither is one that is spread over fields of a kind that nobody knows yet. To find it, the end of each block
+//! in whose last words something could begin would have to wait, with all that follows, until the next one has
+//! gone on; what has been let through of it stays a secret's beginning else. Whole answers, and the events that say
+//! a part again at its end, would have to be cut at the same places. And blocks that have nothing to do with each
+//! other would hide secrets from one another: what stands alone at the beginning of one would be glued to a word.
 //!
 //! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `begin` the texts
 //! that begin in them, `document` whole answers, `echo` what repeats the request, `seal` signatures of what was
@@ -40,8 +44,8 @@ use crate::config::guards::{Canary, Guards, OnFailure};
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::exchange::outflow::cut::{Cut, Looked};
 use crate::exchange::outflow::event::{Ends, Key, Parsed, Said, Way};
-use crate::exchange::outflow::field::{Field, Maker};
-use crate::exchange::outflow::open::{Open, last};
+use crate::exchange::outflow::field::Field;
+use crate::exchange::outflow::open::{Last, Open, last};
 use crate::exchange::outflow::walk::What;
 use crate::exchange::screening::FAILURE;
 use crate::guard::detect::Action;
@@ -63,8 +67,9 @@ pub struct Terms {
     pub canary: Option<guard::canary::Canary>,
     /// The token itself, to know the line that it stands in.
     pub token: Option<Token>,
-    /// What makes the search of one text.
-    pub maker: Maker,
+    /// The piece of text at which each search breaks; nothing = its end.
+    #[cfg(test)]
+    pub breaks_at: Option<&'static str>,
 }
 
 impl std::fmt::Debug for Terms {
@@ -78,7 +83,13 @@ impl Terms {
     pub fn of(guards: &Arc<Guards>, token: Option<Token>) -> Option<Self> {
         let looks = guards.output.is_some() || token.is_some();
         let canary = token.as_ref().map(guard::canary::Canary::new);
-        looks.then(|| Self { guards: Arc::clone(guards), canary, token, maker: field::usual })
+        looks.then(|| Self {
+            guards: Arc::clone(guards),
+            canary,
+            token,
+            #[cfg(test)]
+            breaks_at: None,
+        })
     }
 
     /// Whether answers on that surface are texts.
@@ -90,7 +101,7 @@ impl Terms {
     }
 
     fn field(&self, what: What) -> Field {
-        (self.maker)(self, what)
+        Field::new(self, what)
     }
 }
 
@@ -137,8 +148,10 @@ pub struct Outflow {
     /// Offset of the first byte of `tail`.
     tail_at: u64,
     fields: BTreeMap<Key, Open>,
-    /// Groups of which something was taken out, until they end.
-    redacted: BTreeSet<u64>,
+    /// Fields of which something was taken out, until their group ends.
+    redacted: BTreeSet<Key>,
+    /// What is held after the event at hand, by field: it counts once the event has been dealt with.
+    pending: Vec<(Key, Option<Last>)>,
     tally: Tally,
     /// What a stream needs to be ended well.
     frame: closing::Frame,
@@ -230,6 +243,7 @@ impl Outflow {
             tail_at: 0,
             fields: BTreeMap::new(),
             redacted: BTreeSet::new(),
+            pending: Vec::new(),
             tally: Tally::default(),
             frame: closing::Frame::default(),
             over: None,
@@ -278,9 +292,10 @@ impl Outflow {
     }
 
     /// A part has broken. What a panic leaves behind is not to be trusted: it is not asked again. What was held
-    /// before goes out as it came, where what cannot be looked at passes.
+    /// before the event at hand goes out as it came, where what cannot be looked at passes.
     fn give_up(&mut self, out: &mut Vec<u8>) -> Option<Stop> {
         self.over = Some(false);
+        self.pending.clear();
         let fields = std::mem::take(&mut self.fields);
         let stop = self.tally.failed(self.terms.guards.on_failure);
         if stop.is_none() {
@@ -362,6 +377,11 @@ impl Outflow {
             cut.keep_until(event.range.start);
             cut.stop = self.give_up(&mut cut.out);
         }
+        for (key, last) in self.pending.drain(..) {
+            if let Some(open) = self.fields.get_mut(&key) {
+                open.last = last;
+            }
+        }
     }
 
     /// What is left when the stream ends.
@@ -387,22 +407,23 @@ impl Outflow {
         }
         let parsed = event::parse(self.surface, event);
         let mut changes = self.changes(event, &parsed);
-        let (before, stop) = self.ending(&parsed);
+        let (held, stop) = self.ending(&parsed);
+        changes.before.extend_from_slice(&held);
         changes.stop = changes.stop.or(stop);
-        if let Some(span) = parsed.signature.filter(|_| self.redacted.contains(&parsed.group)) {
-            changes.edits.push((span, UNSIGNED.as_bytes().to_vec()));
-        }
+        let unsigned = parsed.signatures.iter().filter(|(of, _)| self.redacted.contains(of));
+        changes.edits.extend(unsigned.map(|(_, span)| (*span, UNSIGNED.as_bytes().to_vec())));
+        changes.edits.sort_by_key(|(span, _)| span.start);
         for ends in &parsed.ends {
-            self.redacted.retain(|group| !ends.covers_all_of(*group));
+            self.redacted.retain(|key| !ends.covers_all_of(key.group));
         }
         if changes.stop.is_none() {
             self.frame.note(self.surface, event);
         }
-        if before.is_empty() && changes.edits.is_empty() && changes.stop.is_none() {
+        if changes.before.is_empty() && changes.edits.is_empty() && changes.stop.is_none() {
             return;
         }
         cut.keep_until(event.range.start);
-        cut.out.extend_from_slice(&before);
+        cut.out.extend_from_slice(&changes.before);
         if changes.stop.is_none() {
             cut.replace(event, &changes.edits);
         }
@@ -413,8 +434,13 @@ impl Outflow {
     /// Sends the texts of an event through their fields.
     fn changes(&mut self, event: &sse::Event<'_>, parsed: &Parsed) -> Changes {
         let mut changes = Changes::default();
+        if let Some(group) = parsed.opens {
+            self.begin_anew(&[Ends::Group(group)], &mut changes);
+            self.redacted.retain(|key| key.group != group);
+        }
         for said in &parsed.texts {
-            changes.stop = self.said(event, (parsed, said), &mut changes);
+            let stop = self.said(event, (parsed, said), &mut changes);
+            changes.stop = changes.stop.or(stop);
             if changes.stop.is_some() {
                 return changes;
             }
@@ -455,6 +481,10 @@ impl Outflow {
         changes: &mut Changes,
     ) -> Option<Stop> {
         let raw = said.span.of(event.data);
+        let begins = matches!(said.way, Way::Start(_));
+        if begins && self.fields.get(&said.key).is_some_and(|open| open.begun != raw) {
+            self.begin_anew(&[Ends::Field(said.key)], changes);
+        }
         let known = self.fields.get(&said.key);
         let is_so_far = match said.way {
             Way::SoFar => true,
@@ -462,7 +492,7 @@ impl Outflow {
             // What was begun already is said again.
             Way::Start(_) => known.is_some(),
         };
-        let is_kept = !(is_so_far && matches!(said.way, Way::Start(_)));
+        let is_kept = !(is_so_far && begins);
         if is_kept && let Err(stop) = self.make_room(said.key) {
             return Some(stop);
         }
@@ -484,15 +514,20 @@ impl Outflow {
         if held > 0 || held_now > 0 || out != raw {
             changes.touched.push(said.key.group);
         }
-        open.last = (held_now > 0).then(|| {
+        let last = (held_now > 0).then(|| {
             let before = if is_so_far { out.clone() } else { Vec::new() };
             last(event, (parsed, said), (before, open.field.held_text()))
         });
+        open.begun = if begins { raw.to_vec() } else { Vec::new() };
         // What was found is counted as it is found, so that a stream that breaks off is counted too.
         let findings = open.field.take_findings();
         self.count(said.key, &findings, is_so_far);
-        if let Some(open) = again.filter(|_| is_kept) {
+        if let Some(mut open) = again.filter(|_| is_kept) {
+            open.last = self.fields.get_mut(&said.key).and_then(|known| known.last.take());
             self.fields.insert(said.key, open);
+        }
+        if is_kept {
+            self.pending.push((said.key, last));
         }
         if out != raw {
             changes.edits.push((said.span, out));
@@ -500,10 +535,17 @@ impl Outflow {
         self.judge(stop)
     }
 
+    /// Ends what a provider begins once more though it has not ended it: what is held of it is told before.
+    fn begin_anew(&mut self, ends: &[Ends], changes: &mut Changes) {
+        let (held, stop) = self.flush(ends);
+        changes.before.extend_from_slice(&held);
+        changes.stop = changes.stop.or(stop);
+    }
+
     fn count(&mut self, key: Key, findings: &[Finding], repeats: bool) {
         self.tally.add(findings, repeats);
         if findings.iter().any(|found| found.action == Action::Redact) {
-            self.redacted.insert(key.group);
+            self.redacted.insert(key);
         }
     }
 
@@ -547,22 +589,11 @@ impl Outflow {
 /// What becomes of one event.
 #[derive(Debug, Default)]
 struct Changes {
+    /// Events that go out before it.
+    before: Vec<u8>,
     /// Places of its data and what stands there instead, in order.
     edits: Vec<(Span, Vec<u8>)>,
     /// Groups whose text is held back or changed.
     touched: Vec<u64>,
     stop: Option<Stop>,
-}
-
-/// The text with those places changed, which are in order.
-pub fn changed(text: &[u8], edits: &[(Span, Vec<u8>)]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    for (span, with) in edits {
-        out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
-        out.extend_from_slice(with);
-        at = span.end;
-    }
-    out.extend_from_slice(text.get(at..).unwrap_or_default());
-    out
 }

@@ -21,13 +21,15 @@ pub struct Open {
     pub last: Option<Last>,
     /// Each event says all of it that there is so far.
     pub is_so_far: bool,
+    /// The text that it was begun with, as it came, as long as there is no more of it.
+    pub begun: Vec<u8>,
 }
 
 impl Open {
     /// A field at its beginning.
     pub fn new(terms: &Terms, is_json: bool, is_so_far: bool) -> Self {
         let what = if is_json { What::Json } else { What::Text };
-        Self { field: terms.field(what), last: None, is_so_far }
+        Self { field: terms.field(what), last: None, is_so_far, begun: Vec::new() }
     }
 }
 

@@ -33,7 +33,12 @@ pub fn broken(surface: Surface, data: &[u8], edits: &[Edit]) -> Vec<Edit> {
             let list = find(response, "output").map(|list| items(data, list)).unwrap_or_default();
             list.into_iter().chain(find(whole, "item")).collect()
         }
-        _ => Vec::new(),
+        _ => {
+            let choices = find(whole, "choices").map(|list| items(data, list)).unwrap_or_default();
+            let messages = choices.into_iter().filter_map(|choice| find(choice, "message"));
+            let details = messages.filter_map(|message| find(message, "reasoning_details"));
+            details.flat_map(|list| items(data, list)).collect()
+        }
     };
     blocks.into_iter().filter_map(|block| of_block(data, block, edits)).collect()
 }
@@ -44,7 +49,9 @@ fn of_block(data: &[u8], block: Span, edits: &[Edit]) -> Option<Edit> {
         return None;
     }
     let (name, mark) = match word_of(data, block, "type") {
-        b"thinking" => ("signature", UNSIGNED.to_owned()),
+        b"thinking" | b"reasoning.text" | b"reasoning.summary" => {
+            ("signature", UNSIGNED.to_owned())
+        }
         b"reasoning" => ("encrypted_content", format!("{SIGNED}{UNSIGNED}")),
         _ => return None,
     };

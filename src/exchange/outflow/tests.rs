@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::document::document;
-use super::field::{Field, Filter};
 use super::*;
 use crate::guard::detect::policy::Policy;
 use crate::guard::detect::{self, Action, Detector};
@@ -26,7 +25,7 @@ fn guards(policy: Policy) -> Guards {
 fn terms(guards: Guards) -> Terms {
     let token = (guards.canary != Canary::Off).then(token);
     let canary = token.as_ref().map(guard::canary::Canary::new);
-    Terms { guards: Arc::new(guards), canary, token, maker: field::usual }
+    Terms { guards: Arc::new(guards), canary, token, breaks_at: None }
 }
 
 fn token() -> Token {
@@ -450,34 +449,11 @@ fn whole_answers_are_searched_and_seals_left_alone() {
     }
 }
 
-/// A part that breaks.
-#[derive(Debug)]
-struct Broken;
-
-impl Filter for Broken {
-    fn feed(&mut self, _: &[u8], _: &mut Vec<u8>) {
-        panic!("the filter of the test breaks");
-    }
-    fn finish(&mut self, _: &mut Vec<u8>) {}
-    fn is_blocked(&self) -> bool {
-        false
-    }
-    fn held(&self) -> usize {
-        0
-    }
-    fn held_text(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    fn findings(&self) -> &[Finding] {
-        &[]
-    }
-}
-
 #[test]
 fn a_part_that_breaks_blocks_unless_it_may_not() {
     for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
         let terms = || Terms {
-            maker: |terms, what| Field::new(Some(Box::new(Broken)), terms, what),
+            breaks_at: Some("text"),
             ..terms(Guards { on_failure, ..guards(Policy::default()) })
         };
         let stream = stream(Surface::Chat, &["text".to_owned()], &[]);
@@ -491,7 +467,7 @@ fn a_part_that_breaks_blocks_unless_it_may_not() {
             assert_eq!(flow.feed(more.clone(), true).bytes, more);
         }
         let mut tally = Tally::default();
-        let body = Bytes::from(json!({"choices": [{"message": {"content": "x"}}]}).to_string());
+        let body = Bytes::from(json!({"choices": [{"message": {"content": "text"}}]}).to_string());
         let passed = document(&terms(), Surface::Chat, body.clone(), &mut tally);
         assert_eq!((passed.stop, passed.bytes.is_empty()), (stop, stop.is_some()));
         let passed =
@@ -796,14 +772,18 @@ fn thoughts_that_are_changed_lose_their_signature_and_others_keep_it() {
 #[test]
 fn what_was_held_when_a_part_breaks_goes_out_where_failures_pass() {
     for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
-        let terms = Terms {
-            maker: |terms, what| Field::new(Some(Box::new(Late::default())), terms, what),
-            ..terms(Guards { on_failure, ..guards(Policy::default()) })
-        };
         let said = |text: &str| delta(0, json!({"content": text}), Value::Null);
-        for second in [vec![said("breaks")], vec![said("two"), said("breaks")], vec![]] {
-            let mut flow = Outflow::new(terms.clone(), Surface::Chat);
-            let passed = flow.feed(Bytes::from(written(&[said("one ")])), false);
+        for (breaks_at, second) in [
+            ("breaks", vec![said("breaks")]),
+            ("breaks", vec![said("two"), said("breaks")]),
+            ("", vec![]),
+        ] {
+            let terms = Terms {
+                breaks_at: Some(breaks_at),
+                ..terms(Guards { on_failure, ..guards(Policy::default()) })
+            };
+            let mut flow = Outflow::new(terms, Surface::Chat);
+            let passed = flow.feed(Bytes::from(written(&[said("gsk_one")])), false);
             assert_eq!(heard(Surface::Chat, str::from_utf8(&passed.bytes).unwrap()).0, "");
             let stream = written(&[&second[..], &[said(" end")]].concat());
             let all = if second.is_empty() { String::new() } else { stream };
@@ -811,39 +791,103 @@ fn what_was_held_when_a_part_breaks_goes_out_where_failures_pass() {
             assert_eq!(passed.stop, stop);
             let out = heard(Surface::Chat, str::from_utf8(&passed.bytes).unwrap()).0;
             let wanted = match second.len() {
-                0 => "one ",
-                1 => "one breaks end",
-                _ => "one twobreaks end",
+                0 => "gsk_one",
+                1 => "gsk_onebreaks end",
+                _ => "gsk_onetwobreaks end",
             };
             assert_eq!(out, if stop.is_none() { wanted } else { "" });
         }
     }
 }
 
-/// A part that holds everything back and breaks later.
-#[derive(Debug, Default)]
-struct Late(Vec<u8>);
+#[test]
+fn a_part_that_breaks_within_an_event_says_no_text_of_it_twice() {
+    let on_failure = OnFailure::Pass;
+    let terms = || Terms {
+        breaks_at: Some("breaks"),
+        ..terms(Guards { on_failure, ..guards(Policy::default()) })
+    };
+    let both = |first: &str, second: &str| {
+        delta(0, json!({"content": first, "reasoning_content": second}), Value::Null)
+    };
+    let content = |out: &str| heard(Surface::Chat, out).0;
+    // Held before, held by the event that breaks, held before and let go by it.
+    for (before, first) in [("one ", "gsk_two"), ("gsk_one", "two"), ("gsk_one", " two")] {
+        let stream = written(&[both(before, "fine "), both(first, "breaks"), both(" end", "")]);
+        let (out, stop) = flown(terms(), Surface::Chat, &[stream.as_bytes()]);
+        assert_eq!((content(&out), stop), (format!("{before}{first} end"), None), "{out}");
+    }
+}
 
-impl Filter for Late {
-    fn feed(&mut self, raw: &[u8], _: &mut Vec<u8>) {
-        self.0.extend_from_slice(raw);
-        assert!(raw != b"breaks", "the filter of the test breaks");
+#[test]
+fn a_block_that_is_begun_twice_loses_nothing_of_the_first() {
+    let start = |text: &str| {
+        json!({"type": "content_block_start", "index": 0,
+        "content_block": {"type": "text", "text": text}})
+    };
+    let more = |text: &str| {
+        json!({"type": "content_block_delta", "index": 0,
+        "delta": {"type": "text_delta", "text": text}})
+    };
+    let stop = json!({"type": "content_block_stop", "index": 0});
+    let (head, tail) = KEY.split_at(20);
+    for (all, wanted) in [
+        (vec![start("x gsk_"), start("y gsk_"), stop.clone()], "x gsk_y gsk_".to_owned()),
+        (vec![start("gsk_"), start("gsk_"), stop.clone()], "gsk_gsk_".to_owned()),
+        (vec![start("x gsk_"), start(""), more("y "), stop.clone()], "x gsk_y ".to_owned()),
+        (vec![start(""), more("sk"), start("y "), stop.clone()], "sky ".to_owned()),
+        (vec![start("gsk_"), start(head), more(tail), stop], format!("gsk_{MARK}")),
+    ] {
+        let (out, _) = flown(redacting(), Surface::Messages, &[written(&all).as_bytes()]);
+        assert_eq!(gathered(Surface::Messages, &out), wanted, "{out}");
+        // What was held stands before the second beginning.
+        let second = out.rfind("content_block_start").unwrap();
+        assert!(out.find("delta").is_some_and(|at| at < second), "{out}");
     }
-    fn finish(&mut self, _: &mut Vec<u8>) {
-        panic!("the filter of the test breaks at the end");
-    }
-    fn is_blocked(&self) -> bool {
-        false
-    }
-    fn held(&self) -> usize {
-        self.0.len()
-    }
-    fn held_text(&self) -> Vec<u8> {
-        self.0.clone()
-    }
-    fn findings(&self) -> &[Finding] {
-        &[]
-    }
+    let part = |text: &str| {
+        json!({"type": "response.content_part.added", "item_id": "i",
+        "output_index": 0, "content_index": 0, "part": {"type": "output_text", "text": text}})
+    };
+    let all = [part("x gsk_"), part("y gsk_"), json!({"type": "response.completed"})];
+    let (out, _) = flown(redacting(), Surface::Responses, &[written(&all).as_bytes()]);
+    assert_eq!(gathered(Surface::Responses, &out), "x gsk_y gsk_", "{out}");
+}
+
+#[test]
+fn details_of_reasoning_that_are_changed_lose_their_signature() {
+    let detail = |index: u32, member: &str, text: &str| json!({"type": "reasoning.text", "index": index, member: text});
+    let chunk = |details: Value| delta(0, json!({"reasoning_details": details}), Value::Null);
+    let (head, tail) = KEY.split_at(20);
+    let stream = written(&[
+        chunk(json!([detail(0, "text", head)])),
+        chunk(json!([detail(0, "text", tail)])),
+        chunk(json!([detail(0, "signature", "Ab9/")])),
+        chunk(json!([detail(1, "text", "it is sk-")])),
+        chunk(json!([detail(1, "signature", "Cd8/")])),
+        delta(0, json!({"content": "done"}), json!("stop")),
+    ]);
+    let (out, _) = flown(redacting(), Surface::Chat, &[stream.as_bytes()]);
+    let all = events(&out);
+    let details = all.iter().map(|it| it["choices"][0]["delta"]["reasoning_details"][0].clone());
+    let signatures: Vec<Value> =
+        details.clone().map(|it| it["signature"].clone()).filter(|it| !it.is_null()).collect();
+    assert_eq!(signatures, [json!("weir-unsigned"), json!("Cd8/")], "{out}");
+    let text: String = details.map(|it| it["text"].as_str().unwrap_or("").to_owned()).collect();
+    assert_eq!(text, format!("{MARK}it is sk-"), "{out}");
+    assert!(out.rfind("sk-").unwrap() < out.find("Cd8/").unwrap(), "{out}");
+
+    let message = json!({"content": "ok", "reasoning_details": [
+        {"type": "reasoning.text", "text": KEY, "signature": "Ab9/"},
+        {"type": "reasoning.text", "text": "fine", "signature": "Cd8/"}]});
+    let body = Bytes::from(json!({"choices": [{"message": message}]}).to_string());
+    let passed = document(&redacting(), Surface::Chat, body, &mut Tally::default());
+    let clean: Value = serde_json::from_slice(&passed.bytes).unwrap();
+    let details = &clean["choices"][0]["message"]["reasoning_details"];
+    assert_eq!(
+        (&details[0]["text"], &details[0]["signature"]),
+        (&json!(MARK), &json!("weir-unsigned"))
+    );
+    assert_eq!(details[1]["signature"], "Cd8/");
 }
 
 #[test]

@@ -49,6 +49,9 @@ impl Gate {
             Form::Parts([Part::Exact(class, least), ..], _) => {
                 Self { least: *least, classes: class.bit(), run: None }
             }
+            // The two digits of its check follow the country.
+            Form::Iban => Self { least: 2, classes: Class::Digit.bit(), run: None },
+            Form::Url => Self { least: 1, classes: Class::Url.bit(), run: None },
             _ => Self::default(),
         });
         first.reduce(Self::or).unwrap_or_default()
@@ -97,6 +100,11 @@ pub struct Literals {
     pub literals: Vec<Literal>,
     dfa: DFA,
     start: StateID,
+    /// What the numbers of states are multiples of, as a power of two: the tables by state stay small with it.
+    shift: u32,
+    /// By state: where the literals that end there begin in `hits`, and how many there are.
+    hits_at: Vec<(u32, u32)>,
+    hits: Vec<u16>,
     /// By state: where its partials begin in `partials`, and how many there are.
     ends: Vec<(u32, u32)>,
     partials: Vec<Partial>,
@@ -117,8 +125,17 @@ impl Literals {
             .build(&words)
             .ok()?;
         let start = dfa.start_state(Anchored::No).ok()?;
-        let mut built =
-            Self { rules, literals, dfa, start, ends: Vec::new(), partials: Vec::new() };
+        let mut built = Self {
+            rules,
+            literals,
+            dfa,
+            start,
+            shift: 0,
+            hits_at: Vec::new(),
+            hits: Vec::new(),
+            ends: Vec::new(),
+            partials: Vec::new(),
+        };
         built.know_ends(&words);
         Some(built)
     }
@@ -141,18 +158,36 @@ impl Literals {
     }
 
     /// The literals that end here.
-    pub fn matches(&self, state: StateID) -> impl Iterator<Item = u16> + '_ {
-        (0..self.dfa.match_len(state))
-            .filter_map(move |at| u16::try_from(self.dfa.match_pattern(state, at).as_usize()).ok())
+    #[inline]
+    pub fn matches(&self, state: StateID) -> &[u16] {
+        let (from, count) = self.hits_at.get(self.place(state)).copied().unwrap_or_default();
+        self.hits.get(from as usize..(from + count) as usize).unwrap_or_default()
     }
 
     /// The literals that a text in this state may end inside of, those that began first come first.
     pub fn partials(&self, state: StateID) -> &[Partial] {
-        let (from, count) = self.ends.get(state.as_usize()).copied().unwrap_or_default();
+        let (from, count) = self.ends.get(self.place(state)).copied().unwrap_or_default();
         self.partials.get(from as usize..(from + count) as usize).unwrap_or_default()
     }
 
+    /// The place of a state in the tables.
+    #[inline]
+    fn place(&self, state: StateID) -> usize {
+        state.as_usize() >> self.shift
+    }
+
+    /// The states after each beginning of a word.
+    fn states(&self, word: &[u8]) -> impl Iterator<Item = StateID> {
+        word.iter().scan(self.start, |state, byte| {
+            *state = self.next(*state, *byte);
+            Some(*state)
+        })
+    }
+
     fn know_ends(&mut self, words: &[&str]) {
+        let all = words.iter().flat_map(|word| self.states(word.as_bytes()));
+        let bits = all.fold(self.start.as_usize(), |bits, state| bits | state.as_usize());
+        self.shift = bits.checked_ilog2().map_or(0, |_| bits.trailing_zeros());
         let mut prefixes: HashMap<&[u8], Vec<Partial>> = HashMap::new();
         for (word, literal) in words.iter().zip(&self.literals) {
             for length in 1..word.len() {
@@ -167,12 +202,28 @@ impl Literals {
                 let ends = (0..length).filter_map(|from| prefixes.get(&seen[from..])).flatten();
                 let ends: Vec<Partial> = ends.copied().collect();
                 self.set_ends(state, &ends);
+                self.set_hits(state);
             }
         }
     }
 
+    fn set_hits(&mut self, state: StateID) {
+        let at = self.place(state);
+        if self.hits_at.len() <= at {
+            self.hits_at.resize(at + 1, (0, 0));
+        }
+        if !self.dfa.is_match(state) || self.hits_at[at].1 > 0 {
+            return;
+        }
+        let from = u32::try_from(self.hits.len()).unwrap_or(u32::MAX);
+        let all = (0..self.dfa.match_len(state)).map(|hit| self.dfa.match_pattern(state, hit));
+        self.hits.extend(all.filter_map(|literal| u16::try_from(literal.as_usize()).ok()));
+        let count = self.hits.len().saturating_sub(from as usize);
+        self.hits_at[at] = (from, u32::try_from(count).unwrap_or_default());
+    }
+
     fn set_ends(&mut self, state: StateID, ends: &[Partial]) {
-        let at = state.as_usize();
+        let at = self.place(state);
         if self.ends.len() <= at {
             self.ends.resize(at + 1, (0, 0));
         }
@@ -241,11 +292,26 @@ mod tests {
         assert_eq!(lengths("ghp_"), [0; 0], "complete, and nothing longer begins with it");
     }
 
+    /// What is passed over in numbers without a look is the second digit of something longer nowhere.
+    #[test]
+    fn no_literal_ends_in_two_digits() {
+        let is_digit = |byte: &u8| byte.is_ascii_digit();
+        for rule in RULES.iter().copied().flatten() {
+            for literal in rule.literals.iter().map(|literal| literal.as_bytes()) {
+                if let [.., before, last] = literal {
+                    assert!(!(is_digit(before) && is_digit(last)), "{}", rule.id);
+                } else if is_digit(&literal[0]) {
+                    assert_eq!(rule.edge, Edge::Number, "{}", rule.id);
+                }
+            }
+        }
+    }
+
     #[test]
     fn rules_with_one_literal_share_it() {
         let literals = LITERALS.as_ref().unwrap();
         let state = state_after(literals, "sk-");
-        let found: Vec<u16> = literals.matches(state).collect();
+        let found = literals.matches(state);
         assert_eq!(found.len(), 1);
         assert_eq!(literals.literals[usize::from(found[0])].rules.len(), 2);
     }

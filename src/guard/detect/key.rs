@@ -16,7 +16,9 @@ pub fn end(look: &mut Look<'_>, from: usize, parts: &[Part], proof: Proof) -> Si
     if let Some(Part::Run(Class::Url | Class::Path, ..)) = parts.last() {
         place = trimmed(look, from, place);
     }
-    Ok(proof.is_passed(look.span(from, place)).then_some(place))
+    let (text, base) = (look.text, look.base);
+    let body = text.get(from - base..place - base).unwrap_or_default();
+    Ok(proof.is_passed(body, || look.body(from, place)).then_some(place))
 }
 
 fn after(look: &mut Look<'_>, place: usize, part: Part) -> Sight<Option<usize>> {

@@ -1,6 +1,8 @@
 //! Looking at text of which the rest may be still to come. Every answer is either sure or `Wait`: a verifier
 //! that gets `Wait` is asked again when there is more, and then decides as if it had seen everything at once.
 
+use super::proof::{Body, Rest};
+
 /// The text does not reach far enough to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait;
@@ -36,7 +38,7 @@ pub enum Class {
     Quoted,
     /// A password without quotes.
     Bare,
-    /// The inside of a PEM block up to the next hyphen.
+    /// The inside of a PEM block, and its last line.
     Pem,
     /// The local part of an e-mail address.
     Local,
@@ -80,7 +82,10 @@ const fn classes_of(byte: u8) -> u16 {
 }
 
 const fn is_pem_mark(byte: u8) -> bool {
-    matches!(byte, b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')')
+    matches!(
+        byte,
+        b'-' | b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')'
+    )
 }
 
 const fn bit(class: Class, is_member: bool) -> u16 {
@@ -120,12 +125,30 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
     known: [Option<Known>; REMEMBERED],
-    next: usize,
     /// Which one was asked for last; it is asked for again most of the time.
     last: usize,
+    /// The words looked for lately.
+    sought: Option<Sought>,
+    /// The body that was judged last, and where it lies.
+    body: Option<Box<(usize, usize, Body)>>,
+}
+
+/// A part of the text in which words were looked for: none of it holds them before `at`.
+#[derive(Clone, Copy, Debug)]
+struct Sought {
+    words: &'static str,
+    from: usize,
+    to: usize,
+    at: Option<usize>,
 }
 
 impl Runs {
+    /// The one that ends first: candidates go from left to right, so it is the least likely to be asked for.
+    fn nearest(&self) -> usize {
+        let ends = self.known.iter().map(|known| known.map_or(0, |known| known.to));
+        ends.enumerate().min_by_key(|(_, end)| *end).map_or(0, |(at, _)| at)
+    }
+
     fn find(&mut self, class: Class, from: usize) -> &mut Known {
         let holds = |known: &Option<Known>| {
             known
@@ -133,8 +156,7 @@ impl Runs {
         };
         if !self.known.get(self.last).is_some_and(holds) {
             self.last = self.known.iter().position(holds).unwrap_or_else(|| {
-                let at = self.next;
-                self.next = (at + 1) % REMEMBERED;
+                let at = self.nearest();
                 self.known[at] = None;
                 at
             });
@@ -203,18 +225,58 @@ impl Look<'_> {
 
     /// How many bytes of the class follow from a place on; no more than `most` are counted.
     pub fn run(&mut self, class: Class, from: usize, most: usize) -> Sight<usize> {
+        if !self.is(class, from)? {
+            return Ok(0);
+        }
         let known = self.runs.find(class, from);
-        let (text, base) = (self.text, self.base);
         let far = from + most;
-        while known.to < far {
-            match text.get(known.to - base) {
-                Some(byte) if class.has(*byte) => known.to += 1,
-                Some(_) => return Ok(known.to - from),
-                None if self.is_last => return Ok(known.to - from),
-                None => return Err(Wait),
+        if known.to < far {
+            let rest = self.text.get(known.to - self.base..).unwrap_or_default();
+            let wanted = far - known.to;
+            let more = rest.iter().take(wanted).take_while(|byte| class.has(**byte)).count();
+            known.to += more;
+            if more < wanted {
+                let is_known = more < rest.len() || self.is_last;
+                return if is_known { Ok(known.to - from) } else { Err(Wait) };
             }
         }
         Ok(most)
+    }
+
+    /// Where these words stand first in the run of the class that begins at `from`, of which no more than `most`
+    /// bytes are looked at. What was looked through for a place further left is not looked through again.
+    pub fn first(
+        &mut self,
+        words: &'static str,
+        (class, from, most): (Class, usize, usize),
+    ) -> Sight<Option<usize>> {
+        let run = self.run(class, from, most);
+        let to = run.map_or(self.end(), |length| from + length);
+        let known = self.runs.sought.filter(|it| {
+            it.words == words
+                && it.from <= from
+                && from <= it.to
+                && it.at.is_none_or(|at| from <= at)
+        });
+        let mut sought = known.unwrap_or(Sought { words, from, to: from, at: None });
+        if sought.at.is_none() && sought.to < to {
+            let start = (sought.to + 1).saturating_sub(words.len()).max(from);
+            let found = memchr::memmem::find(self.span(start, to), words.as_bytes());
+            sought = Sought { to, at: found.map(|at| start + at), ..sought };
+        }
+        self.runs.sought = Some(sought);
+        match sought.at.filter(|at| at + words.len() <= to) {
+            Some(at) => Ok(Some(at)),
+            None => run.map(|_| None),
+        }
+    }
+
+    /// What is known of the body that lies there; of one that ends where the last one did, that is known already.
+    pub fn body(&mut self, from: usize, to: usize) -> Rest<'_> {
+        let known = self.runs.body.take().filter(|it| it.0 <= from && from <= it.1 && it.1 == to);
+        let known = known.unwrap_or_else(|| Box::new((from, to, Body::of(self.span(from, to)))));
+        let (start, _, body) = &**self.runs.body.insert(known);
+        Rest { body, at: from - start }
     }
 
     /// Whether a word could begin here, as far as the left is concerned. Escapes count as space: in
@@ -258,6 +320,47 @@ impl Look<'_> {
             Some(b'.') => !before.is_some_and(|b| b.is_ascii_digit()),
             Some(b'-' | b'+' | b'/') => !before.is_some_and(|b| b.is_ascii_alphanumeric()),
             _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WORDS: &str = "aba";
+
+    fn first(text: &str, from: usize, runs: &mut Runs, is_last: bool) -> Sight<Option<usize>> {
+        let mut look = Look { text: text.as_bytes(), base: 0, is_last, runs };
+        look.first(WORDS, (Class::Alnum, from, 12))
+    }
+
+    /// The same without anything remembered.
+    fn wanted(text: &str, from: usize) -> Option<usize> {
+        let run = text[from..].bytes().take(12).take_while(u8::is_ascii_alphanumeric).count();
+        text[from..from + run].find(WORDS).map(|at| from + at)
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_found_first_whatever_was_looked_for_before(
+            text in "[ab ]{0,40}", cuts in prop::collection::vec(0_usize..41, 0..6),
+        ) {
+            let (mut runs, mut cuts) = (Runs::default(), cuts);
+            cuts.sort_unstable();
+            for end in cuts {
+                let seen = &text[..end.min(text.len())];
+                for from in 0..=seen.len() {
+                    if let Ok(found) = first(seen, from, &mut runs, false) {
+                        prop_assert_eq!(found, wanted(&text, from), "{} {}", seen, from);
+                    }
+                }
+            }
+            for from in 0..=text.len() {
+                prop_assert_eq!(first(&text, from, &mut runs, true), Ok(wanted(&text, from)));
+            }
         }
     }
 }

@@ -74,15 +74,16 @@ fn is_given(digits: &[u8], wanted: usize) -> bool {
 }
 
 /// The digits of a card, and where they end.
+#[derive(Clone, Copy)]
 struct Groups {
     digits: [u8; CARD_DIGITS_MAX],
     count: usize,
     end: usize,
 }
 
-/// How cards are grouped; the one that is longer comes first.
-const GROUPINGS: [&[usize]; 5] =
-    [&[4, 4, 4, 4, 3], &[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 1]];
+/// How cards are grouped; the one that is longer comes first. Sizes of groups stand in half bytes, the first one
+/// lowest.
+const GROUPINGS: [u32; 5] = [0x3_4444, 0x4444, 0x564, 0x464, 0x1444];
 
 /// Digits and the byte after them that a look ahead needs.
 pub const AHEAD: usize = CARD_DIGITS_MAX + 1;
@@ -103,15 +104,12 @@ pub fn may_be_any(seen: &[u8]) -> bool {
 
 /// Where a card number ends that begins at `from`.
 pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
-    if !may_be_card(look.ahead(from, 6)) {
+    if !may_be_card(look.ahead(from, ISSUER_DIGITS)) {
         return Ok(None);
     }
     let length = look.run(Class::Digit, from, CARD_DIGITS_MAX + 1)?;
     if length == 4 {
-        return GROUPINGS.iter().try_fold(None, |found, sizes| match found {
-            Some(end) => Ok(Some(end)),
-            None => grouped_end(look, from, sizes),
-        });
+        return grouped_end(look, from);
     }
     if !(13..=CARD_DIGITS_MAX).contains(&length) {
         return Ok(None);
@@ -121,25 +119,46 @@ pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     card.judged(look)
 }
 
-fn grouped_end(look: &mut Look<'_>, from: usize, sizes: &[usize]) -> Sight<Option<usize>> {
+/// Groups of the card that has most of them.
+const GROUPS_MAX: usize = 5;
+
+fn grouped_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let mut card = Groups::new(from);
-    let mut gap = None;
-    for size in sizes {
-        if card.count > 0 {
+    let (mut sizes, mut after, mut gap) = (0_u32, [card; GROUPS_MAX], None);
+    for (at, after) in after.iter_mut().enumerate() {
+        let begins = |known: &&u32| (**known ^ sizes) & ((1 << (4 * at)) - 1) == 0;
+        let size_of = |known: &u32| (known >> (4 * at) & 15) as usize;
+        let most = GROUPINGS.iter().filter(begins).map(size_of).max().unwrap_or_default();
+        if most == 0 {
+            break;
+        }
+        if at > 0 {
             match separator(look, card.end)? {
                 Some((seen, length)) if gap.is_none_or(|gap| gap == seen) => {
                     gap = Some(seen);
                     card.end += length;
                 }
-                _ => return Ok(None),
+                _ => break,
             }
         }
-        if look.run(Class::Digit, card.end, size + 1)? != *size {
-            return Ok(None);
+        let size = look.run(Class::Digit, card.end, most + 1)?;
+        if size > most {
+            break;
         }
-        card.take(look, *size);
+        card.take(look, size);
+        sizes |= u32::try_from(size).unwrap_or_default() << (4 * at);
+        *after = card;
     }
-    card.judged(look)
+    for known in GROUPINGS {
+        let groups = (32 - known.leading_zeros()).div_ceil(4);
+        if sizes & ((1 << (4 * groups)) - 1) != known {
+            continue;
+        }
+        if let Some(end) = after[groups as usize - 1].judged(look)? {
+            return Ok(Some(end));
+        }
+    }
+    Ok(None)
 }
 
 impl Groups {
@@ -164,14 +183,31 @@ impl Groups {
     }
 }
 
-/// Whether an issuer gives numbers that begin with what is known of one; digits as characters.
+/// First digits that tell an issuer, or that there is none.
+const ISSUER_DIGITS: usize = 4;
+
+/// Whether an issuer gives numbers that begin with the digits that are seen; digits as characters.
 fn may_be_card(seen: &[u8]) -> bool {
-    match seen {
-        [b'2', second, ..] => matches!(second, b'2'..=b'7'),
-        [b'3', second, ..] => matches!(second, b'0' | b'4'..=b'9'),
-        [first, ..] => matches!(first, b'2'..=b'6'),
-        [] => true,
+    let digits = seen.iter().take(ISSUER_DIGITS).take_while(|byte| byte.is_ascii_digit());
+    let (count, head) = digits
+        .fold((0, 0), |(count, head), digit| (count + 1, head * 10 + u32::from(digit - b'0')));
+    match count {
+        0 => true,
+        1 => matches!(head, 2..=6),
+        2 | 3 => {
+            let two = if count == 2 { head } else { head / 10 };
+            matches!(two, 22..=27 | 30 | 34..=56 | 58 | 60 | 62..=65 | 67)
+        }
+        _ => takes_four(head),
     }
+}
+
+/// Whether there are cards of any length that begin with these four digits.
+fn takes_four(four: u32) -> bool {
+    matches!(four / 100, 34 | 36..=49 | 51..=55 | 60 | 62 | 64 | 65)
+        || matches!(four, 2200..=2204 | 2221..=2720 | 3000..=3059 | 3095 | 3528..=3589)
+        || matches!(four, 5019 | 5060 | 5061 | 5067 | 5078 | 5079 | 5090 | 6370..=6399)
+        || is_maestro(four)
 }
 
 /// Whether an issuer gives numbers of this beginning and length.
@@ -282,4 +318,33 @@ pub fn bot_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let end = secret + BOT_SECRET;
     let is_long = length >= BOT_SECRET && !look.is(Class::Alnum, end)?;
     Ok((is_long && is_varied(look.span(secret, end))).then_some(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_issuer_is_ruled_out_by_the_first_digits_of_its_numbers() {
+        for head in 0..1_000_000_u32 {
+            let text = format!("{head:06}");
+            let mut digits = [0; CARD_DIGITS_MAX];
+            for (place, byte) in digits.iter_mut().zip(text.bytes()) {
+                *place = byte - b'0';
+            }
+            let is_taken = (13..=CARD_DIGITS_MAX).any(|count| issuer_takes(&digits[..count]));
+            let may_be = (1..=ISSUER_DIGITS).all(|seen| may_be_card(&text.as_bytes()[..seen]));
+            assert!(may_be || !is_taken, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_issuer_gives_is_no_card_by_its_first_digits() {
+        for head in
+            ["0", "1", "7", "20", "29", "32", "57", "61", "69", "2199", "2721", "5021", "6303"]
+        {
+            assert!(!may_be_card(head.as_bytes()), "{head}");
+        }
+        assert!(may_be_card(b"41 11") && may_be_card(b""));
+    }
 }

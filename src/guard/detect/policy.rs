@@ -12,7 +12,7 @@ pub struct Policy {
     acting: u16,
     /// Detectors that only count, as bits.
     watching: u16,
-    /// By literal: the detectors among its rules, as bits.
+    /// By literal: the detectors among its rules that are not off, as bits.
     literals: Vec<u16>,
 }
 
@@ -48,13 +48,12 @@ impl Policy {
             let all = Detector::ALL.into_iter().filter(|d| wanted(actions[*d as usize]));
             all.fold(0, |bits, detector| bits | detector.bit())
         };
-        let literals = LITERALS.as_ref().map(detectors).unwrap_or_default();
-        Self {
-            actions,
-            acting: bits(Action::acts),
-            watching: bits(|action| action == Action::Observe),
-            literals,
+        let (acting, watching) = (bits(Action::acts), bits(|action| action == Action::Observe));
+        let mut literals = LITERALS.as_ref().map(detectors).unwrap_or_default();
+        for literal in &mut literals {
+            *literal &= acting | watching;
         }
+        Self { actions, acting, watching, literals }
     }
 
     /// What is done about the finds of a detector.
@@ -72,7 +71,7 @@ impl Policy {
         self.watching
     }
 
-    /// The detectors of a literal, as bits.
+    /// The detectors of a literal that are not off, as bits.
     pub fn of_literal(&self, literal: u16) -> u16 {
         self.literals.get(usize::from(literal)).copied().unwrap_or_default()
     }

@@ -109,6 +109,16 @@ impl Page {
         self.text.get(from - self.base..to - self.base).unwrap_or_default()
     }
 
+    /// Whether the digit before a place goes on with a number, so that nothing begins there: what most literals
+    /// in long numbers are about.
+    fn is_in_number(&self, after: usize) -> bool {
+        let is_digit = |byte: &u8| byte.is_ascii_digit();
+        match self.text.get(..after - self.base) {
+            Some([.., escape, _, before, _]) => is_digit(before) && *escape != b'%',
+            _ => false,
+        }
+    }
+
     /// Forgets what nobody will look at again, now and then.
     fn forget(&mut self, before: usize) {
         let gone = before.saturating_sub(self.base + BACK_BYTES);
@@ -207,9 +217,10 @@ impl Scan {
         let mut state = self.state.unwrap_or_else(|| literals.start());
         for (after, byte) in (from + 1..).zip(block) {
             state = literals.next(state, *byte);
-            if literals.is_match(state) {
+            if literals.is_match(state) && !(byte.is_ascii_digit() && self.page.is_in_number(after))
+            {
                 for literal in literals.matches(state) {
-                    self.note(literals, literal, after);
+                    self.note(literals, *literal, after);
                 }
             }
         }
@@ -218,7 +229,7 @@ impl Scan {
 
     fn note(&mut self, literals: &Literals, number: u16, after: usize) {
         let detectors = self.policy.of_literal(number);
-        if detectors & (self.acting.detectors | self.watching.detectors) == 0 {
+        if detectors == 0 {
             return;
         }
         let Some(literal) = literals.literals.get(usize::from(number)) else { return };
@@ -227,9 +238,8 @@ impl Scan {
         if !is_edge(&look, literal.edge, start) {
             return;
         }
-        let wanted = detectors & (self.acting.detectors | self.watching.detectors);
         let may_be = match literal.edge {
-            Edge::Number if wanted & !NUMBERS == 0 => {
+            Edge::Number if detectors & !NUMBERS == 0 => {
                 number::may_be_any(look.ahead(start, number::AHEAD))
             }
             Edge::Name => secret::may_be_assigned(look.ahead(after, 1)),

@@ -2,7 +2,7 @@
 
 use super::key::trimmed;
 use super::look::{Class, Look, Sight, Wait};
-use super::proof::{distinct, is_example, is_varied, kinds};
+use super::proof::{distinct, is_example, kinds};
 use crate::base::limit::GUARD_FIND_BYTES_MAX;
 
 /// Characters of the longest URL that is looked at.
@@ -153,8 +153,11 @@ fn bare(look: &mut Look<'_>, from: usize) -> Sight<Option<(usize, usize)>> {
     if !(BARE_MIN..=VALUE_MAX).contains(&length) || is_code(look, to)? {
         return Ok(None);
     }
+    if !look.body(from, to).is_varied() {
+        return Ok(None);
+    }
     let word = look.span(from, to);
-    let is_one = is_varied(word) && kinds(word) >= 3 && has_noise(word) && !is_handle(word);
+    let is_one = kinds(word) >= 3 && has_noise(word) && !is_handle(word);
     Ok(is_one.then_some((from, to)))
 }
 
@@ -195,6 +198,8 @@ fn is_handle(word: &[u8]) -> bool {
     HANDLES.iter().any(|handle| word.starts_with(handle.as_bytes()))
 }
 
+/// What the last line of a key begins with.
+const PEM_END: &str = "-----END ";
 /// Characters of the name in a PEM line.
 const PEM_NAME_MAX: usize = 40;
 /// Characters of base64 that make a body of what has no end line.
@@ -203,18 +208,10 @@ const PEM_BODY_MIN: usize = 40;
 /// Where a private key ends, whose `-----BEGIN ` ends at `from`. One that breaks off counts as well.
 pub fn pem_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let Some(body) = pem_body(look, from)? else { return Ok(None) };
-    let mut place = body;
-    while place - from < GUARD_FIND_BYTES_MAX {
-        place += look.run(Class::Pem, place, GUARD_FIND_BYTES_MAX)?;
-        if look.says(place, "-----END ")? {
-            return pem_foot(look, body, place);
-        }
-        if look.at(place)? != Some(b'-') {
-            break;
-        }
-        place += 1;
+    match look.first(PEM_END, (Class::Pem, body, GUARD_FIND_BYTES_MAX))? {
+        Some(foot) => pem_foot(look, body, foot),
+        None => broken_pem(look, body),
     }
-    broken_pem(look, body)
 }
 
 fn pem_body(look: &Look<'_>, from: usize) -> Sight<Option<usize>> {
@@ -231,7 +228,7 @@ fn pem_body(look: &Look<'_>, from: usize) -> Sight<Option<usize>> {
 }
 
 fn pem_foot(look: &mut Look<'_>, body: usize, foot: usize) -> Sight<Option<usize>> {
-    let mut place = foot + "-----END ".len();
+    let mut place = foot + PEM_END.len();
     while place - foot < PEM_NAME_MAX && look.at(place)?.is_some_and(|b| b != b'-' && b != b'\n') {
         place += 1;
     }
@@ -250,7 +247,11 @@ fn broken_pem(look: &mut Look<'_>, body: usize) -> Sight<Option<usize>> {
             }
             place += blank;
         }
-        let line = look.run(Class::Base64, place, GUARD_FIND_BYTES_MAX)?;
+        let line = look.run(
+            Class::Base64,
+            place,
+            GUARD_FIND_BYTES_MAX - (place - body).min(GUARD_FIND_BYTES_MAX),
+        )?;
         if line < PEM_BODY_MIN {
             break;
         }

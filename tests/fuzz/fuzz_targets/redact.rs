@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use weir::guard::detect::Action;
 use weir::guard::detect::policy::Policy;
 use weir::guard::filter::Filter;
-use weir::guard::json_args::JsonArgs;
+use weir::guard::json_inner::Form;
+use weir::guard::json_text::JsonText;
 use weir::wire::json;
 
 /// Cuts a text into pieces.
@@ -24,7 +25,7 @@ fn pieces(seed: u8, text: &[u8], mut each: impl FnMut(&[u8])) {
 }
 
 fn arguments(policy: &Arc<Policy>, seed: u8, text: &[u8]) {
-    let mut whole = JsonArgs::new(Arc::clone(policy), false);
+    let mut whole = JsonText::new(Arc::clone(policy), Form::Bare);
     let mut wanted = Vec::new();
     whole.feed(text, &mut wanted);
     whole.finish(&mut wanted);
@@ -34,7 +35,7 @@ fn arguments(policy: &Arc<Policy>, seed: u8, text: &[u8]) {
     if json::check(text).is_ok() {
         assert!(json::check(&wanted).is_ok(), "{}", String::from_utf8_lossy(&wanted));
     }
-    let (mut args, mut out) = (JsonArgs::new(Arc::clone(policy), false), Vec::new());
+    let (mut args, mut out) = (JsonText::new(Arc::clone(policy), Form::Bare), Vec::new());
     pieces(seed, text, |piece| args.feed(piece, &mut out));
     args.finish(&mut out);
     assert_eq!(out, wanted);
