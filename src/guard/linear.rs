@@ -16,6 +16,18 @@ pub const SHORT: usize = 12;
 /// What a word of the long window counts, as a power of a half.
 pub const LONG_SHARE: u32 = 2;
 
+/// Words beyond the short window that cost a text one natural logarithm of the odds: the more windows it has, the
+/// heavier the heaviest is by chance. What is longer than the long window costs no more, since much that is honest
+/// and long may carry one order.
+pub const SPARE: i32 = (WINDOW - SHORT) as i32;
+
+/// How many of them a text of so many words has.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most `SPARE`")]
+pub const fn spare(words: usize) -> i32 {
+    let most = if words < WINDOW { words } else { WINDOW };
+    most.saturating_sub(SHORT) as i32
+}
+
 /// What has been learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
@@ -65,9 +77,9 @@ const TRIPLE_WORDS: u32 = 24;
 /// are of words. What is said of the one in training need not hold for the other.
 pub const WORDS_FROM: u32 = 1 << 16;
 /// Where the numbers of rules, pairs and triples of ideas start.
-const RULES_FROM: u32 = 64;
-const PAIRS_FROM: u32 = 1 << 12;
-const TRIPLES_FROM: u32 = 1 << 13;
+const RULES_FROM: u32 = 128;
+const PAIRS_FROM: u32 = 1 << 14;
+const TRIPLES_FROM: u32 = 1 << 15;
 
 #[inline]
 const fn scattered(value: u32) -> u32 {
@@ -87,7 +99,7 @@ const fn feature(kind: u32, hash: u32) -> u32 {
 #[inline]
 const fn pair_feature(one: u32, other: u32) -> u32 {
     let (least, most) = if one < other { (one, other) } else { (other, one) };
-    PAIRS_FROM + (least & 63) * 64 + (most & 63)
+    PAIRS_FROM + (least & 127) * 128 + (most & 127)
 }
 
 #[inline]
@@ -320,6 +332,9 @@ impl Model {
             window.step(&token, weight, &mut reading);
         }
         window.close(bytes.len(), &mut reading);
+        if window.count > 0 {
+            reading.best -= self.unit * spare(window.count) / SPARE;
+        }
         apart.close(APART_MIN, &mut reading.apart);
         numbers.close(NUMBERS_MIN, &mut reading.numbers);
         reading

@@ -15,7 +15,7 @@ use crate::guard::linear::{FEATURE_BITS, Model};
 use crate::guard::rules::RULES;
 
 /// The first line; the number changes when features do.
-const TITLE: &str = "weir guard weights 2";
+const TITLE: &str = "weir guard weights 3";
 
 /// Why a file is no file of weights.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
