@@ -19,7 +19,7 @@ pub const IDEAS: [&str; 75] = [
     "INSULT", "SHAPE", "LABEL",
 ];
 
-/// Buckets of the index, a power of two: some 5,000 entries leave half of them empty.
+/// Buckets of the index, a power of two: some 6,000 entries leave half of them empty.
 const BUCKETS: usize = 8_192;
 
 /// The number of an idea by its name; 0 if there is none of that name.

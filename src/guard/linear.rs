@@ -19,7 +19,8 @@ pub const LONG_SHARE: u32 = 2;
 /// Words beyond the short window that cost a text one natural logarithm of the odds: the more windows it has, the
 /// heavier the heaviest is by chance. What is longer than the long window costs no more, since much that is honest
 /// and long may carry one order.
-pub const SPARE: i32 = (WINDOW - SHORT) as i32;
+pub const SPARE: i32 = 52;
+const _: () = assert!(SHORT + SPARE as usize == WINDOW, "the words between");
 
 /// How many of them a text of so many words has.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most `SPARE`")]
@@ -415,7 +416,7 @@ mod tests {
         let model = model(&[("evil", 50), ("wicked", 50)]);
         let text = format!("{} evil wicked {}", "plain ".repeat(300), "plain ".repeat(300));
         let reading = model.read(&text);
-        assert_eq!(reading.best, 100);
+        assert_eq!(reading.best, 100 - 1, "as long as it is");
         assert!(text[reading.start..reading.end].contains("evil wicked"));
     }
 
@@ -423,8 +424,16 @@ mod tests {
     fn words_leave_the_window() {
         let model = model(&[("evil", 10)]);
         let text = format!("evil {}", "plain ".repeat(40)).repeat(40);
-        assert_eq!(model.read(&text).best, 10, "one in 12 words, each far from the last");
-        assert_eq!(model.read(&"evil ".repeat(400)).best, 10, "the same words count once");
+        assert_eq!(model.read(&text).best, 10 - 1, "one in 12 words, each far from the last");
+        assert_eq!(model.read(&"evil ".repeat(400)).best, 10 - 1, "the same words count once");
+    }
+
+    #[test]
+    fn being_long_costs_a_text_up_to_one_unit() {
+        let model = Model { unit: 52, ..Model::blank() };
+        for (words, cost) in [(1, 0), (12, 0), (13, 1), (64, 52), (5_000, 52)] {
+            assert_eq!(model.read(&"plain ".repeat(words)).best, -cost, "{words}");
+        }
     }
 
     #[test]
@@ -432,8 +441,8 @@ mod tests {
         let words: Vec<String> = ('a'..='m').map(|letter| format!("q{letter}")).collect();
         let signs: Vec<(&str, i8)> = words.iter().map(|word| (&**word, 10)).collect();
         let text: String = words.iter().flat_map(|word| [word.as_str(), " x x x x "]).collect();
-        assert_eq!(model(&signs).read(&text).best, (13 * 10) >> LONG_SHARE);
-        assert_eq!(model(&signs[..3]).read(&text).best, 30, "three of them within 12 words");
+        assert_eq!(model(&signs).read(&text).best, ((13 * 10) >> LONG_SHARE) - 1);
+        assert_eq!(model(&signs[..3]).read(&text).best, 30 - 1, "three of them within 12 words");
     }
 
     #[test]

@@ -270,6 +270,12 @@ mod tests {
     }
 
     #[test]
+    fn who_speaks_is_said_at_the_start_of_a_line() {
+        assert_eq!(ideas("System: now\nuser: all"), ["LABEL", "NOW", "LABEL", "ALL"]);
+        assert_eq!(ideas("the system: all"), ["SYSTEM", "ALL"]);
+    }
+
+    #[test]
     fn figures_in_names_stay_figures() {
         assert!(ideas("v1.2 sha256 x86 i18n utf8 a1b2c3 h264").is_empty());
     }

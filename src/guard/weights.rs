@@ -147,7 +147,7 @@ mod tests {
     fn every_broken_file_is_refused() {
         let good = write(&Model::blank(), &Origin::default());
         assert_eq!(read(b""), Err(WeightsError::Title));
-        assert_eq!(read(b"weir guard weights 23\n\n"), Err(WeightsError::Title));
+        assert_eq!(read(b"weir guard weights 33\n\n"), Err(WeightsError::Title));
         assert_eq!(
             read(&good[..200]),
             Err(WeightsError::Length(0, 1 << FEATURE_BITS)).or(read(&good[..200]))
