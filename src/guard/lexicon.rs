@@ -8,30 +8,47 @@ use std::sync::OnceLock;
 use crate::guard::normal;
 
 /// The ideas, in the order of their numbers (from 1; 0 is none).
-pub const IDEAS: [&str; 62] = [
+pub const IDEAS: [&str; 75] = [
     "IGNORE", "BYPASS", "PREV", "INSTR", "SYSTEM", "PROMPT", "REVEAL", "SHOW", "VERBATIM",
     "HIDDEN", "PASSWORD", "ACT", "UNREST", "DAN", "MODE", "FILTER", "NOW", "ONLY", "NEW", "YOU",
     "YOUR", "ME", "ALL", "NOT", "ANSWER", "STOP", "FOLLOW", "ATTEND", "TEXT", "AI", "MAKER",
     "ADMIN", "CHAR", "SEND", "EXEC", "IMPORT", "RESET", "BEGIN", "PWNED", "REFUSE", "ANYTHING",
     "FREE", "CONFIG", "INSTEAD", "ENCODE", "ILLEGAL", "TOOL", "SILENT", "DESTROY", "MARK", "HUMAN",
     "PROMISE", "ACCESS", "ROTCUE", "HYPO", "LETTER", "CORRECT", "NEXT", "STAY", "BOUND", "MUST",
-    "EVIL",
+    "EVIL", "DATA", "ASK", "WHEN", "NAMED", "DUAL", "FEEL", "PUNISH", "GAME", "LAW", "LIE",
+    "INSULT", "SHAPE", "LABEL",
 ];
 
-/// Buckets of the index, a power of two: some 5,000 entries leave half of them empty.
+/// Buckets of the index, a power of two: some 6,000 entries leave half of them empty.
 const BUCKETS: usize = 8_192;
 
 /// The number of an idea by its name; 0 if there is none of that name.
-pub fn idea(name: &str) -> u8 {
-    if name == "REVCUE" {
+pub const fn idea(name: &str) -> u8 {
+    if is_same(name, "REVCUE") {
         return REVCUE;
     }
-    let at = IDEAS.iter().position(|idea| *idea == name);
-    at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
+    let mut at = 0;
+    while at < IDEAS.len() {
+        if is_same(name, IDEAS[at]) {
+            #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 127")]
+            return at as u8 + 1;
+        }
+        at += 1;
+    }
+    0
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
 }
 
 /// Beyond the ideas that rules know: words that read as such when they are reversed.
-pub const REVCUE: u8 = 63;
+pub const REVCUE: u8 = 127;
 /// Words of a text that was turned by 13 letters, or that announce one.
 pub const ROTCUE: u8 = 54;
 

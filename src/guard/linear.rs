@@ -16,6 +16,19 @@ pub const SHORT: usize = 12;
 /// What a word of the long window counts, as a power of a half.
 pub const LONG_SHARE: u32 = 2;
 
+/// Words beyond the short window that cost a text one natural logarithm of the odds: the more windows it has, the
+/// heavier the heaviest is by chance. What is longer than the long window costs no more, since much that is honest
+/// and long may carry one order.
+pub const SPARE: i32 = 52;
+const _: () = assert!(SHORT + SPARE as usize == WINDOW, "the words between");
+
+/// How many of them a text of so many words has.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most `SPARE`")]
+pub const fn spare(words: usize) -> i32 {
+    let most = if words < WINDOW { words } else { WINDOW };
+    most.saturating_sub(SHORT) as i32
+}
+
 /// What has been learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
@@ -65,9 +78,9 @@ const TRIPLE_WORDS: u32 = 24;
 /// are of words. What is said of the one in training need not hold for the other.
 pub const WORDS_FROM: u32 = 1 << 16;
 /// Where the numbers of rules, pairs and triples of ideas start.
-const RULES_FROM: u32 = 64;
-const PAIRS_FROM: u32 = 1 << 12;
-const TRIPLES_FROM: u32 = 1 << 13;
+const RULES_FROM: u32 = 128;
+const PAIRS_FROM: u32 = 1 << 14;
+const TRIPLES_FROM: u32 = 1 << 15;
 
 #[inline]
 const fn scattered(value: u32) -> u32 {
@@ -87,7 +100,7 @@ const fn feature(kind: u32, hash: u32) -> u32 {
 #[inline]
 const fn pair_feature(one: u32, other: u32) -> u32 {
     let (least, most) = if one < other { (one, other) } else { (other, one) };
-    PAIRS_FROM + (least & 63) * 64 + (most & 63)
+    PAIRS_FROM + (least & 127) * 128 + (most & 127)
 }
 
 #[inline]
@@ -183,11 +196,11 @@ impl Behind {
         give(idea);
         // Itself, and what came nearer: they make no pair. Which do is found out first: a branch for each could
         // not be foreseen in a hostile text.
-        let (mut met, mut pairs) = (1_u64 << (idea & 63), 0_u32);
+        let (mut met, mut pairs) = (1_u128 << (idea & 127), 0_u32);
         for (at, (other, place)) in self.ideas.iter().enumerate() {
             let is_near = *other != 0 && *place + PAIR_WORDS >= token.place;
-            let is_new = (met >> (other & 63)) & 1 == 0;
-            met |= 1 << (other & 63);
+            let is_new = (met >> (other & 127)) & 1 == 0;
+            met |= 1 << (other & 127);
             pairs |= u32::from(is_near && is_new) << at;
         }
         while pairs != 0 {
@@ -328,6 +341,9 @@ impl Model {
             window.step(&token, weight, &mut reading);
         }
         window.close(bytes.len(), &mut reading);
+        if window.count > 0 {
+            reading.best -= self.unit * spare(window.count) / SPARE;
+        }
         apart.close(APART_MIN, &mut reading.apart);
         numbers.close(NUMBERS_MIN, &mut reading.numbers);
         reading
@@ -408,7 +424,7 @@ mod tests {
         let model = model(&[("evil", 50), ("wicked", 50)]);
         let text = format!("{} evil wicked {}", "plain ".repeat(300), "plain ".repeat(300));
         let reading = model.read(&text);
-        assert_eq!(reading.best, 100);
+        assert_eq!(reading.best, 100 - 1, "as long as it is");
         assert!(text[reading.start..reading.end].contains("evil wicked"));
     }
 
@@ -416,8 +432,16 @@ mod tests {
     fn words_leave_the_window() {
         let model = model(&[("evil", 10)]);
         let text = format!("evil {}", "plain ".repeat(40)).repeat(40);
-        assert_eq!(model.read(&text).best, 10, "one in 12 words, each far from the last");
-        assert_eq!(model.read(&"evil ".repeat(400)).best, 10, "the same words count once");
+        assert_eq!(model.read(&text).best, 10 - 1, "one in 12 words, each far from the last");
+        assert_eq!(model.read(&"evil ".repeat(400)).best, 10 - 1, "the same words count once");
+    }
+
+    #[test]
+    fn being_long_costs_a_text_up_to_one_unit() {
+        let model = Model { unit: 52, ..Model::blank() };
+        for (words, cost) in [(1, 0), (12, 0), (13, 1), (64, 52), (5_000, 52)] {
+            assert_eq!(model.read(&"plain ".repeat(words)).best, -cost, "{words}");
+        }
     }
 
     #[test]
@@ -425,8 +449,8 @@ mod tests {
         let words: Vec<String> = ('a'..='m').map(|letter| format!("q{letter}")).collect();
         let signs: Vec<(&str, i8)> = words.iter().map(|word| (&**word, 10)).collect();
         let text: String = words.iter().flat_map(|word| [word.as_str(), " x x x x "]).collect();
-        assert_eq!(model(&signs).read(&text).best, (13 * 10) >> LONG_SHARE);
-        assert_eq!(model(&signs[..3]).read(&text).best, 30, "three of them within 12 words");
+        assert_eq!(model(&signs).read(&text).best, ((13 * 10) >> LONG_SHARE) - 1);
+        assert_eq!(model(&signs[..3]).read(&text).best, 30 - 1, "three of them within 12 words");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use crate::guard::linear::{
-    FEATURE_BITS, LONG_SHARE, Model, SHORT, Trail, WINDOW, WORDS_FROM, rule_feature, rule_of,
+    FEATURE_BITS, LONG_SHARE, Model, SHORT, SPARE, Trail, WINDOW, WORDS_FROM, rule_feature,
+    rule_of, spare,
 };
 use crate::guard::rules::{self, Progress};
 use crate::guard::tokens::{SEED, Words, mix};
@@ -37,6 +38,8 @@ pub struct Example {
 /// A text as numbers: features of its words, in every way to read it.
 pub struct Sample {
     views: Vec<Features>,
+    /// What being as long as it is costs.
+    cost: f32,
     is_attack: bool,
     is_own: bool,
 }
@@ -126,15 +129,12 @@ pub fn samples(examples: &[&Example]) -> Vec<Sample> {
         let views: Vec<Features> =
             verdict::views(&example.text).iter().map(|view| features(&view.folded.text)).collect();
         if example.is_attack {
-            out.push(Sample { views, is_attack: true, is_own: example.is_own });
+            out.push(Sample::new(views, example));
             continue;
         }
         for view in views {
-            out.extend(view.chunks().into_iter().map(|views| Sample {
-                views: vec![views],
-                is_attack: false,
-                is_own: example.is_own,
-            }));
+            let chunks = view.chunks().into_iter();
+            out.extend(chunks.map(|chunk| Sample::new(vec![chunk], example)));
         }
     }
     out
@@ -151,6 +151,15 @@ fn features(folded: &str) -> Features {
         out.ends.push(u32::try_from(out.all.len()).unwrap_or(u32::MAX));
     }
     out
+}
+
+impl Sample {
+    #[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "a fraction below 2")]
+    fn new(views: Vec<Features>, example: &Example) -> Self {
+        let words = views.iter().map(|view| view.ends.len()).max().unwrap_or(0);
+        let cost = spare(words) as f32 / SPARE as f32;
+        Self { views, cost, is_attack: example.is_attack, is_own: example.is_own }
+    }
 }
 
 impl Features {
@@ -222,7 +231,7 @@ impl Learner {
 
     fn learn(&mut self, sample: &Sample, (rate, plan): (f32, &Plan)) {
         let Some(found) = self.heaviest(sample) else { return };
-        let odds = 1.0 / (1.0 + (-found.score).exp());
+        let odds = 1.0 / (1.0 + (sample.cost - found.score).exp());
         let error = odds - if sample.is_attack { 1.0 } else { 0.0 };
         if error.abs() < 1e-3 {
             return;

@@ -15,7 +15,7 @@ use crate::guard::linear::{FEATURE_BITS, Model};
 use crate::guard::rules::RULES;
 
 /// The first line; the number changes when features do.
-const TITLE: &str = "weir guard weights 2";
+const TITLE: &str = "weir guard weights 3";
 
 /// Why a file is no file of weights.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +147,7 @@ mod tests {
     fn every_broken_file_is_refused() {
         let good = write(&Model::blank(), &Origin::default());
         assert_eq!(read(b""), Err(WeightsError::Title));
-        assert_eq!(read(b"weir guard weights 23\n\n"), Err(WeightsError::Title));
+        assert_eq!(read(b"weir guard weights 33\n\n"), Err(WeightsError::Title));
         assert_eq!(
             read(&good[..200]),
             Err(WeightsError::Length(0, 1 << FEATURE_BITS)).or(read(&good[..200]))
