@@ -21,9 +21,21 @@ pub struct Field {
     inner: Option<Box<Inner>>,
     /// Counts of findings that were told already, by rule.
     told: Vec<(&'static str, u64)>,
-    /// The piece of text at which it breaks; nothing = its end.
-    #[cfg(test)]
-    breaks_at: Option<&'static str>,
+    seam: Seam,
+}
+
+/// Where tests have a search break: at a piece of text; nothing = its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seam(#[cfg(test)] pub Option<&'static str>);
+
+impl Seam {
+    /// Breaks as it was told to.
+    fn reach(self, raw: &[u8]) {
+        #[cfg(test)]
+        assert!(self.0.is_none_or(|it| it.as_bytes() != raw), "as told");
+        #[cfg(not(test))]
+        let _ = (self, raw);
+    }
 }
 
 /// The canary under the strings of arguments.
@@ -55,15 +67,13 @@ impl Field {
             canary: canary.map(Box::new),
             inner: inner.map(|canary| Box::new(Inner { reader: Reader::new(form), canary })),
             told: Vec::new(),
-            #[cfg(test)]
-            breaks_at: terms.breaks_at,
+            seam: terms.seam,
         }
     }
 
     /// More of the text in, as it is written; what may go on comes out.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) {
-        #[cfg(test)]
-        self.break_at(raw);
+        self.seam.reach(raw);
         if let Some(canary) = &mut self.canary {
             match json::unescape(raw) {
                 Some(text) => canary.feed(text.as_bytes()),
@@ -81,20 +91,13 @@ impl Field {
 
     /// The end of the text: the rest comes out.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        #[cfg(test)]
-        self.break_at(b"");
+        self.seam.reach(b"");
         if let Some(inner) = &mut self.inner {
             inner.reader.finish(&mut inner.canary);
         }
         if let Some(filter) = &mut self.filter {
             filter.finish(out);
         }
-    }
-
-    /// Breaks as it was told to.
-    #[cfg(test)]
-    fn break_at(&self, raw: &[u8]) {
-        assert!(self.breaks_at.is_none_or(|it| it.as_bytes() != raw), "as told");
     }
 
     /// Bytes that are held back.

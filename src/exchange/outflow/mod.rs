@@ -44,7 +44,7 @@ use crate::config::guards::{Canary, Guards, OnFailure};
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::exchange::outflow::cut::{Cut, Looked};
 use crate::exchange::outflow::event::{Ends, Key, Parsed, Said, Way};
-use crate::exchange::outflow::field::Field;
+use crate::exchange::outflow::field::{Field, Seam};
 use crate::exchange::outflow::open::{Last, Open, last};
 use crate::exchange::outflow::walk::What;
 use crate::exchange::screening::FAILURE;
@@ -67,9 +67,8 @@ pub struct Terms {
     pub canary: Option<guard::canary::Canary>,
     /// The token itself, to know the line that it stands in.
     pub token: Option<Token>,
-    /// The piece of text at which each search breaks; nothing = its end.
-    #[cfg(test)]
-    pub breaks_at: Option<&'static str>,
+    /// Where each search breaks.
+    pub seam: Seam,
 }
 
 impl std::fmt::Debug for Terms {
@@ -83,13 +82,7 @@ impl Terms {
     pub fn of(guards: &Arc<Guards>, token: Option<Token>) -> Option<Self> {
         let looks = guards.output.is_some() || token.is_some();
         let canary = token.as_ref().map(guard::canary::Canary::new);
-        looks.then(|| Self {
-            guards: Arc::clone(guards),
-            canary,
-            token,
-            #[cfg(test)]
-            breaks_at: None,
-        })
+        looks.then(|| Self { guards: Arc::clone(guards), canary, token, seam: Seam::default() })
     }
 
     /// Whether answers on that surface are texts.

@@ -25,7 +25,7 @@ fn guards(policy: Policy) -> Guards {
 fn terms(guards: Guards) -> Terms {
     let token = (guards.canary != Canary::Off).then(token);
     let canary = token.as_ref().map(guard::canary::Canary::new);
-    Terms { guards: Arc::new(guards), canary, token, breaks_at: None }
+    Terms { guards: Arc::new(guards), canary, token, seam: Seam::default() }
 }
 
 fn token() -> Token {
@@ -453,7 +453,7 @@ fn whole_answers_are_searched_and_seals_left_alone() {
 fn a_part_that_breaks_blocks_unless_it_may_not() {
     for (on_failure, stop) in [(OnFailure::Block, Some(Stop::Failed)), (OnFailure::Pass, None)] {
         let terms = || Terms {
-            breaks_at: Some("text"),
+            seam: Seam(Some("text")),
             ..terms(Guards { on_failure, ..guards(Policy::default()) })
         };
         let stream = stream(Surface::Chat, &["text".to_owned()], &[]);
@@ -779,7 +779,7 @@ fn what_was_held_when_a_part_breaks_goes_out_where_failures_pass() {
             ("", vec![]),
         ] {
             let terms = Terms {
-                breaks_at: Some(breaks_at),
+                seam: Seam(Some(breaks_at)),
                 ..terms(Guards { on_failure, ..guards(Policy::default()) })
             };
             let mut flow = Outflow::new(terms, Surface::Chat);
@@ -804,7 +804,7 @@ fn what_was_held_when_a_part_breaks_goes_out_where_failures_pass() {
 fn a_part_that_breaks_within_an_event_says_no_text_of_it_twice() {
     let on_failure = OnFailure::Pass;
     let terms = || Terms {
-        breaks_at: Some("breaks"),
+        seam: Seam(Some("breaks")),
         ..terms(Guards { on_failure, ..guards(Policy::default()) })
     };
     let both = |first: &str, second: &str| {
