@@ -156,6 +156,20 @@ pub const BUDGET_DEPTH_MAX: usize = 16;
 /// That takes milliseconds; this many are made in hours.
 pub const REFUNDS_REMEMBERED_MAX: usize = 4_096;
 
+/// Milliseconds for which the book knows each period that is over by itself, in case that another calendar
+/// reaches back into it: two days, so that hourly periods take a few kilobytes an account. Older ones are
+/// known by the day.
+pub const PAST_PERIODS_MS_MAX: i64 = 2 * 86_400_000;
+
+/// Milliseconds for which the book knows what was spent day by day. No period but the endless one is
+/// longer than 31 days; what lies before is one sum.
+pub const PAST_PIECES_MS_MAX: i64 = 40 * 86_400_000;
+
+/// Entries that are added up, when the calendar of an account changes, to learn what it has spent since its
+/// new period began: a few tenths of a second, for which no hold is written. Behind more of them all counts
+/// that the period before had spent.
+pub const CARRIED_ENTRIES_MAX: u32 = 200_000;
+
 /// Milliseconds that a statement of the ledger waits for the lock of another process: a hand-over's
 /// two processes take turns of milliseconds, and a reader never takes it.
 pub const STORE_BUSY_MS_MAX: u64 = 5_000;

@@ -22,9 +22,13 @@ use crate::store::sqlite::rows::{self, Line, Paths};
 /// `Weir` in ASCII: whose file it is, in the header that `file` and `SQLite`'s own tools show.
 const APPLICATION: i64 = 0x5765_6972;
 /// The schema that this program writes.
-pub const SCHEMA: i64 = 2;
+pub const SCHEMA: i64 = 3;
 /// What leads from each schema to the next one, from an empty file on.
-const STEPS: [&str; 2] = [include_str!("../schema/ledger.sql"), include_str!("../schema/2.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("../schema/ledger.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+];
 /// How every file of the engine begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Prepared statements that are kept; there are fewer.
