@@ -306,7 +306,8 @@ impl Book {
         let Some(refund) = self.refund(open, actual, reason, at_ms) else { return Vec::new() };
         let above = actual.0.saturating_sub(open.booked());
         if above <= 0 {
-            return vec![refund];
+            let rest = self.refund_rest(open, &refund, above.saturating_neg());
+            return std::iter::once(refund).chain(rest).collect();
         }
         let path = Arc::clone(&open.path);
         let cost = self.bookable(&path, above, 0);
@@ -320,6 +321,23 @@ impl Book {
             leaf.and_then(|leaf| self.set_frozen(leaf.account, true, Reason::Breaker, at_ms));
         // The charge first: what is cut off behind it is asked for again, and counts twice at worst.
         [charge, refund].into_iter().chain(frozen).collect()
+    }
+
+    /// What comes back to those of a path that owe it, where others of it were reset, so that the refund itself
+    /// moves none of them.
+    fn refund_rest(&mut self, open: &OpenHold, refund: &Entry, back: i64) -> Option<Entry> {
+        if back <= 0 || refund.spent != 0 {
+            return None;
+        }
+        let owing = open.path.iter().filter(|step| self.owes(step, back, open.made.at_ms));
+        let path: Arc<[Step]> = owing.copied().collect();
+        if path.is_empty() || path.len() == open.path.len() {
+            return None;
+        }
+        self.tree.shift(&path, 0, -back);
+        let reason = refund.reason;
+        let about = About { kind: Kind::Adjust, reason, held: 0, spent: -back, path: &path };
+        Some(Entry { hold: None, ..self.entry_of(open.hold, &Held::from(&open.made), &about) })
     }
 
     /// Books a cost that was never held. `None` if the leaf, or an account above it, is not in memory: it

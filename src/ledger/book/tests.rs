@@ -490,6 +490,25 @@ fn a_reset_forgives_once() {
 }
 
 #[test]
+fn who_was_not_reset_gets_back_what_a_lost_attempt_did_not_cost() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (open, made) = book.hold(&order(leaf, 200), TODAY).unwrap();
+    book.settle(open.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
+    book.reset(leaf, Reason::Admin, TODAY + 5);
+    let path = Arc::clone(&made.path);
+    let (generation, booked) = (None, None);
+    let lost = OpenHold { hold: open.hold, path, made, generation, booked, limbo: true };
+    let entries = book.correct(&lost, NanoUsd(20), Reason::Lookup, TODAY + 7);
+    let [refund, rest] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((refund.kind, refund.spent), (Kind::Refund, 0));
+    assert_eq!((rest.kind, rest.spent, rest.path.len()), (Kind::Adjust, -180, 1));
+    assert_eq!(sums(&book, leaf, TODAY + 7), (0, 0), "forgiven already");
+    assert_eq!(sums(&book, fleet(&book), TODAY + 7), (20, 0), "the fleet was not");
+    assert_eq!(book.correct(&lost, NanoUsd(0), Reason::Lookup, TODAY + 8), [], "once");
+}
+
+#[test]
 fn a_correction_sets_what_was_spent_whatever_was_known() {
     let mut book = book(&two(Some(1_000), Some(500)));
     let leaf = agent(&book);
