@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub fn writer(
         }
         create(file)?;
     }
+    check_links(file)?;
     check_magic(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let said = said(file);
@@ -185,6 +186,20 @@ fn fill(new: &Path) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", SCHEMA)?;
     conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     conn.close().map_err(|(_, error)| error)
+}
+
+/// Behind a second name another process could write without knowing of us: neither our lock nor the log of
+/// the engine, which both go by the name, would be the same.
+fn check_links(file: &Path) -> Result<(), StoreError> {
+    let links = std::fs::metadata(file).map_err(|error| unusable(file, error))?.nlink();
+    if links > 1 {
+        let detail = format!(
+            "has {links} names (hard links), and another process might use it by another one; remove \
+             the others, or copy it"
+        );
+        return Err(unusable(file, detail));
+    }
+    Ok(())
 }
 
 fn check_magic(file: &Path) -> Result<(), StoreError> {
