@@ -12,6 +12,7 @@ pub mod meter;
 pub mod price;
 mod scan;
 pub mod searching;
+pub mod served;
 mod text;
 mod top;
 pub mod vocabulary;
