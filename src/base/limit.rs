@@ -15,6 +15,10 @@ pub const SSE_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// through as it comes: embeddings of a full batch stay below this.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of the members that are kept of a JSON answer larger than that, to learn what it used. A usage
+/// report has hundreds; with all turns of a long agent loop it has some ten thousand.
+pub const LONG_ANSWER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails; larger
 /// ones are given up as a whole. Provider errors are below 4 KiB; the rest is room for error pages.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;

@@ -505,8 +505,12 @@ impl Exchange {
                 let outcome = relay.into_outcome();
                 outcome.filter(|_| shown).map_or(Bill::NONE, |outcome| of_stream(self, &outcome))
             }
-            // A document that never became whole, or was too large to be read.
-            Kind::Json | Kind::Unread => self.estimate(None, relay.bytes_seen(), 0),
+            Kind::Unread => match relay.unread_facts() {
+                Some(facts) => of_answer(self, &facts),
+                None => self.estimate(None, relay.bytes_seen(), 0),
+            },
+            // A document that never became whole.
+            Kind::Json => self.estimate(None, relay.bytes_seen(), 0),
             // A success in a form that nobody reads: the provider has worked all the same.
             Kind::Opaque if self.is_success() => self.estimate(None, relay.bytes_seen(), 0),
             Kind::Opaque | Kind::Failed => Bill::NONE,

@@ -16,6 +16,7 @@ pub mod served;
 mod text;
 mod top;
 pub mod vocabulary;
+pub mod walk;
 
 #[cfg(test)]
 mod fixture_tests;
