@@ -369,9 +369,7 @@ mod tests {
         };
         assert_eq!(
             with("{limit_usd: 5, period: monthly}"),
-            [
-                "budget of worker: limit_usd none -> 5, period none -> monthly, hard_cap false -> true"
-            ]
+            ["budget of worker: limit_usd none -> 5, period none -> monthly"]
         );
         let zone = with("{limit_usd: 5, period: monthly, timezone: Europe/Berlin}");
         assert_eq!(zone, ["budget of worker: timezone UTC -> Europe/Berlin"]);
