@@ -42,6 +42,7 @@ enum At {
 
 /// The walk over one answer.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one place in a text")]
 pub struct Walk {
     at: At,
     depth: u64,
@@ -124,8 +125,7 @@ impl Walk {
     /// A byte outside of strings.
     fn plain(&mut self, byte: u8) -> usize {
         match (self.at, byte) {
-            (_, b' ' | b'\t' | b'\n' | b'\r') => {}
-            (At::Start, 0xef | 0xbb | 0xbf) => {}
+            (_, b' ' | b'\t' | b'\n' | b'\r') | (At::Start, 0xef | 0xbb | 0xbf) => {}
             (At::Start, b'{') => {
                 self.at = At::Inside { before_key: true };
                 self.depth = 1;
