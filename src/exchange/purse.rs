@@ -80,7 +80,7 @@ impl Exchange {
 
     /// The factor on all rates of an answer, in percent: by what it says itself of how it was served, else
     /// by what was asked for, where that was looked at.
-    pub(super) fn served_percent(&self, served: &Served) -> u64 {
+    pub(super) fn served_percent(&self, served: Served) -> u64 {
         let is_limited = self.purse.as_ref().is_some_and(|purse| purse.limited);
         let asked = self.weight().zip(self.current_model()).filter(|_| is_limited);
         let asked = asked.map(|(weight, model)| (weight, may_be_dearer(model, weight)));

@@ -138,7 +138,7 @@ pub const fn rate_percent(weight: &Weight, tiers: bool) -> u64 {
 }
 
 /// The factor by what an answer says of the way it was served; where it says nothing, by what was asked for.
-pub fn served_percent(asked: Option<(&Weight, bool)>, served: &Served) -> u64 {
+pub fn served_percent(asked: Option<(&Weight, bool)>, served: Served) -> u64 {
     let by_wish = |(weight, tiers): (&Weight, bool)| tier_percent(weight, tiers);
     let tier = match served.tier {
         Some(ServedTier::Ordinary) => 100,
@@ -496,10 +496,10 @@ mod tests {
         assert_eq!((rate_percent(&all, false), rate_percent(&all, true)), (220, 550));
         let told = |tier, fast| Served { tier, fast, region: Some(false) };
         let asked = Some((&all, true));
-        assert_eq!(served_percent(asked, &Served::default()), 550);
-        assert_eq!(served_percent(asked, &told(Some(ServedTier::Ordinary), Some(false))), 100);
-        assert_eq!(served_percent(None, &told(Some(ServedTier::Dear), Some(true))), 500);
-        assert_eq!(served_percent(None, &told(Some(ServedTier::Unknown), None)), 100);
+        assert_eq!(served_percent(asked, Served::default()), 550);
+        assert_eq!(served_percent(asked, told(Some(ServedTier::Ordinary), Some(false))), 100);
+        assert_eq!(served_percent(None, told(Some(ServedTier::Dear), Some(true))), 500);
+        assert_eq!(served_percent(None, told(Some(ServedTier::Unknown), None)), 100);
         let price = price();
         let ask = Ask { rate_percent: 220, ..ask(&plain) };
         assert_eq!(bound(&ask, &model(&price)).unwrap().total(), NanoUsd(115_500_000));

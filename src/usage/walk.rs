@@ -234,7 +234,7 @@ mod tests {
         let mut walk = Walk::default();
         walk.feed(br#"{"data":[{"embedding":""#);
         for _ in 0..512 {
-            walk.feed(&[b'A'; 1 << 16]);
+            walk.feed(&vec![b'A'; 1 << 16]);
         }
         walk.feed(br#""}],"usage":{"prompt_tokens":2048,"total_tokens":2048}}"#);
         assert!(walk.kept.capacity() < 1_024 && walk.key.capacity() < 64);
