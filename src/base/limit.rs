@@ -15,6 +15,10 @@ pub const SSE_EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// through as it comes: embeddings of a full batch stay below this.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of the members that are kept of a JSON answer larger than that, to learn what it used. A usage
+/// report has hundreds; with all turns of a long agent loop it has some ten thousand.
+pub const LONG_ANSWER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails; larger
 /// ones are given up as a whole. Provider errors are below 4 KiB; the rest is room for error pages.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -159,6 +163,20 @@ pub const BUDGET_DEPTH_MAX: usize = 16;
 /// Refunds that the book remembers, so that none is made twice while the store has not kept the first.
 /// That takes milliseconds; this many are made in hours.
 pub const REFUNDS_REMEMBERED_MAX: usize = 4_096;
+
+/// Milliseconds for which the book knows each period that is over by itself, in case that another calendar
+/// reaches back into it: two days, so that hourly periods take a few kilobytes an account. Older ones are
+/// known by the day.
+pub const PAST_PERIODS_MS_MAX: i64 = 2 * 86_400_000;
+
+/// Milliseconds for which the book knows what was spent day by day. No period but the endless one is
+/// longer than 31 days; what lies before is one sum.
+pub const PAST_PIECES_MS_MAX: i64 = 40 * 86_400_000;
+
+/// Entries that are added up, when the calendar of an account changes, to learn what it has spent since its
+/// new period began: a few tenths of a second, for which no hold is written. Behind more of them all counts
+/// that the period before had spent.
+pub const CARRIED_ENTRIES_MAX: u32 = 200_000;
 
 /// Milliseconds that a statement of the ledger waits for the lock of another process: a hand-over's
 /// two processes take turns of milliseconds, and a reader never takes it.

@@ -135,6 +135,7 @@ pub const PRICE: Table = Table {
         "cache_write_1h",
         "long_context",
         "request",
+        "search",
     ],
     later: &[],
 };

@@ -29,6 +29,9 @@ fn line(model: &Model) -> String {
     if model.price.request > NanoUsd::ZERO {
         let _ = write!(line, " request {}", model.price.request.0);
     }
+    if let Some(search) = model.price.search {
+        let _ = write!(line, " search {}", search.0);
+    }
     if let Some(step) = &model.price.long_context {
         let _ = write!(line, " above {}", step.above_input_tokens);
         push(&mut line, &step.rates);

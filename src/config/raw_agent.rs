@@ -10,7 +10,7 @@ use crate::config::raw_server::{self, Keys};
 use crate::config::section::Section;
 use crate::config::yaml::{Node, Text};
 use crate::identity::agent::Mode;
-use crate::ledger::account::Terms;
+use crate::ledger::account::{AccountKey, Terms};
 
 /// `agents.<id>`.
 pub struct RawAgent {
@@ -45,6 +45,11 @@ pub struct RawAgent {
 /// Reads one agent.
 pub fn read(id: At<Text>, node: &Node, problems: &Problems) -> RawAgent {
     check_name(&id, ID_HEADER_BYTES_MAX, problems);
+    if AccountKey::parse(&id.value.text).is_some() {
+        let message = "names an account of another kind (an agent must not be called fleet, nor \
+                       begin with team:, agent: or session:)";
+        problems.add(&id.place, message);
+    }
     let section = Section::open(node, id.place.clone(), &keys::AGENT, problems);
     let words = [Mode::Auto, Mode::Budget, Mode::Pinned, Mode::Manual];
     let words = words.map(|mode| (mode.name(), mode));

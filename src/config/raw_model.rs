@@ -1,7 +1,7 @@
 //! The items of `models`, prices included.
 
 use crate::base::limit::MODEL_NAME_BYTES_MAX;
-use crate::base::money::{NanoUsd, PicoUsdPerToken};
+use crate::base::money::{MoneyError, NanoUsd, PicoUsdPerToken};
 use crate::config::bound;
 use crate::config::catalog::{ThinkingParam, Tier, Translation, WILDCARD};
 use crate::config::keys;
@@ -114,7 +114,9 @@ fn price(section: &Section<'_>) -> Option<Price> {
         Some((above, rates)) => Some(LongContext { above_input_tokens: above?, rates: rates? }),
         None => None,
     };
-    Some(Price { base: base?, long_context, request: fee(section)? })
+    let request = fee(section, "request", "request").ok()?.unwrap_or_default();
+    let search = fee(section, "search", "run of a tool of the provider").ok()?;
+    Some(Price { base: base?, long_context, request, search })
 }
 
 /// The rates of one mapping; how gaps are filled is the price's own business.
@@ -129,14 +131,14 @@ fn rates(section: &Section<'_>) -> Option<Rates> {
     Some(QuotedRates { input, output, cache_read, cache_write, cache_write_1h }.rates())
 }
 
-/// What each request costs beside its tokens; `None` if that makes no sense.
-fn fee(section: &Section<'_>) -> Option<NanoUsd> {
-    let Some(At { value, .. }) = section.text("request") else { return Some(NanoUsd::ZERO) };
-    let refuse = |error| {
-        let allowed = "(USD per request, at most 9 digits after the point)";
-        section.problem("request", format!("{} {error} {allowed}", shown(&value)));
+/// A fee beside the tokens, if there is one.
+fn fee(section: &Section<'_>, key: &str, what: &str) -> Result<Option<NanoUsd>, MoneyError> {
+    let Some(At { value, .. }) = section.text(key) else { return Ok(None) };
+    let refuse = |error: &MoneyError| {
+        let allowed = format!("(USD per {what}, at most 9 digits after the point)");
+        section.problem(key, format!("{} {error} {allowed}", shown(&value)));
     };
-    NanoUsd::parse_usd(&value.text).map_err(refuse).ok()
+    NanoUsd::parse_usd(&value.text).map(Some).inspect_err(refuse)
 }
 
 fn rate(section: &Section<'_>, key: &str) -> Option<PicoUsdPerToken> {

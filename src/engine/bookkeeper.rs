@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::base::limit::{LEDGER_HOLD_MS_MAX, LEDGER_QUEUE_MAX};
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{Budgets, Opening};
+use crate::engine::carrying;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::paces::Paces;
 use crate::engine::runaways::Runaways;
@@ -299,7 +300,7 @@ impl Bookkeeper {
         }
         self.desk.watch.configure(&budgets.fleet);
         // The levels may be others: a turn of the scribe looks at them.
-        tray.errands.push(Box::new(|_, _| {}));
+        tray.errands.push(carrying::errand(book.take_stretches()));
         self.desk.wake(tray);
     }
 

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod auditor;
 pub mod bookkeeper;
 pub mod caller;
+pub mod carrying;
 pub mod clock;
 pub mod console;
 pub mod limbo;

@@ -3,7 +3,7 @@
 //!
 //! A configuration with any problem changes nothing. Running requests keep the one they began with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::base::limit::{FOLLOW_INTERVAL_MS, WATCH_INTERVAL_MS};
+use crate::config::budgets::Opening;
 use crate::config::problem::Problem;
 use crate::config::snapshot::Snapshot;
 use crate::engine::accounts::Accounts;
@@ -22,6 +23,9 @@ use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
 use crate::engine::recorder::Recorder;
 use crate::engine::source::{Source, Stamp};
+use crate::ledger::account::{AccountKey, Terms};
+use crate::ledger::plan::Planned;
+use crate::ledger::shown;
 use crate::store::registry::{self, KeyError, RegistryError};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::labels::Names;
@@ -246,8 +250,9 @@ fn report(trigger: Trigger, reloaded: &Reloaded) {
     }
 }
 
-/// Names that came and went.
+/// Names that came and went, and budgets that are others now.
 fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let budgets = budget_changes(&old.budgets.accounts, &new.budgets.accounts);
     let (old, new) = (Names::of(old), Names::of(new));
     let sets = [
         ("providers", old.providers, new.providers),
@@ -260,7 +265,32 @@ fn changes(old: &Snapshot, new: &Snapshot) -> Vec<String> {
         let all: Vec<String> = came.into_iter().chain(went).collect();
         (!all.is_empty()).then(|| format!("{kind}: {}", all.join(" ")))
     });
+    lines.chain(budgets).collect()
+}
+
+/// What is different about the accounts that were there before: `budget of builder: limit_usd 5 -> 10`.
+fn budget_changes(old: &[Opening], new: &[Opening]) -> Vec<String> {
+    let known: HashMap<&AccountKey, &Terms> =
+        old.iter().map(|opening| (&opening.planned.key, &opening.planned.terms)).collect();
+    let lines = new.iter().filter_map(|opening| {
+        let Planned { key, terms, .. } = &opening.planned;
+        let all = terms_changes(known.get(key)?, terms);
+        let name = shown::name(key);
+        (!all.is_empty()).then(|| format!("budget of {name}: {}", all.join(", ")))
+    });
     lines.collect()
+}
+
+fn terms_changes(old: &Terms, new: &Terms) -> Vec<String> {
+    let limit = |terms: &Terms| terms.limit.map_or("none".to_owned(), |limit| limit.to_string());
+    let all = [
+        ("limit_usd", limit(old), limit(new)),
+        ("period", old.cadence.name().to_owned(), new.cadence.name().to_owned()),
+        ("timezone", old.zone.to_string(), new.zone.to_string()),
+        ("hard_cap", old.hard.to_string(), new.hard.to_string()),
+    ];
+    let different = all.into_iter().filter(|(_, old, new)| old != new);
+    different.map(|(key, old, new)| format!("{key} {old} -> {new}")).collect()
 }
 
 /// Settings that were changed but stay as they were until the process starts anew.
@@ -325,6 +355,25 @@ mod tests {
         assert_eq!(reloaded.warnings[1], "store: changed, but needs a restart");
         assert_eq!(&*reloader.on.live.load().snapshot.catalog.models()[0].id, "two");
         assert!(page(&reloader).contains("weir_config_reloads_total{result=\"success\"} 1"));
+    }
+
+    #[test]
+    fn other_budgets_are_told() {
+        let Stand { folder, reloader } = stand("budgets");
+        let with = |budget: &str| {
+            let fleet = "fleet: {budget: {limit_usd: 50}}\n";
+            let text =
+                sample::yaml("one").replace("{mode: auto}", &format!("{{budget: {budget}}}"));
+            folder.write("weir.yaml", &format!("{text}{fleet}"));
+            reloader.reload(Trigger::Admin).unwrap().changes
+        };
+        assert_eq!(
+            with("{limit_usd: 5, period: monthly}"),
+            ["budget of worker: limit_usd none -> 5, period none -> monthly"]
+        );
+        let zone = with("{limit_usd: 5, period: monthly, timezone: Europe/Berlin}");
+        assert_eq!(zone, ["budget of worker: timezone UTC -> Europe/Berlin"]);
+        assert_eq!(with("{limit_usd: 5, period: monthly, timezone: Europe/Berlin}"), [""; 0]);
     }
 
     #[test]

@@ -371,7 +371,7 @@ mod tests {
     use crate::ledger::hold::{HoldOrder, Outcome};
     use crate::ledger::level::Told;
     use crate::ledger::plan::Planned;
-    use crate::ledger::saved::{Balance, OpenHold, Saved};
+    use crate::ledger::saved::{Balance, OpenHold, Saved, Stretch};
     use crate::store::sqlite::{Opening, SqliteStore};
 
     /// A store whose next transactions fail as they are told to.
@@ -398,6 +398,10 @@ mod tests {
             }
             self.kept.lock().extend_from_slice(entries);
             Ok(vec![Kept::Done; entries.len()])
+        }
+
+        fn spent_within(&mut self, _: &Stretch, _: u32) -> Result<Option<i64>, StoreError> {
+            Ok(None)
         }
 
         fn refresh(&mut self) -> Result<Option<News>, StoreError> {

@@ -406,7 +406,7 @@ impl Exchange {
         out.extend_from_slice(b"{\"agent_id\":");
         quote_into(&self.asked.principal.agent.id, out);
         out.extend_from_slice(b",\"cost\":");
-        out.extend_from_slice(bill.cost.to_string().as_bytes());
+        out.extend_from_slice(self.booked(bill).to_string().as_bytes());
         if let Some(left) = self.left_after(bill) {
             out.extend_from_slice(b",\"budget_remaining\":");
             out.extend_from_slice(left.to_string().as_bytes());
@@ -431,7 +431,7 @@ impl Exchange {
     /// What is left when the hold has become the cost.
     fn left_after(&self, bill: &settle::Bill) -> Option<NanoUsd> {
         let held = self.grant.as_ref().map_or(0, |grant| grant.amount.0);
-        Some(NanoUsd(self.left()?.0.saturating_add(held).saturating_sub(bill.cost.0)))
+        Some(NanoUsd(self.left()?.0.saturating_add(held).saturating_sub(self.booked(bill).0)))
     }
 
     /// What is left while the answer runs. Where nothing is held, what was left before.

@@ -23,20 +23,22 @@ use crate::ledger::level::Level;
 use crate::ledger::standing::Room;
 use crate::usage::bound::{self, Ask, Bound};
 use crate::usage::searching;
+use crate::usage::served::Served;
 use crate::usage::vocabulary::Vocabulary;
 use crate::wire::weigh::{self, ServerTools, Weight};
-
-/// What one run of a provider's own tool costs beside its tokens: the dearest web search has 25 USD per
-/// thousand.
-pub const TOOL_RUN_FEE: NanoUsd = NanoUsd(25_000_000);
 
 /// Input that Anthropic takes of a request that asks for its wide window by `anthropic-beta`.
 const WIDE_CONTEXT_TOKENS: u64 = 1_000_000;
 
 /// The factor on all rates that a request can meet at that model's provider, in percent.
 fn rate_percent(model: &Model, weight: &Weight) -> u64 {
+    bound::rate_percent(weight, may_be_dearer(model, weight))
+}
+
+/// Whether the provider may take a dearer service tier than the ordinary one.
+fn may_be_dearer(model: &Model, weight: &Weight) -> bool {
     let pinned = rewrite::ordinary_tier(&model.provider, weight).is_some();
-    bound::rate_percent(weight, !pinned && weight.service_tier.is_some())
+    !pinned && weight.service_tier.is_some()
 }
 
 /// Who pays.
@@ -74,6 +76,25 @@ impl Exchange {
     /// that it is reckoned with.
     pub const fn cap_answers(&mut self, tokens: u64) {
         self.answer_cap = Some(tokens);
+    }
+
+    /// The factor on all rates of an answer, in percent: by what it says itself of how it was served, else
+    /// by what was asked for, where that was looked at.
+    pub(super) fn served_percent(&self, served: Served) -> u64 {
+        let is_limited = self.purse.as_ref().is_some_and(|purse| purse.limited);
+        let asked = self.weight().zip(self.current_model()).filter(|_| is_limited);
+        let asked = asked.map(|(weight, model)| (weight, may_be_dearer(model, weight)));
+        bound::served_percent(asked, served)
+    }
+
+    /// Whether the client asks for a cache of long life.
+    pub(super) fn asks_long_cache(&self) -> bool {
+        if let Some(weight) = self.weight() {
+            return weight.long_cache;
+        }
+        let heard = self.heard();
+        let envelope = heard.envelope.as_ref();
+        envelope.is_some_and(|envelope| weigh::weigh(envelope, &heard.body).long_cache)
     }
 
     /// What the current attempt has to keep within; `None` = nothing.
@@ -182,8 +203,11 @@ impl Exchange {
         let ask = Ask {
             weight,
             surface: heard.surface,
-            // Some providers take 0 for no limit at all.
-            output_cap: envelope.meant_output_cap().filter(|cap| *cap > 0),
+            // Some providers take 0 for no limit at all. In Messages it says that nothing but the cache is
+            // to be written.
+            output_cap: envelope
+                .meant_output_cap()
+                .filter(|cap| *cap > 0 || heard.surface == Surface::Messages),
             counted_input,
             rate_percent: self.rate_percent,
         };
@@ -196,7 +220,7 @@ impl Exchange {
             },
             output_tokens_max: model.output_tokens_max,
             image_tokens_max: model.image_tokens_max,
-            tool_run_fee: TOOL_RUN_FEE,
+            tool_run_fee: price.search_fee(),
             proved: model.provider.ordinary_tier().is_some(),
         };
         bound::bound(&ask, &facts).map_err(|why| {

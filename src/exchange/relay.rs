@@ -20,8 +20,10 @@ use crate::base::limit::{
 use crate::base::surface::Surface;
 use crate::dialect::error_body;
 use crate::dialect::translate::Stream;
+use crate::usage::answer::{AnswerFacts, read_answer};
 use crate::usage::count::Report;
 use crate::usage::meter::{EventFact, EventKind, Meter, MeterOutcome, StreamEnd};
+use crate::usage::walk::Walk;
 
 /// What the client gets of a piece of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,6 +115,8 @@ pub struct Relay {
     failed_by_error: bool,
     /// Bytes that have come.
     bytes_seen: u64,
+    /// The walk over a document that is too large to be held.
+    walk: Option<Box<Walk>>,
     /// Where the usage chunk ends in the bytes that were just given out: the offset of its last brace.
     usage_mark: Option<usize>,
 }
@@ -132,6 +136,7 @@ impl Relay {
             first_event_seen: false,
             failed_by_error: false,
             bytes_seen: 0,
+            walk: None,
             usage_mark: None,
             orders,
         }
@@ -216,8 +221,8 @@ impl Relay {
         match self.orders.kind {
             Kind::Stream => self.feed_stream(chunk, end, now_ms),
             Kind::Json => self.feed_json(&chunk, end, now_ms),
-            Kind::Unread if self.orders.heard != self.orders.surface => Step::Pass(Bytes::new()),
-            Kind::Opaque | Kind::Unread => self.pass(chunk),
+            Kind::Unread => self.feed_unread(chunk),
+            Kind::Opaque => self.pass(chunk),
             Kind::Failed => self.collect_failure(&chunk, end),
         }
     }
@@ -295,6 +300,7 @@ impl Relay {
             return Step::Whole(self.take_held());
         }
         if self.held.len() > ANSWER_BYTES_MAX {
+            self.walk.get_or_insert_default().feed(&self.held);
             if self.orders.heard != self.orders.surface {
                 // It could be passed on only as it is, which the client cannot read.
                 return self.too_large();
@@ -310,6 +316,22 @@ impl Relay {
             return self.pass(bytes);
         }
         if self.open { Step::Pass(Bytes::new()) } else { Step::Hold }
+    }
+
+    /// Another piece of a document that nobody holds: its usage is looked for all the same.
+    fn feed_unread(&mut self, chunk: Bytes) -> Step {
+        self.walk.get_or_insert_default().feed(&chunk);
+        if self.orders.heard != self.orders.surface {
+            return Step::Pass(Bytes::new());
+        }
+        self.pass(chunk)
+    }
+
+    /// What a document that was too large to be held has said of itself, if it came whole.
+    pub fn unread_facts(&self) -> Option<AnswerFacts> {
+        let kept = self.walk.as_ref()?.finish()?;
+        let facts = read_answer(self.orders.heard, &kept);
+        Some(AnswerFacts { output_bytes: self.bytes_seen, ..facts })
     }
 
     /// The end of an answer that is too large to be translated.

@@ -10,7 +10,6 @@ use crate::config::budgets::UnknownPrice;
 use crate::config::catalog::{Catalog, Model};
 use crate::dialect::notice::NoticeMode;
 use crate::exchange::mutation;
-use crate::exchange::purse::TOOL_RUN_FEE;
 use crate::exchange::relay::{Kind, Relay};
 use crate::exchange::{Exchange, Now};
 use crate::ledger::account::AccountId;
@@ -19,10 +18,11 @@ use crate::ledger::hold::{Outcome as Settlement, SpendOrder};
 use crate::record::{ChoiceRecord, End, Outcome, Record, UsageSource};
 use crate::usage::answer::AnswerFacts;
 use crate::usage::bound::Class;
-use crate::usage::count::{Iteration, Report, Usage};
+use crate::usage::count::{Iteration, Remarks, Report, Usage};
 use crate::usage::estimate;
 use crate::usage::meter::MeterOutcome;
-use crate::usage::price::Price;
+use crate::usage::price::{Price, SEARCH_FEE};
+use crate::usage::served::ServedTier;
 
 /// The price of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,9 @@ struct Told<'a> {
     iterations: &'a [Iteration],
     tool_requests: u64,
     unpriced: bool,
+    remarks: &'a Remarks,
+    /// Bytes of the answer's text, and the events that brought them.
+    output: (u64, u64),
 }
 
 impl Bill {
@@ -70,6 +73,8 @@ pub fn of_answer(exchange: &Exchange, facts: &AnswerFacts) -> Bill {
             iterations: &facts.iterations,
             tool_requests: facts.server_tool_requests,
             unpriced: facts.unpriced,
+            remarks: &facts.remarks,
+            output: (facts.output_bytes, 0),
         }),
         None => exchange.estimate(None, facts.output_bytes, 0),
     }
@@ -82,6 +87,8 @@ pub fn of_report(exchange: &Exchange, report: &Report) -> Bill {
         iterations: &report.iterations,
         tool_requests: report.server_tool_requests,
         unpriced: report.unpriced,
+        remarks: &report.remarks,
+        output: (0, 0),
     })
 }
 
@@ -100,6 +107,8 @@ impl<'a> Told<'a> {
             iterations: outcome.iterations.as_slice(),
             tool_requests: outcome.server_tool_requests,
             unpriced: outcome.unpriced,
+            remarks: &outcome.remarks,
+            output: (outcome.output_bytes, outcome.content_events),
         }
     }
 }
@@ -107,17 +116,68 @@ impl<'a> Told<'a> {
 impl Exchange {
     /// The bill for what the provider reported.
     fn bill_for(&self, told: &Told<'_>) -> Bill {
-        let tokens = self.tokens_cost(told.usage, told.iterations);
-        let table_cost = self.dearer(tokens, told.tool_requests);
         let theirs = told.usage.provider_cost;
-        let unpriced = told.unpriced || told.iterations.iter().any(|turn| self.is_unpriced(turn));
+        let lost = told.remarks.input_lost || told.remarks.output_lost;
+        if lost && theirs.is_none() {
+            return self.bill_for_half(told);
+        }
+        let long = self.long_lived(told);
+        let usage = long.as_ref().map_or(told.usage, |(usage, _)| usage);
+        let iterations = long.as_ref().map_or(told.iterations, |(_, turns)| turns);
+        let tokens = self.tokens_cost(usage, iterations);
+        let table_cost = self.dearer(tokens, told);
+        let unknown_tier = told.remarks.served.tier == Some(ServedTier::Unknown);
+        let unpriced = told.unpriced
+            || unknown_tier
+            || told.iterations.iter().any(|turn| self.is_unpriced(turn));
         Bill {
-            usage: Some(*told.usage),
+            usage: Some(*usage),
             source: UsageSource::Exact,
             cost: theirs.unwrap_or(table_cost),
             table_cost,
             unpriced: unpriced && theirs.is_none(),
         }
+    }
+
+    /// The bill for a report of which one side cannot be read: that side is guessed, and never nothing.
+    fn bill_for_half(&self, told: &Told<'_>) -> Bill {
+        let mut usage = *told.usage;
+        if told.remarks.input_lost {
+            usage.input = usage.input.max(estimate::input_tokens(self.asked.wish.body_bytes));
+        }
+        if told.remarks.output_lost {
+            let (bytes, events) = told.output;
+            usage.output = usage.output.max(estimate::output_tokens(bytes, events));
+        }
+        let table_cost = self.dearer(self.tokens_cost(&usage, &[]), told);
+        Bill {
+            usage: Some(usage),
+            source: UsageSource::Estimated,
+            cost: table_cost,
+            table_cost,
+            unpriced: told.unpriced,
+        }
+    }
+
+    /// What was told with the dearer life time for cache writes, where the client has asked for that and the
+    /// report does not tell; `None` if it stays as it is.
+    fn long_lived(&self, told: &Told<'_>) -> Option<(Usage, Vec<Iteration>)> {
+        let unsplit = told.remarks.unsplit_writes;
+        let any = unsplit > 0 || told.iterations.iter().any(|turn| turn.unsplit_writes > 0);
+        if !any || !self.asks_long_cache() {
+            return None;
+        }
+        let mut turns = told.iterations.to_vec();
+        for turn in &mut turns {
+            turn.usage = turn.usage.with_long_writes(turn.unsplit_writes);
+        }
+        let usage = if turns.is_empty() {
+            told.usage.with_long_writes(unsplit)
+        } else {
+            turns.iter().fold(Usage::default(), |sum, turn| sum.plus(&turn.usage))
+        };
+        let provider_cost = told.usage.provider_cost;
+        Some((Usage { provider_cost, ..usage }, turns))
     }
 
     /// Whether a turn is of another model than the one that answers, and we have no price of it.
@@ -131,7 +191,13 @@ impl Exchange {
             return Bill::NONE;
         }
         let input = estimate::input_tokens(self.asked.wish.body_bytes);
-        let usage = estimate::fill(known, input, estimate::output_tokens(output_bytes, events));
+        let output = if self.asked.surface == Surface::Embeddings {
+            // Numbers are no output that anybody charges for.
+            0
+        } else {
+            estimate::output_tokens(output_bytes, events)
+        };
+        let usage = estimate::fill(known, input, output);
         let table_cost =
             self.tokens_cost(&usage, &[]).round_up().saturating_add(self.request_fee());
         Bill {
@@ -187,11 +253,13 @@ impl Exchange {
         }
     }
 
-    /// The same factors and fees that the worst case was held with. A provider that answers in a cheaper
-    /// tier than it was asked for is booked too high by that, never too low.
-    fn dearer(&self, tokens: PicoUsd, tool_requests: u64) -> NanoUsd {
-        let percent = i128::from(self.rate_percent.max(100));
-        let fees = i128::from(TOOL_RUN_FEE.0).saturating_mul(i128::from(tool_requests));
+    /// The factors by what the answer says of how it was served; where it says nothing, those that the worst
+    /// case was held with, so that it is never booked too low.
+    fn dearer(&self, tokens: PicoUsd, told: &Told<'_>) -> NanoUsd {
+        let percent = i128::from(self.served_percent(told.remarks.served).max(100));
+        let fee =
+            self.current_model().map_or(SEARCH_FEE, |model| self.price_of(model).search_fee());
+        let fees = i128::from(fee.0).saturating_mul(i128::from(told.tool_requests));
         let fees = NanoUsd(i64::try_from(fees).unwrap_or(i64::MAX));
         let scaled = PicoUsd(tokens.0.saturating_mul(percent).saturating_add(99) / 100);
         scaled.round_up().saturating_add(fees).saturating_add(self.request_fee())
@@ -347,7 +415,19 @@ impl Exchange {
 
     /// What the whole answer comes to, reported or estimated; `None` before its end.
     pub fn billed(&self) -> Option<NanoUsd> {
-        self.bill.as_ref().map(|bill| bill.cost)
+        self.bill.as_ref().map(|bill| self.booked(bill))
+    }
+
+    /// What is booked for a whole answer with that bill: under a hard limit all that was held, until somebody
+    /// knows better.
+    pub(super) fn booked(&self, bill: &Bill) -> NanoUsd {
+        let is_known = match bill.source {
+            UsageSource::Exact => !bill.unpriced,
+            UsageSource::None => true,
+            UsageSource::Estimated => false,
+        };
+        let held = self.grant.as_ref().filter(|_| !is_known && self.is_strict());
+        held.map_or(bill.cost, |grant| grant.amount)
     }
 
     fn is_strict(&self) -> bool {
@@ -425,8 +505,12 @@ impl Exchange {
                 let outcome = relay.into_outcome();
                 outcome.filter(|_| shown).map_or(Bill::NONE, |outcome| of_stream(self, &outcome))
             }
-            // A document that never became whole, or was too large to be read.
-            Kind::Json | Kind::Unread => self.estimate(None, relay.bytes_seen(), 0),
+            Kind::Unread => match relay.unread_facts() {
+                Some(facts) => of_answer(self, &facts),
+                None => self.estimate(None, relay.bytes_seen(), 0),
+            },
+            // A document that never became whole.
+            Kind::Json => self.estimate(None, relay.bytes_seen(), 0),
             // A success in a form that nobody reads: the provider has worked all the same.
             Kind::Opaque if self.is_success() => self.estimate(None, relay.bytes_seen(), 0),
             Kind::Opaque | Kind::Failed => Bill::NONE,

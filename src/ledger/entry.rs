@@ -129,11 +129,13 @@ pub enum Reason {
     Breaker = 15,
     /// The provider reported its usage, and a part of it has no price.
     Unpriced = 16,
+    /// Spent in periods of another calendar that reach into the one that has begun by it.
+    Carried = 17,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Admitted,
         Self::Exact,
         Self::Estimated,
@@ -150,6 +152,7 @@ impl Reason {
         Self::Console,
         Self::Breaker,
         Self::Unpriced,
+        Self::Carried,
     ];
 
     /// Its number in the store.
@@ -181,6 +184,7 @@ impl Reason {
             Self::Console => "console",
             Self::Breaker => "breaker",
             Self::Unpriced => "unpriced",
+            Self::Carried => "carried",
         }
     }
 }

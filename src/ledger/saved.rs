@@ -22,6 +22,46 @@ pub struct Balance {
     pub held: i64,
 }
 
+/// What an account has spent in a period before its latest one, without what was carried into that from
+/// periods of another calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The account.
+    pub account: AccountId,
+    /// When the period began, in milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// When it was over (exclusive), be it by another calendar.
+    pub end_ms: i64,
+    /// Spent, in nano-dollars.
+    pub spent: i64,
+}
+
+/// What was carried into a period from those of another calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The account.
+    pub account: AccountId,
+    /// When the period began, in milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// How much of what is spent in it, in nano-dollars.
+    pub amount: i64,
+}
+
+/// What was counted into a new period of another calendar though a part of it was spent before that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The account.
+    pub account: AccountId,
+    /// The period into which it was counted, by its start.
+    pub into_ms: i64,
+    /// When the new period has begun by the calendar.
+    pub from_ms: i64,
+    /// When what was counted ends (exclusive).
+    pub until_ms: i64,
+    /// How much was counted, in nano-dollars.
+    pub counted: i64,
+}
+
 /// A hold that is not settled, or settled in limbo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenHold {
@@ -51,6 +91,10 @@ pub struct Saved {
     pub accounts: Vec<Account>,
     /// Their latest periods, and every earlier one that has open holds.
     pub balances: Vec<Balance>,
+    /// Periods before those, oldest first, as far as one of another calendar could reach back.
+    pub past: Vec<Past>,
+    /// What was carried into the periods of `balances`. Too little of it only counts spending twice.
+    pub carried: Vec<Carried>,
     /// Holds of other epochs that are open or in limbo.
     pub open: Vec<OpenHold>,
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::base::limit::BUDGET_DEPTH_MAX;
 use crate::base::money::NanoUsd;
 use crate::ledger::account::{Account, AccountId, AccountKey, Node, Terms};
-use crate::ledger::balance::{Amounts, Balances};
+use crate::ledger::balance::{Amounts, Balances, Since};
 use crate::ledger::entry::Step;
 use crate::ledger::period::{Span, Zone, period_at};
 use crate::ledger::plan::Planned;
-use crate::ledger::saved::Balance;
+use crate::ledger::saved::{Balance, Past};
 
 /// Why a plan cannot be followed. Nothing of it has been done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,8 +72,19 @@ pub struct Placed {
     pub is_new: bool,
     /// How it was before, if it is different.
     pub was: Option<Arc<Account>>,
-    /// With another calendar: what is known to be spent in the period that has begun by it.
-    pub carried: Option<NanoUsd>,
+    /// With another calendar: what is spent in the period that has begun by it.
+    pub carried: Option<Carry>,
+}
+
+/// What is spent in a period of another calendar when it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carry {
+    /// When the period began here.
+    pub start_ms: i64,
+    /// When it began by the calendar.
+    pub from_ms: i64,
+    /// What was spent since.
+    pub since: Since,
 }
 
 /// All accounts.
@@ -134,21 +145,19 @@ impl Holder {
 
     /// Takes other terms. With another calendar, a period of it begins now, if money has moved already:
     /// it would be wrong to count into a period that began earlier what it does not know of. Gives what
-    /// is known to be spent in it: what the old one has spent, if that lies within the new one.
-    fn take_terms(&mut self, terms: Terms, now_ms: i64) -> Option<NanoUsd> {
+    /// is spent in it by then.
+    fn take_terms(&mut self, terms: Terms, now_ms: i64) -> Option<Carry> {
         let same_calendar =
             terms.cadence == self.account.terms.cadence && terms.zone == self.account.terms.zone;
-        if same_calendar || !self.balances.is_begun() {
-            self.zone = zone_of(&terms);
-            self.account.terms = terms;
-            return None;
-        }
-        let Amounts { span: old, spent, .. } = self.present(now_ms);
         self.zone = zone_of(&terms);
         self.account.terms = terms;
+        if same_calendar || !self.balances.is_begun() {
+            return None;
+        }
         let new = self.span_at(now_ms);
+        let since = self.balances.since(new.start_ms);
         self.balances.turn(Span { start_ms: now_ms, ..new });
-        Some(NanoUsd(if new.start_ms <= old.start_ms { spent } else { 0 }))
+        Some(Carry { start_ms: now_ms, from_ms: new.start_ms, since })
     }
 }
 
@@ -244,13 +253,22 @@ impl Tree {
         self.aliases.get(&id).copied().unwrap_or(id)
     }
 
-    /// Takes a stored balance in. One of an unknown account is none of ours.
-    pub fn put(&mut self, balance: &Balance) {
+    /// Takes a stored balance in, of which `carried` comes from periods of another calendar. One of an
+    /// unknown account is none of ours.
+    pub fn put(&mut self, balance: &Balance, carried: i64) {
         let Some(holder) = self.holders.get_mut(&balance.account) else { return };
         let span = Span { start_ms: balance.start_ms, end_ms: balance.end_ms };
         let Balance { spent, held, .. } = *balance;
+        let carried = carried.min(spent);
         self.version += 1;
-        holder.balances.put(Amounts { span, spent, held, foreign: held });
+        holder.balances.put(Amounts { span, spent, held, foreign: held, carried });
+    }
+
+    /// Takes in what was spent before the stored balances.
+    pub fn put_past(&mut self, past: &Past) {
+        if let Some(holder) = self.holders.get_mut(&past.account) {
+            holder.balances.put_past(past);
+        }
     }
 
     /// The number of that account.

@@ -19,7 +19,7 @@ pub mod ward;
 use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
 use crate::ledger::level::Told;
-use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved};
+use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved, Stretch};
 
 /// A durable ledger. All calls block and come from one thread.
 pub trait Store: Send {
@@ -54,6 +54,10 @@ pub trait Store: Send {
 
     /// One hold that is open or in limbo.
     fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError>;
+
+    /// At most what an account has spent within a stretch by its entries, of which `max` are read; `None` if
+    /// there are more of them since then, or if somebody has set what is spent meanwhile.
+    fn spent_within(&mut self, stretch: &Stretch, max: u32) -> Result<Option<i64>, StoreError>;
 
     /// What was told to people of an account. `None` if nothing was.
     fn told(&mut self, account: AccountId) -> Result<Option<Told>, StoreError>;

@@ -7,7 +7,7 @@
 
 use crate::base::surface::Surface;
 use crate::usage::code;
-use crate::usage::count::{Iteration, Report, Usage};
+use crate::usage::count::{Iteration, Remarks, Report, Usage};
 use crate::usage::field::{self, Counts};
 use crate::usage::scan::skip_white;
 use crate::usage::text;
@@ -27,6 +27,8 @@ pub struct AnswerFacts {
     pub server_tool_requests: u64,
     /// Something was consumed that has a price of its own, which no table of ours has.
     pub unpriced: bool,
+    /// What the report says beside its counts.
+    pub remarks: Remarks,
     /// A code in `status`, `code` or `errorCode` at the top level, in `error`, or in `errors[]`
     /// (S4-04). It may be below 400.
     pub error_code: Option<u16>,
@@ -93,6 +95,7 @@ impl AnswerFacts {
         self.inconsistent = report.inconsistent;
         self.server_tool_requests = report.server_tool_requests;
         self.unpriced = report.unpriced;
+        self.remarks = report.remarks;
     }
 }
 

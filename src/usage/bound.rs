@@ -12,6 +12,7 @@
 use crate::base::money::{NanoUsd, PicoUsd, PicoUsdPerToken};
 use crate::base::surface::Surface;
 use crate::usage::price::{Price, Rates};
+use crate::usage::served::{Served, ServedTier};
 use crate::wire::part::Reason;
 use crate::wire::weigh::{ServerTools, Tier, Weight};
 
@@ -133,14 +134,34 @@ impl Unbounded {
 /// whether the provider may take a dearer service tier than the ordinary one: it has tiers, and the
 /// attempt does not pin one.
 pub const fn rate_percent(weight: &Weight, tiers: bool) -> u64 {
-    let tier = match weight.service_tier {
+    factor(tier_percent(weight, tiers), weight.fast, weight.region)
+}
+
+/// The factor by what an answer says of the way it was served; where it says nothing, by what was asked for.
+pub fn served_percent(asked: Option<(&Weight, bool)>, served: Served) -> u64 {
+    let by_wish = |(weight, tiers): (&Weight, bool)| tier_percent(weight, tiers);
+    let tier = match served.tier {
+        Some(ServedTier::Ordinary) => 100,
+        Some(ServedTier::Dear) => DEAREST_TIER_PERCENT,
+        Some(ServedTier::Unknown) | None => asked.map_or(100, by_wish),
+    };
+    let fast = served.fast.unwrap_or_else(|| asked.is_some_and(|(weight, _)| weight.fast));
+    let region = served.region.unwrap_or_else(|| asked.is_some_and(|(weight, _)| weight.region));
+    factor(tier, fast, region)
+}
+
+const fn tier_percent(weight: &Weight, tiers: bool) -> u64 {
+    match weight.service_tier {
         // Without the field the settings of the project hold, which nobody can see from here.
         None | Some(Tier::Auto | Tier::Priority | Tier::Other) if tiers => DEAREST_TIER_PERCENT,
         // A discount is not a given: a flexible request may be answered at the ordinary price.
         _ => 100,
-    };
-    let fast = if weight.fast { FAST_PERCENT } else { 100 };
-    let region = if weight.region { REGION_PERCENT } else { 100 };
+    }
+}
+
+const fn factor(tier: u64, is_fast: bool, is_regional: bool) -> u64 {
+    let fast = if is_fast { FAST_PERCENT } else { 100 };
+    let region = if is_regional { REGION_PERCENT } else { 100 };
     (tier * fast * region).div_ceil(100 * 100)
 }
 
@@ -460,6 +481,12 @@ mod tests {
         assert_eq!(rate_percent(&default, true), 100);
         let all = Weight { fast: true, region: true, ..plain.clone() };
         assert_eq!((rate_percent(&all, false), rate_percent(&all, true)), (220, 550));
+        let told = |tier, fast| Served { tier, fast, region: Some(false) };
+        let asked = Some((&all, true));
+        assert_eq!(served_percent(asked, Served::default()), 550);
+        assert_eq!(served_percent(asked, told(Some(ServedTier::Ordinary), Some(false))), 100);
+        assert_eq!(served_percent(None, told(Some(ServedTier::Dear), Some(true))), 500);
+        assert_eq!(served_percent(None, told(Some(ServedTier::Unknown), None)), 100);
         let price = price();
         let ask = Ask { rate_percent: 220, ..ask(&plain) };
         assert_eq!(bound(&ask, &model(&price)).unwrap().total(), NanoUsd(115_500_000));
@@ -480,7 +507,7 @@ mod tests {
         ) -> Price {
             let long_context = step
                 .map(|(rates, above_input_tokens)| LongContext { above_input_tokens, rates });
-            Price { base, long_context, request: NanoUsd(fee) }
+            Price { base, long_context, request: NanoUsd(fee), search: None }
         }
     }
 

@@ -6,6 +6,29 @@
 
 use crate::base::money::NanoUsd;
 use crate::usage::field::{Counts, Field};
+use crate::usage::served::Served;
+
+/// The fields that carry the input, and those that carry the output.
+const INPUT: [Field; 11] = [
+    Field::Prompt,
+    Field::Input,
+    Field::Hit,
+    Field::Miss,
+    Field::CacheRead,
+    Field::CacheCreated,
+    Field::Written,
+    Field::GeminiPrompt,
+    Field::GeminiToolPrompt,
+    Field::TimedPrompt,
+    Field::TimedCached,
+];
+const OUTPUT: [Field; 5] = [
+    Field::Completion,
+    Field::Output,
+    Field::GeminiCandidates,
+    Field::GeminiThoughts,
+    Field::TimedPredicted,
+];
 
 /// Tokens of one answer, in the normal form of `wire.md` section 2: the input kinds are disjoint and
 /// add up to all input; `output` holds everything billed as output.
@@ -41,6 +64,17 @@ impl Usage {
         self.input_total().saturating_add(self.output)
     }
 
+    /// With so many of the short cache writes as long ones.
+    #[must_use]
+    pub fn with_long_writes(self, tokens: u64) -> Self {
+        let tokens = tokens.min(self.cache_write);
+        Self {
+            cache_write: self.cache_write - tokens,
+            cache_write_1h: self.cache_write_1h.saturating_add(tokens),
+            ..self
+        }
+    }
+
     /// Field by field the sum; a provider's cost of either side is kept.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
@@ -69,6 +103,21 @@ pub struct Iteration {
     pub is_other: bool,
     /// What this turn used.
     pub usage: Usage,
+    /// The part of its cache writes whose life time is not told.
+    pub unsplit_writes: u64,
+}
+
+/// What a report says beside its counts, and what it leaves open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// How the answer was served.
+    pub served: Served,
+    /// The part of `cache_write` whose life time is not told.
+    pub unsplit_writes: u64,
+    /// A count of the input could not be read, or was below 0.
+    pub input_lost: bool,
+    /// A count of the output could not be read, or was below 0.
+    pub output_lost: bool,
 }
 
 /// A usage report in the normal form.
@@ -86,6 +135,8 @@ pub struct Report {
     pub server_tool_requests: u64,
     /// Something was consumed that has a price of its own, which no table of ours has.
     pub unpriced: bool,
+    /// What it says beside its counts.
+    pub remarks: Remarks,
 }
 
 impl Report {
@@ -137,7 +188,15 @@ impl Counts {
             self.cost()?;
         }
         sheet.usage.provider_cost = self.cost();
+        let told = self.get(Field::WrittenShort);
+        let remarks = Remarks {
+            served: self.served,
+            unsplit_writes: sheet.usage.cache_write.saturating_sub(told),
+            input_lost: self.has_lost(&INPUT),
+            output_lost: self.has_lost(&OUTPUT),
+        };
         Some(Report {
+            remarks,
             usage: sheet.usage,
             iterations: Vec::new(),
             inconsistent: sheet.inconsistent,

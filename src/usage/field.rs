@@ -8,6 +8,7 @@
 use crate::base::money::NanoUsd;
 use crate::usage::count::Iteration;
 use crate::usage::scan::{count, elements, members, unquoted, usd};
+use crate::usage::served::Served;
 
 /// Turns of one answer that are kept apart. An answer has a handful; whatever comes beyond joins
 /// the last one.
@@ -72,6 +73,10 @@ pub(crate) struct Counts {
     pub(crate) iterations: Vec<Iteration>,
     /// Some number was not a count.
     pub(crate) flawed: bool,
+    /// One bit per field that was there and could not be read at all, or was below 0.
+    lost: u32,
+    /// How the answer was served.
+    pub(crate) served: Served,
 }
 
 impl Counts {
@@ -93,6 +98,11 @@ impl Counts {
         fields.iter().any(|field| self.seen & (1 << *field as u32) != 0)
     }
 
+    /// Whether any of these fields was there and cannot be relied on.
+    pub(crate) fn has_lost(&self, fields: &[Field]) -> bool {
+        fields.iter().any(|field| self.lost & (1 << *field as u32) != 0)
+    }
+
     /// Puts a later report over this one: its fields replace ours, those it lacks stay (the rule
     /// for Anthropic's `message_delta`).
     pub(crate) fn overlay(&mut self, later: Self) {
@@ -101,6 +111,8 @@ impl Counts {
                 self.value[at] = *value;
             }
         }
+        self.lost = self.lost & !later.seen | later.lost;
+        self.served.overlay(later.served);
         self.seen |= later.seen;
         self.cost = later.cost.or(self.cost);
         self.upstream_cost = later.upstream_cost.or(self.upstream_cost);
@@ -135,6 +147,7 @@ impl Counts {
             b"num_sources_used" => self.server_tool(value),
             b"cost" => self.cost = self.money(value).or(self.cost),
             b"cost_in_usd_ticks" => self.ticks(value),
+            b"service_tier" | b"speed" | b"inference_geo" => self.served.member(key, value),
             b"is_byok" => self.is_byok = value == b"true",
             b"iterations" => {
                 elements(value, |turn| self.iteration(turn));
@@ -252,14 +265,22 @@ impl Counts {
 
     fn turn(&mut self, model: Option<Box<str>>, counts: Self, is_other: bool) {
         self.flawed |= counts.flawed;
+        self.lost |= counts.lost;
         let Some(report) = counts.into_report() else {
             return;
         };
         self.flawed |= report.inconsistent;
         if self.iterations.len() < ITERATIONS_MAX {
-            self.iterations.push(Iteration { model, is_other, usage: report.usage });
+            let unsplit_writes = report.remarks.unsplit_writes;
+            self.iterations.push(Iteration {
+                model,
+                is_other,
+                usage: report.usage,
+                unsplit_writes,
+            });
         } else if let Some(last) = self.iterations.last_mut() {
             last.usage = last.usage.plus(&report.usage);
+            last.unsplit_writes += report.remarks.unsplit_writes;
             self.flawed = true;
         }
     }
@@ -270,8 +291,13 @@ impl Counts {
         };
         let (number, sound) = count(value);
         self.flawed |= !sound;
+        let bit = 1 << field as u32;
+        let is_negative = unquoted(value).unwrap_or(value).starts_with(b"-");
+        if !sound && (number.is_none() || is_negative && number == Some(0)) {
+            self.lost |= bit;
+        }
         if let Some(number) = number {
-            self.seen |= 1 << field as u32;
+            self.seen |= bit;
             self.value[field as usize] = number;
         }
     }

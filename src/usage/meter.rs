@@ -11,11 +11,12 @@ use std::ops::Range;
 
 use crate::base::surface::Surface;
 use crate::usage::code;
-use crate::usage::count::{Iteration, Report, Usage};
+use crate::usage::count::{Iteration, Remarks, Report, Usage};
 use crate::usage::envelope::Envelope;
 use crate::usage::field::{self, Counts};
 use crate::usage::finish::Finish;
 use crate::usage::scan::{elements, is_empty, members, unquoted};
+use crate::usage::served::ServedTier;
 use crate::usage::text::measure;
 use crate::usage::top::Top;
 use crate::wire::sse::{Decoder, Event};
@@ -83,6 +84,8 @@ pub struct MeterOutcome {
     pub server_tool_requests: u64,
     /// Something was consumed that has a price of its own, which no table of ours has.
     pub unpriced: bool,
+    /// What the report says beside its counts.
+    pub remarks: Remarks,
     /// The code of the first error, where it has one. Whether there was an error says `end`.
     pub error_code: Option<u16>,
     /// Why the model stopped, as last reported.
@@ -108,6 +111,7 @@ impl MeterOutcome {
             inconsistent: self.inconsistent,
             server_tool_requests: self.server_tool_requests,
             unpriced: self.unpriced,
+            remarks: self.remarks,
         })
     }
 }
@@ -455,6 +459,13 @@ impl Tally {
         }
     }
 
+    /// The tier may stand in another chunk than the usage.
+    fn remarked(&self, mut remarks: Remarks) -> Remarks {
+        let tier = self.service_tier.as_deref().and_then(|name| ServedTier::of(name.as_bytes()));
+        remarks.served.tier = remarks.served.tier.or(tier);
+        remarks
+    }
+
     fn outcome(&mut self) -> MeterOutcome {
         let report = self.counts.take().and_then(Counts::into_report);
         let complete = self.is_complete();
@@ -478,6 +489,7 @@ impl Tally {
             inconsistent: report.inconsistent,
             server_tool_requests: report.server_tool_requests,
             unpriced: report.unpriced,
+            remarks: self.remarked(report.remarks),
             error_code: self.error.and_then(|failure| failure.code),
             finish: self.finish,
             model: self.model.take(),

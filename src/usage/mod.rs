@@ -12,9 +12,11 @@ pub mod meter;
 pub mod price;
 mod scan;
 pub mod searching;
+pub mod served;
 mod text;
 mod top;
 pub mod vocabulary;
+pub mod walk;
 
 #[cfg(test)]
 mod fixture_tests;

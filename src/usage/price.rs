@@ -30,7 +30,13 @@ pub struct Price {
     pub long_context: Option<LongContext>,
     /// What each request costs beside its tokens.
     pub request: NanoUsd,
+    /// What each run of a tool of the provider costs beside its tokens, where that is known.
+    pub search: Option<NanoUsd>,
 }
+
+/// What one run of a provider's own tool costs beside its tokens where nothing else is said: the dearest
+/// web search has 25 USD per thousand.
+pub const SEARCH_FEE: NanoUsd = NanoUsd(25_000_000);
 
 /// A long-context step: above `above_input_tokens` of input (cache kinds included), `rates` hold
 /// for every token of the request.
@@ -99,6 +105,11 @@ impl Price {
         self.rates(usage.input_total()).exact(usage)
     }
 
+    /// What each run of a tool of the provider costs beside its tokens.
+    pub fn search_fee(&self) -> NanoUsd {
+        self.search.unwrap_or(SEARCH_FEE)
+    }
+
     /// Whether no request can cost more by this price than by the ordinary rates of `other`.
     pub fn is_at_most(&self, other: &Self) -> bool {
         let steps = [Some(&self.base), self.long_context.as_ref().map(|step| &step.rates)];
@@ -109,7 +120,9 @@ impl Price {
                 && rates.cache_write <= other.base.cache_write
                 && rates.cache_write_1h <= other.base.cache_write_1h
         };
-        self.request <= other.request && steps.into_iter().flatten().all(cheaper)
+        self.request <= other.request
+            && self.search_fee() <= other.search_fee()
+            && steps.into_iter().flatten().all(cheaper)
     }
 
     /// What one request with that `usage` costs by this price, rounded up.

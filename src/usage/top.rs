@@ -60,6 +60,9 @@ impl<'a> Top<'a> {
     /// The last usage report in here. `json` is the text that this was read from.
     pub(crate) fn counts(&self, json: &[u8]) -> Option<Counts> {
         let mut counts = self.own_counts(json)?;
+        if let Some(tier) = self.service_tier {
+            counts.served.member(b"service_tier", tier);
+        }
         if let Some(breakdown) = self.breakdown.or_else(|| self.inside_groq(b"usage_breakdown")) {
             counts.breakdown(breakdown);
         }

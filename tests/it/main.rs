@@ -17,6 +17,7 @@ mod budget_control;
 mod budget_crash;
 mod budget_ends;
 mod budget_full;
+mod budget_reports;
 mod budget_rules;
 mod certificate;
 mod client;

@@ -73,6 +73,15 @@ fn a_budget_has_a_limit_and_a_form() {
 }
 
 #[test]
+fn no_agent_takes_the_name_of_another_account() {
+    refused("agents: {fleet: {}}", "agents.fleet", "names an account of another kind");
+    refused("teams: {x: {}}\nagents: {\"team:x\": {}}", "agents[\"team:x\"]", "another kind");
+    refused("agents: {\"agent:x\": {}, x: {}}", "agents[\"agent:x\"]", "another kind");
+    refused("agents: {\"session:x\": {}}", "agents[\"session:x\"]", "another kind");
+    super::sound("agents: {fleets: {}, team: {}}");
+}
+
+#[test]
 fn teams_exist_and_form_a_tree() {
     refused("agents: {x: {team: t}}", "agents.x.team", "\"t\" is not a team (configured: none)");
     refused("teams: {red: {}}\nagents: {x: {team: rad}}", "agents.x.team", "did you mean `red`?");

@@ -8,6 +8,8 @@ use super::{About, Book};
 use crate::base::money::NanoUsd;
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::{Entry, Kind, Reason, Step};
+use crate::ledger::saved::Stretch;
+use crate::ledger::tree::Carry;
 
 impl Book {
     /// Says what an account has spent in its present period, whatever was known before. `None` if there
@@ -76,6 +78,46 @@ impl Book {
         self.account_entry(was.id, Some(was), reason)
     }
 
+    /// Counts what was spent before into a period that another calendar has begun.
+    pub(super) fn carry(&mut self, id: AccountId, carry: &Carry) -> Option<Entry> {
+        // One at most, as periods follow each other.
+        if let [piece] = &carry.since.straddling[..] {
+            self.stretches.push(Stretch {
+                account: id,
+                into_ms: carry.start_ms,
+                from_ms: carry.from_ms,
+                until_ms: piece.span.end_ms.min(carry.start_ms),
+                counted: piece.spent,
+            });
+        }
+        self.level(id, carry.since.most, Kind::Adjust, Reason::Carried)
+    }
+
+    /// What the present plan has counted into new periods though it may lie before them.
+    pub fn take_stretches(&mut self) -> Vec<Stretch> {
+        std::mem::take(&mut self.stretches)
+    }
+
+    /// Counts only `exact` of a stretch. `None` if that is not less than what is counted, or if somebody
+    /// has said since what is spent.
+    pub fn carry_less(&mut self, stretch: &Stretch, exact: i64, at_ms: i64) -> Option<Entry> {
+        self.tick(at_ms);
+        let less = stretch.counted.saturating_sub(exact.max(0));
+        let account = self.tree.get(stretch.account)?.account.id;
+        let cap = self.tree.get(account)?.cap();
+        let Stretch { into_ms, .. } = *stretch;
+        let step = Step { account, start_ms: into_ms, end_ms: into_ms, cap };
+        let amounts = self.tree.amounts_mut(&step)?;
+        if less <= 0 || amounts.carried < less {
+            return None;
+        }
+        amounts.carried -= less;
+        amounts.spent -= less;
+        let path: Arc<[Step]> = Arc::new([Step { end_ms: amounts.span.end_ms, ..step }]);
+        let (kind, reason) = (Kind::Adjust, Reason::Carried);
+        Some(self.entry(&About { kind, reason, held: 0, spent: -less, path: &path }))
+    }
+
     /// Brings `spent` of one account's present period to a value.
     pub(super) fn level(
         &mut self,
@@ -91,6 +133,11 @@ impl Book {
         // What is held has to fit on top.
         let to = spent.saturating_add(self.bookable(&path, to.saturating_sub(spent), 0));
         self.tree.shift(&path, 0, to - spent);
+        if let Some(amounts) = self.tree.amounts_mut(&step) {
+            // Whatever people say is the period's own from then on.
+            let is_carried = reason == Reason::Carried;
+            amounts.carried = if is_carried { amounts.carried + to - spent } else { 0 };
+        }
         Some(self.entry(&About { kind, reason, held: 0, spent: to - spent, path: &path }))
     }
 }

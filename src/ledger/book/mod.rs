@@ -23,7 +23,7 @@ use crate::ledger::account::{Account, AccountId, AccountKey, Terms};
 use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
 use crate::ledger::hold::{Grant, Held, HoldOrder, Outcome, Refusal, Settled, SpendOrder};
 use crate::ledger::plan::Planned;
-use crate::ledger::saved::{Balance, OpenHold, Saved};
+use crate::ledger::saved::{Balance, OpenHold, Saved, Stretch};
 use crate::ledger::tree::{Placed, PlanError, Tree};
 
 /// All accounts with their balances, and all open holds.
@@ -38,6 +38,8 @@ pub struct Book {
     holds: HashMap<HoldId, Held>,
     /// Holds that this process has refunded: the store may not know it yet.
     refunded: BTreeSet<HoldId>,
+    /// What new periods of other calendars count too generously, until `take_stretches`.
+    stretches: Vec<Stretch>,
 }
 
 /// What the path of a hold allows.
@@ -66,13 +68,19 @@ impl Book {
     pub fn restore(saved: Saved) -> Self {
         let mut tree = Tree::new(saved.next_account);
         saved.accounts.into_iter().for_each(|account| tree.insert(account));
-        saved.balances.iter().for_each(|balance| tree.put(balance));
+        let carried: HashMap<(AccountId, i64), i64> =
+            saved.carried.iter().map(|it| ((it.account, it.start_ms), it.amount)).collect();
+        for balance in &saved.balances {
+            let carried = carried.get(&(balance.account, balance.start_ms));
+            tree.put(balance, carried.copied().unwrap_or(0));
+        }
+        saved.past.iter().for_each(|past| tree.put_past(past));
         let begun = saved.balances.iter().map(|balance| balance.start_ms);
         let made = saved.open.iter().map(|open| open.made.at_ms);
         let now_ms = begun.chain(made).max().unwrap_or(0);
         let open = saved.open.into_iter().filter(|open| !open.limbo);
         let holds = open.map(|open| (open.hold, Held::from(&open.made))).collect();
-        Self { epoch: saved.epoch, next_hold: 1, now_ms, tree, holds, refunded: BTreeSet::new() }
+        Self { epoch: saved.epoch, next_hold: 1, now_ms, tree, holds, ..Self::default() }
     }
 
     /// Takes over holds that other epochs have left open; `recover` settles them.
@@ -132,7 +140,7 @@ impl Book {
         self.tree.insert(account);
         if let Some(balance) = balance {
             self.now_ms = self.now_ms.max(balance.start_ms);
-            self.tree.put(&balance);
+            self.tree.put(&balance, 0);
         }
     }
 
@@ -298,7 +306,8 @@ impl Book {
         let Some(refund) = self.refund(open, actual, reason, at_ms) else { return Vec::new() };
         let above = actual.0.saturating_sub(open.booked());
         if above <= 0 {
-            return vec![refund];
+            let rest = self.refund_rest(open, &refund, above.saturating_neg());
+            return std::iter::once(refund).chain(rest).collect();
         }
         let path = Arc::clone(&open.path);
         let cost = self.bookable(&path, above, 0);
@@ -312,6 +321,23 @@ impl Book {
             leaf.and_then(|leaf| self.set_frozen(leaf.account, true, Reason::Breaker, at_ms));
         // The charge first: what is cut off behind it is asked for again, and counts twice at worst.
         [charge, refund].into_iter().chain(frozen).collect()
+    }
+
+    /// What comes back to those of a path that owe it, where others of it were reset, so that the refund itself
+    /// moves none of them.
+    fn refund_rest(&mut self, open: &OpenHold, refund: &Entry, back: i64) -> Option<Entry> {
+        if back <= 0 || refund.spent != 0 {
+            return None;
+        }
+        let owing = open.path.iter().filter(|step| self.owes(step, back, open.made.at_ms));
+        let path: Arc<[Step]> = owing.copied().collect();
+        if path.is_empty() || path.len() == open.path.len() {
+            return None;
+        }
+        self.tree.shift(&path, 0, -back);
+        let reason = refund.reason;
+        let about = About { kind: Kind::Adjust, reason, held: 0, spent: -back, path: &path };
+        Some(Entry { hold: None, ..self.entry_of(open.hold, &Held::from(&open.made), &about) })
     }
 
     /// Books a cost that was never held. `None` if the leaf, or an account above it, is not in memory: it
@@ -423,7 +449,7 @@ impl Book {
         if !is_new {
             return Vec::new();
         }
-        let carry = carried.and_then(|spent| self.level(id, spent.0, Kind::Adjust, Reason::Config));
+        let carry = carried.and_then(|carry| self.carry(id, &carry));
         self.account_entry(id, was, Reason::Config).into_iter().chain(carry).collect()
     }
 

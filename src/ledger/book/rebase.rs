@@ -64,7 +64,7 @@ impl Book {
     fn rebase_sums(&mut self, balances: &[Balance], pending: &[&mut Entry]) {
         for balance in balances {
             self.now_ms = self.now_ms.max(balance.start_ms);
-            self.tree.put(balance);
+            self.tree.put(balance, 0);
         }
         let anew = |step: &Step| {
             balances.iter().any(|new| new.account == step.account && new.start_ms == step.start_ms)

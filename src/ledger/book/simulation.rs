@@ -144,6 +144,7 @@ impl Ledger {
             accounts: self.accounts.values().cloned().collect(),
             balances: self.balances(),
             open: self.open.values().cloned().collect(),
+            ..Saved::default()
         }
     }
 }

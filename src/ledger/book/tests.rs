@@ -262,9 +262,26 @@ fn a_reload_keeps_what_was_spent_and_what_people_have_said() {
     assert!(book.settle(grant.hold, &cost(1), TODAY).is_some());
 }
 
+/// One agent by itself.
+fn alone(cadence: Cadence, zone: &str) -> Vec<Planned> {
+    let terms = Terms { zone: Arc::from(zone), ..terms(Some(500), cadence, true) };
+    vec![planned(AccountKey::agent("a"), None, terms)]
+}
+
+fn pay(book: &mut Book, amount: i64, at_ms: i64) {
+    let (grant, _) = book.hold(&order(agent(book), amount), at_ms).unwrap();
+    book.settle(grant.hold, &cost(amount), at_ms).unwrap();
+}
+
+/// What an agent has spent by the calendar that is put in force.
+fn by(book: &mut Book, plan: &[Planned], at_ms: i64) -> i64 {
+    book.configure(plan, at_ms).unwrap();
+    sums(book, agent(book), at_ms).0
+}
+
 #[test]
 fn another_calendar_begins_a_period_and_carries_what_lies_within() {
-    let plan = |cadence| [planned(AccountKey::agent("a"), None, terms(Some(500), cadence, true))];
+    let plan = |cadence| alone(cadence, "UTC");
     let mut book = book(&plan(Cadence::Daily));
     let leaf = agent(&book);
     let noon = TODAY + DAY / 2;
@@ -273,16 +290,56 @@ fn another_calendar_begins_a_period_and_carries_what_lies_within() {
     let (grant, _) = book.hold(&order(leaf, 50), noon).unwrap();
     let entries = book.configure(&plan(Cadence::Monthly), noon + 1).unwrap();
     let [_, carry] = &entries[..] else { panic!("{entries:?}") };
-    assert_eq!((carry.kind, carry.spent, carry.path[0].start_ms), (Kind::Adjust, 70, noon + 1));
-    assert_eq!(sums(&book, leaf, noon + 1), (70, 0), "today's spend is this month's as well");
-    book.settle(grant.hold, &cost(50), noon + 2).unwrap();
-    assert_eq!(sums(&book, leaf, noon + 2), (70, 0), "it was admitted by the day before");
+    assert_eq!((carry.kind, carry.reason), (Kind::Adjust, Reason::Carried));
+    assert_eq!((carry.spent, carry.path[0].start_ms), (120, noon + 1), "what is held as well");
+    assert_eq!(sums(&book, leaf, noon + 1), (120, 0), "today's spend is this month's as well");
+    book.settle(grant.hold, &cost(40), noon + 2).unwrap();
+    assert_eq!(sums(&book, leaf, noon + 2), (120, 0), "it was admitted by the day before");
+    assert_eq!(by(&mut book, &plan(Cadence::Daily), noon + 3), 110, "and has come to 40");
     let later = noon + 3_600_000;
-    let entries = book.configure(&plan(Cadence::Hourly), later + 1).unwrap();
-    assert_eq!(entries[1].spent, 0, "nothing says that any of it belongs to this hour");
+    assert_eq!(by(&mut book, &plan(Cadence::Hourly), later), 0, "all of it was spent before");
     let (_, entry) = book.hold(&order(leaf, 500), later + 2).unwrap();
     assert_eq!(entry.path[0].end_ms, later + 3_600_000);
     book.check().unwrap();
+}
+
+#[test]
+fn no_change_of_the_calendar_there_and_back_forgets_what_was_spent() {
+    let mut book = book(&alone(Cadence::Monthly, "UTC"));
+    let month = alone(Cadence::Monthly, "UTC");
+    let day = alone(Cadence::Daily, "UTC");
+    pay(&mut book, 300, TODAY + 1);
+    for turn in 0..20 {
+        let at_ms = TODAY + 10 + 2 * turn;
+        assert_eq!(by(&mut book, &day, at_ms), 300, "and counts none of it twice");
+        assert_eq!(by(&mut book, &month, at_ms + 1), 300);
+    }
+    pay(&mut book, 100, TODAY + 60);
+    assert_eq!(by(&mut book, &alone(Cadence::Monthly, "Europe/Berlin"), TODAY + 61), 400);
+    assert_eq!(by(&mut book, &alone(Cadence::Monthly, "America/New_York"), TODAY + 62), 400);
+    assert_eq!(by(&mut book, &alone(Cadence::None, "UTC"), TODAY + 63), 400);
+    // Ten days of ten each, and then the month again.
+    assert_eq!(by(&mut book, &day, TODAY + 64), 400);
+    for at in 1..=9 {
+        pay(&mut book, 10, TODAY + at * DAY);
+    }
+    assert_eq!(by(&mut book, &month, TODAY + 9 * DAY + 1), 490);
+    assert_eq!(by(&mut book, &day, TODAY + 9 * DAY + 2), 10, "this day by itself was known");
+    assert_eq!(by(&mut book, &month, TODAY + 12 * DAY), 0, "a month that has begun since");
+    assert_eq!(by(&mut book, &alone(Cadence::None, "UTC"), TODAY + 100 * DAY), 490);
+    book.check().unwrap();
+}
+
+#[test]
+fn a_reset_is_not_undone_by_the_period_that_it_was_carried_into() {
+    let mut book = book(&alone(Cadence::Monthly, "UTC"));
+    let leaf = agent(&book);
+    pay(&mut book, 300, TODAY + 1);
+    assert_eq!(by(&mut book, &alone(Cadence::Daily, "UTC"), TODAY + 2), 300);
+    book.reset(leaf, Reason::Admin, TODAY + 3);
+    pay(&mut book, 20, TODAY + 4);
+    assert_eq!(sums(&book, leaf, TODAY + 5).0, 20);
+    assert_eq!(by(&mut book, &alone(Cadence::Hourly, "UTC"), TODAY + 6), 320, "never too little");
 }
 
 #[test]
@@ -324,6 +381,7 @@ fn restarted(book: &Book, made: Vec<Entry>) -> Book {
         balances: balances.collect(),
         accounts: book.accounts().cloned().collect(),
         open: open.collect(),
+        ..Saved::default()
     })
 }
 
@@ -429,6 +487,25 @@ fn a_reset_forgives_once() {
     assert_eq!((refund.path.len(), refund.spent), (2, 0), "no credit to who was forgiven already");
     assert_eq!(sums(&book, leaf, TODAY + 7), (90, 0));
     assert_eq!(sums(&book, fleet(&book), TODAY + 7), (290, 0), "all of the path or none of it");
+}
+
+#[test]
+fn who_was_not_reset_gets_back_what_a_lost_attempt_did_not_cost() {
+    let mut book = book(&two(Some(1_000), Some(500)));
+    let leaf = agent(&book);
+    let (open, made) = book.hold(&order(leaf, 200), TODAY).unwrap();
+    book.settle(open.hold, &Outcome::Unknown { reason: Reason::Cut }, TODAY).unwrap();
+    book.reset(leaf, Reason::Admin, TODAY + 5);
+    let path = Arc::clone(&made.path);
+    let (generation, booked) = (None, None);
+    let lost = OpenHold { hold: open.hold, path, made, generation, booked, limbo: true };
+    let entries = book.correct(&lost, NanoUsd(20), Reason::Lookup, TODAY + 7);
+    let [refund, rest] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((refund.kind, refund.spent), (Kind::Refund, 0));
+    assert_eq!((rest.kind, rest.spent, rest.path.len()), (Kind::Adjust, -180, 1));
+    assert_eq!(sums(&book, leaf, TODAY + 7), (0, 0), "forgiven already");
+    assert_eq!(sums(&book, fleet(&book), TODAY + 7), (20, 0), "the fleet was not");
+    assert_eq!(book.correct(&lost, NanoUsd(0), Reason::Lookup, TODAY + 8), [], "once");
 }
 
 #[test]

@@ -3,14 +3,14 @@
 //! Nothing here walks over the entries: a ledger of a million opens as fast as a new one. Sessions are
 //! bounded, since every conversation makes one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use crate::base::limit::STORE_SESSIONS_MAX;
-use crate::ledger::account::{Account, AccountId, AccountKey};
-use crate::ledger::entry::HoldId;
-use crate::ledger::saved::{Balance, News, OpenHold, Saved};
+use crate::base::limit::{PAST_PIECES_MS_MAX, STORE_SESSIONS_MAX};
+use crate::ledger::account::{Account, AccountId, AccountKey, Node};
+use crate::ledger::entry::{HoldId, Reason};
+use crate::ledger::saved::{Balance, Carried, News, OpenHold, Past, Saved, Stretch};
 use crate::store::Orphans;
 use crate::store::sqlite::accounts;
 use crate::store::sqlite::rows::{self, Paths};
@@ -34,6 +34,27 @@ const LATEST: &str = "
     SELECT account, start_ms, end_ms, spent, held FROM period WHERE account = ?
     ORDER BY start_ms DESC LIMIT 1";
 
+/// The periods of an account that ended after an instant, oldest first.
+const PAST: &str = "
+    SELECT start_ms, end_ms, spent FROM period WHERE account = ?1 AND end_ms > ?2 ORDER BY start_ms";
+
+/// What an account has spent in all periods before those.
+const BEFORE: &str = "
+    SELECT coalesce(sum(spent), 0) FROM period WHERE account = ?1 AND end_ms <= ?2";
+
+/// What was said of the spend of accounts since an instant, in order.
+const LEVELS: &str = "
+    SELECT s.account, s.start_ms, e.reason, e.spent FROM entry e
+    CROSS JOIN path_step s ON s.path = e.path
+    WHERE e.kind IN (8, 9) AND e.at_ms >= ? ORDER BY e.seq";
+
+/// What the entries from a certain one on have spent of an account between two instants, and how many of
+/// them set what is spent. 17 is what was carried.
+const WITHIN: &str = "
+    SELECT coalesce(sum(max(e.spent, 0)), 0), coalesce(sum(e.kind IN (8, 9)), 0) FROM entry e
+    CROSS JOIN path_step s ON s.path = e.path
+    WHERE e.seq >= ?1 AND e.at_ms >= ?2 AND e.at_ms < ?3 AND e.reason != 17 AND s.account = ?4";
+
 /// Everything that a book of this epoch needs, but for what other epochs left open.
 pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
     let accounts = all(conn)?;
@@ -43,7 +64,60 @@ pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
     }
     let next_account = accounts::next(conn)?;
     let balances = balances(conn, wanted)?;
-    Ok(Saved { epoch, next_account, accounts, balances, open: Vec::new() })
+    let reach_ms = rows::last_ms(conn)?.saturating_sub(PAST_PIECES_MS_MAX);
+    let carried = carried(conn, reach_ms)?;
+    let mut past = Vec::new();
+    for account in accounts.iter().filter(|account| account.key.node() != Node::Session) {
+        past.extend(past_of(conn, account.id, reach_ms, &carried)?);
+    }
+    let amount = |((account, start_ms), amount)| Carried { account, start_ms, amount };
+    let carried = carried.into_iter().map(amount).collect();
+    Ok(Saved { epoch, next_account, accounts, balances, past, carried, open: Vec::new() })
+}
+
+/// What was carried into periods from those of another calendar. Whatever people say of a period's spend
+/// is the period's own.
+fn carried(conn: &Connection, since_ms: i64) -> Result<BTreeMap<(AccountId, i64), i64>> {
+    let mut carried = BTreeMap::new();
+    let mut levels = conn.prepare(LEVELS)?;
+    let mut levels = levels.query([since_ms])?;
+    while let Some(row) = levels.next()? {
+        let place = (AccountId(row.get(0)?), row.get(1)?);
+        let (reason, spent): (u8, i64) = (row.get(2)?, row.get(3)?);
+        let known = carried.entry(place).or_insert(0_i64);
+        let is_carried = reason == Reason::Carried.code();
+        *known = if is_carried { known.saturating_add(spent) } else { 0 };
+    }
+    Ok(carried)
+}
+
+/// What an account has spent in its periods but the latest, each without what was carried into it.
+fn past_of(
+    conn: &Connection,
+    account: AccountId,
+    reach_ms: i64,
+    carried: &BTreeMap<(AccountId, i64), i64>,
+) -> Result<Vec<Past>> {
+    let before: i64 =
+        conn.prepare_cached(BEFORE)?.query_row(params![account.0, reach_ms], |row| row.get(0))?;
+    let mut past = vec![Past { account, start_ms: i64::MIN, end_ms: reach_ms, spent: before }];
+    let mut periods = conn.prepare_cached(PAST)?;
+    let mut periods = periods.query(params![account.0, reach_ms])?;
+    while let Some(row) = periods.next()? {
+        let (start_ms, end_ms, spent): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        // Another calendar may have ended the one before early.
+        if let Some(last) = past.last_mut() {
+            last.end_ms = last.end_ms.min(start_ms);
+        }
+        let carried = carried.get(&(account, start_ms)).copied().unwrap_or(0);
+        past.push(Past { account, start_ms, end_ms, spent: spent.saturating_sub(carried) });
+    }
+    // The latest one is the present balance.
+    if past.len() > 1 {
+        past.pop();
+    }
+    past.retain(|past| past.spent > 0);
+    Ok(past)
 }
 
 /// The holds that epochs other than `epoch` have left open, and the balances of the periods that they lie
@@ -131,6 +205,27 @@ fn changed() -> String {
     )
 }
 
+/// At most what an account has spent within a stretch. What came back is not taken off: it may have been
+/// spent before.
+pub fn spent_within(conn: &Connection, stretch: &Stretch, max: u32) -> Result<Option<i64>> {
+    let Stretch { account, from_ms, until_ms, .. } = *stretch;
+    let last = rows::head(conn)?.seq;
+    let first = last.saturating_sub(i64::from(max));
+    let oldest: Option<i64> = conn
+        .prepare_cached("SELECT at_ms FROM entry WHERE seq = max(?, 1)")?
+        .query_row([first], |row| row.get(0))
+        .optional()?;
+    if first > 0 && oldest.is_none_or(|oldest| oldest >= from_ms) {
+        return Ok(None);
+    }
+    let (spent, said): (i64, i64) = conn
+        .prepare_cached(WITHIN)?
+        .query_row(params![first, from_ms, until_ms, account.0], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    Ok((said == 0).then_some(spent))
+}
+
 /// One account and its latest balance.
 pub fn account(conn: &Connection, key: &AccountKey) -> Result<Option<(Account, Option<Balance>)>> {
     let Some(account) = accounts::by_key(conn, key)? else { return Ok(None) };
@@ -214,7 +309,9 @@ mod tests {
         let (all, one) =
             (format!("{open} WHERE 1 ORDER BY o.hold"), format!("{open} WHERE o.hold = ?"));
         let (few, changed) = (few_accounts(), changed());
-        for sql in [PRESENT, MOVED, LATEST, rows::HEAD, &all, &one, &few, &changed] {
+        for sql in
+            [PRESENT, PAST, BEFORE, LEVELS, MOVED, LATEST, rows::HEAD, &all, &one, &few, &changed]
+        {
             let steps = plan(sql);
             let scans = steps.iter().filter(|step| {
                 // A subquery's rows, and the holds without an outcome, are few.

@@ -25,7 +25,7 @@ use crate::config::snapshot::Synchronous;
 use crate::ledger::account::{Account, AccountId, AccountKey};
 use crate::ledger::entry::{Entry, HoldId};
 use crate::ledger::level::Told;
-use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved};
+use crate::ledger::saved::{Balance, Kept, News, OpenHold, Saved, Stretch};
 use crate::store::lock::{self, Lock};
 use crate::store::sqlite::batch::{Batch, Clash, Interned};
 use crate::store::sqlite::opening::{said, unusable};
@@ -226,6 +226,10 @@ impl Store for SqliteStore {
 
     fn hold(&mut self, hold: HoldId) -> Result<Option<OpenHold>, StoreError> {
         load::hold(&self.conn, &mut self.interned.paths, hold).map_err(said(&self.file))
+    }
+
+    fn spent_within(&mut self, stretch: &Stretch, max: u32) -> Result<Option<i64>, StoreError> {
+        load::spent_within(&self.conn, stretch, max).map_err(said(&self.file))
     }
 
     fn told(&mut self, account: AccountId) -> Result<Option<Told>, StoreError> {

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,9 +22,13 @@ use crate::store::sqlite::rows::{self, Line, Paths};
 /// `Weir` in ASCII: whose file it is, in the header that `file` and `SQLite`'s own tools show.
 const APPLICATION: i64 = 0x5765_6972;
 /// The schema that this program writes.
-pub const SCHEMA: i64 = 2;
+pub const SCHEMA: i64 = 3;
 /// What leads from each schema to the next one, from an empty file on.
-const STEPS: [&str; 2] = [include_str!("../schema/ledger.sql"), include_str!("../schema/2.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("../schema/ledger.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+];
 /// How every file of the engine begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Prepared statements that are kept; there are fewer.
@@ -42,6 +46,7 @@ pub fn writer(
         }
         create(file)?;
     }
+    check_links(file)?;
     check_magic(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let said = said(file);
@@ -181,6 +186,20 @@ fn fill(new: &Path) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", SCHEMA)?;
     conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     conn.close().map_err(|(_, error)| error)
+}
+
+/// Behind a second name another process could write without knowing of us: neither our lock nor the log of
+/// the engine, which both go by the name, would be the same.
+fn check_links(file: &Path) -> Result<(), StoreError> {
+    let links = std::fs::metadata(file).map_err(|error| unusable(file, error))?.nlink();
+    if links > 1 {
+        let detail = format!(
+            "has {links} names (hard links), and another process might use it by another one; remove \
+             the others, or copy it"
+        );
+        return Err(unusable(file, detail));
+    }
+    Ok(())
 }
 
 fn check_magic(file: &Path) -> Result<(), StoreError> {

@@ -213,6 +213,12 @@ pub struct Head {
 /// The last row of the chain.
 pub const HEAD: &str = "SELECT seq, hash FROM entry WHERE seq = (SELECT max(seq) FROM entry)";
 
+/// When the last entry was written, in milliseconds since the Unix epoch; 0 if there is none.
+pub fn last_ms(conn: &Connection) -> Result<i64> {
+    let last = "SELECT at_ms FROM entry WHERE seq = (SELECT max(seq) FROM entry)";
+    Ok(conn.prepare_cached(last)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
 /// Reads the end of the chain.
 pub fn head(conn: &Connection) -> Result<Head> {
     let found = conn

@@ -7,8 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use crate::base::money::NanoUsd;
-use crate::ledger::account::{Account, AccountId, AccountKey};
+use crate::ledger::account::{Account, AccountId, AccountKey, Cadence, Terms};
+use crate::ledger::book::Book;
 use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
+use crate::ledger::hold::SpendOrder;
+use crate::ledger::plan::Planned;
 use crate::ledger::saved::{Balance, Kept};
 use crate::store::replay::replay;
 use crate::store::sqlite::SqliteStore;
@@ -342,4 +345,62 @@ fn an_entry_without_what_it_needs_is_not_kept() {
         let kept = store.commit(&[blank(kind, Reason::Admin)]).unwrap();
         assert_eq!(kept, [Kept::NotOpen], "{kind:?}");
     }
+}
+
+/// A book of one agent in a real store, configured by a calendar.
+fn configured(folder: &Folder, cadence: Cadence, at_ms: i64) -> (SqliteStore, Book) {
+    let mut store = folder.own();
+    let mut book = Book::restore(store.open_epoch().unwrap());
+    let limit = Some(NanoUsd(1_000));
+    let terms = Terms { limit, cadence, zone: Arc::from("UTC"), hard: true };
+    let plan = [Planned { key: AccountKey::agent("a"), parent: None, terms }];
+    store.commit(&book.configure(&plan, at_ms).unwrap()).unwrap();
+    (store, book)
+}
+
+fn spend(store: &mut SqliteStore, book: &mut Book, cost: i64, at_ms: i64) -> i64 {
+    let leaf = book.id(&AccountKey::agent("a")).unwrap();
+    let order = SpendOrder {
+        leaf,
+        cost: NanoUsd(cost),
+        tokens: None,
+        reason: Reason::Exact,
+        request: crate::base::id::RequestId::from_bits(1),
+        attempt: 1,
+        model: Arc::from("m"),
+        price_version: 0,
+    };
+    store.commit(&[book.spend(&order, at_ms).unwrap()]).unwrap();
+    book.standing(leaf, at_ms).unwrap().spent.0
+}
+
+#[test]
+fn what_was_spent_under_another_calendar_is_known_after_a_restart() {
+    let folder = Folder::new();
+    let day = 86_400_000;
+    // 2026-11-21T12:00Z.
+    let noon = 1_795_219_200_000 + day / 2;
+    let (mut store, mut book) = configured(&folder, Cadence::Monthly, noon - 3 * day);
+    assert_eq!(spend(&mut store, &mut book, 500, noon - 3 * day), 500);
+    assert_eq!(spend(&mut store, &mut book, 40, noon - 1), 540);
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::Daily, noon);
+    assert_eq!(spend(&mut store, &mut book, 1, noon), 541, "all of the month at first");
+    let [stretch] = book.take_stretches()[..] else { panic!("one stretch") };
+    assert_eq!((stretch.counted, stretch.until_ms), (540, noon));
+    assert_eq!(store.spent_within(&stretch, 100).unwrap(), Some(40), "only 40 of it today");
+    assert_eq!(store.spent_within(&stretch, 2).unwrap(), None, "too many entries to be sure");
+    let less = book.carry_less(&stretch, 40, noon).unwrap();
+    store.commit(std::slice::from_ref(&less)).unwrap();
+    assert_eq!(book.carry_less(&stretch, 40, noon), None, "and no second time");
+    assert_eq!(spend(&mut store, &mut book, 1, noon), 42);
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::Monthly, noon + 1);
+    assert_eq!(spend(&mut store, &mut book, 0, noon + 1), 542, "each part once");
+    assert_eq!(book.take_stretches(), []);
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::Hourly, noon + 2);
+    assert_eq!(spend(&mut store, &mut book, 0, noon + 2), 2);
+    drop(store);
+    assert_eq!(verify(&folder.file()).unwrap().broken, []);
 }

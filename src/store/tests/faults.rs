@@ -50,6 +50,30 @@ fn a_second_owner_is_told_who_the_first_is() {
 }
 
 #[test]
+fn no_other_name_leads_past_the_lock() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::new();
+    let first = folder.own();
+    let link = folder.path().join("link.db");
+    symlink(folder.file(), &link).unwrap();
+    let error = refused(&link);
+    assert!(matches!(error, StoreError::Taken { .. }), "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(first);
+    let by_link = SqliteStore::open(&link, Synchronous::Normal, Opening::Own).unwrap();
+    assert!(matches!(refused(&folder.file()), StoreError::Taken { .. }));
+    drop(by_link);
+    let hard = folder.path().join("hard.db");
+    fs::hard_link(folder.file(), &hard).unwrap();
+    for file in [&hard, &folder.file()] {
+        let error = refused(file).to_string();
+        assert!(error.contains("2 names (hard links)"), "{error}");
+    }
+    fs::remove_file(hard).unwrap();
+    folder.own();
+}
+
+#[test]
 fn what_is_no_ledger_is_refused_and_left_alone() {
     let folder = Folder::new();
     let text = vec![b'x'; 5_000];

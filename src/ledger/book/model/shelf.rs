@@ -81,6 +81,7 @@ impl Shelf {
             accounts: self.accounts.values().cloned().collect(),
             balances: self.balances.values().copied().collect(),
             open: self.open.values().cloned().collect(),
+            ..Saved::default()
         }
     }
 }

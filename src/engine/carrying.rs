@@ -1,0 +1,54 @@
+//! What a period of another calendar begins with, made exact: the book counts all of a period that reaches
+//! into the new one, and the ledger's entries say which part of it was spent since.
+//!
+//! It never makes the sum smaller than what the entries say. Where they do not say it plainly, or there
+//! are too many of them, the book's sum stays.
+
+use crate::base::limit::CARRIED_ENTRIES_MAX;
+use crate::engine::bookkeeper::Errand;
+use crate::engine::scribe::{Desk, OnDesk};
+use crate::ledger::entry::{Entry, Reason};
+use crate::ledger::saved::Stretch;
+use crate::store::Store;
+
+/// The scribe's look at what the book has counted too generously.
+pub(super) fn errand(stretches: Vec<Stretch>) -> Errand {
+    Box::new(move |store, desk| {
+        for stretch in &stretches {
+            refine(store, desk, stretch);
+        }
+    })
+}
+
+fn refine(store: &mut dyn Store, desk: &Desk, stretch: &Stretch) {
+    let stored = match store.spent_within(stretch, CARRIED_ENTRIES_MAX) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => {
+            tracing::warn!(
+                account = stretch.account.0,
+                counted = stretch.counted,
+                "the new period counts all that was spent in the one before it"
+            );
+            return;
+        }
+        Err(error) => return tracing::error!(%error, "what was spent before cannot be read"),
+    };
+    let at_ms = desk.unix_ms();
+    let mut desk = desk.lock();
+    let OnDesk { book, tray } = &mut *desk;
+    let waiting = tray.in_hand.iter().chain(tray.waiting.iter().map(|waiting| &waiting.entry));
+    let unwritten: i64 = waiting.filter_map(|entry| spent_by(entry, stretch)).sum();
+    let exact = stored.saturating_add(unwritten);
+    if let Some(entry) = book.carry_less(stretch, exact, at_ms) {
+        tray.put(entry);
+    }
+}
+
+/// What an entry that is not in the store yet adds.
+fn spent_by(entry: &Entry, stretch: &Stretch) -> Option<i64> {
+    let counts = stretch.from_ms <= entry.at_ms
+        && entry.at_ms < stretch.until_ms
+        && entry.reason != Reason::Carried
+        && entry.path.iter().any(|step| step.account == stretch.account);
+    (counts && entry.spent > 0).then_some(entry.spent)
+}
