@@ -9,6 +9,7 @@ pub mod bookkeeper;
 pub mod caller;
 pub mod clock;
 pub mod console;
+pub mod descriptors;
 pub mod limbo;
 pub mod live;
 pub mod lookup;
