@@ -112,7 +112,9 @@ fn hash(node: &Node, hasher: &mut DefaultHasher) {
         Value::Text(text) => (1_u8, &text.text).hash(hasher),
         Value::List(items) => {
             (2_u8, items.len()).hash(hasher);
-            items.iter().for_each(|item| hash(item, hasher));
+            for item in items {
+                hash(item, hasher);
+            }
         }
         Value::Map(entries) => {
             (3_u8, entries.len()).hash(hasher);

@@ -224,7 +224,9 @@ impl Screened {
             Some(others) => {
                 let all: Vec<Piece> = [piece].into_iter().chain(others).collect();
                 if !removals.suffice(terms, &all) {
-                    all.iter().for_each(|it| removals.whole(it));
+                    for piece in &all {
+                        removals.whole(piece);
+                    }
                 }
             }
             None if is_enough(terms, &piece, raw, &verdict.marks) => {

@@ -187,10 +187,7 @@ fn tiers<'a>(agent: &Section<'a>, reader: &Reader<'a>, draft: &mut Draft) -> Str
 fn share(at: &At<Text>, reader: &Reader<'_>) -> Option<String> {
     const DIGITS: usize = 6;
     let text = at.value.text.trim();
-    let error = match tier::parse_share(text) {
-        Ok(_) => return Some(text.to_owned()),
-        Err(error) => error,
-    };
+    let Err(error) = tier::parse_share(text) else { return Some(text.to_owned()) };
     let fraction = text.split_once('.').filter(|(whole, _)| whole.bytes().all(|b| b == b'0'));
     let digits = fraction.and_then(|(_, part)| part.get(..DIGITS)?.parse::<u32>().ok());
     if let (tier::ShareError::TooFine, Some(digits)) = (error, digits) {
