@@ -181,13 +181,16 @@ pub fn is_readable(text: &str) -> bool {
 fn variables(path: &Path, text: &str) -> (HashMap<String, String>, Vec<Problem>) {
     let (mut all, mut problems) = (HashMap::new(), Vec::new());
     let count = Cell::new(0);
-    let lines = Lines { rest: text.trim_start_matches('\u{feff}').as_bytes(), count: &count };
+    let text = text.trim_start_matches('\u{feff}');
+    let lines = Lines { rest: text.as_bytes(), count: &count };
     for variable in dotenvy::from_read_iter(lines) {
         match variable {
             Ok((name, value)) => drop(all.insert(name, value)),
-            Err(dotenvy::Error::LineParse(text, _)) => {
-                let line = (count.get() + 1).saturating_sub(text.lines().count().max(1));
-                let problem = problem(path, &unreadable_line(&text));
+            Err(dotenvy::Error::LineParse(part, _)) => {
+                // The part may be the value alone, which has as many lines.
+                let line = (count.get() + 1).saturating_sub(part.lines().count().max(1));
+                let whole = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+                let problem = problem(path, &unreadable_line(whole));
                 problems.push(Problem { line: Some(line), ..problem });
             }
             Err(_) => problems.push(problem(path, "cannot be read")),
