@@ -23,6 +23,7 @@ use crate::engine::auditor::Auditor;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::clock::{Clock, SystemClock};
 use crate::engine::console;
+use crate::engine::descriptors;
 use crate::engine::lookup;
 use crate::engine::outbox;
 use crate::engine::pin_keeper::PinKeeper;
@@ -78,7 +79,9 @@ pub fn serve(path: PathBuf, start: Start) -> Result<(), String> {
     start_log(Format::Json)?;
     let source = Source::new(path);
     let snapshot = source.read().map_err(|problems| listed(&problems))?;
-    for warning in &snapshot.warnings {
+    let raised = descriptors::raise().err();
+    let too_few = descriptors::warning(snapshot.server.connections_max);
+    for warning in snapshot.warnings.iter().chain(&raised).chain(&too_few) {
         tracing::warn!("{warning}");
     }
     if !start.upgrade {
@@ -256,12 +259,12 @@ fn open_ward(store: &snapshot::Store, clock: Arc<dyn Clock>) -> Result<Arc<Warde
 pub fn check(path: PathBuf) -> Result<(), String> {
     let source = Source::new(path);
     let snapshot = source.read().map_err(|problems| listed(&problems))?;
-    for warning in &snapshot.warnings {
-        say(&format!("warning: {warning}"));
+    let too_few = descriptors::warning(snapshot.server.connections_max);
+    for warning in snapshot.warnings.iter().chain(&too_few) {
+        tell(&format!("warning: {warning}"))?;
     }
     let (models, providers) = (snapshot.catalog.models().len(), snapshot.providers.len());
-    say(&format!("{}: ok, {models} models at {providers} providers", source.path().display()));
-    Ok(())
+    tell(&format!("{}: ok, {models} models at {providers} providers", source.path().display()))
 }
 
 /// `weir mock`.
@@ -277,12 +280,11 @@ pub fn mock(listen: SocketAddr, log: Option<PathBuf>) -> Result<(), String> {
 /// `weir key new`.
 ///
 /// # Errors
-/// No randomness from the system.
+/// No randomness from the system, an output that cannot be written.
 pub fn new_key() -> Result<(), String> {
     let fresh = key::fresh(&random()?);
-    say(&fresh.key);
-    say(&fresh.hash.to_string());
-    Ok(())
+    tell(&fresh.key)?;
+    tell(&fresh.hash.to_string())
 }
 
 /// Where the ledger lies: the file named, or the one of the configuration.
@@ -444,6 +446,19 @@ pub fn random<const N: usize>() -> Result<[u8; N], String> {
 /// Prints a line for people. A closed pipe is no reason to fail.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line that is what a command was called for. Whoever closed the pipe has seen enough.
+///
+/// # Errors
+/// An output that takes no more, such as a full disk.
+pub fn tell(line: &str) -> Result<(), String> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("the standard output cannot be written: {error}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints why a command failed.

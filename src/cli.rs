@@ -1,5 +1,6 @@
 //! The commands (`api.md` section 1): what was typed, and which part of `app` does it.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -162,7 +163,7 @@ impl Ledger {
 struct Config {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", env = "WEIR_CONFIG")]
-    config: Option<PathBuf>,
+    config: Option<OsString>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -213,10 +214,12 @@ struct Import {
 }
 
 impl Config {
-    /// The file named, else the seed's variable (S0-05), else the usual place.
+    /// The file named, else the seed's variable (S0-05), else the usual place. A variable that is empty says
+    /// nothing.
     fn path(self) -> PathBuf {
-        let named = self.config.or_else(|| std::env::var_os("CONFIG_PATH").map(PathBuf::from));
-        named.unwrap_or_else(|| PathBuf::from("conf/weir.yaml"))
+        let of_seed = || std::env::var_os("CONFIG_PATH").filter(|path| !path.is_empty());
+        let named = self.config.filter(|path| !path.is_empty()).or_else(of_seed);
+        named.map_or_else(|| PathBuf::from("conf/weir.yaml"), PathBuf::from)
     }
 }
 

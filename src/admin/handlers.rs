@@ -23,6 +23,7 @@ use crate::engine::recorder::{Recorder, Stage};
 use crate::engine::reloader::{Reloaded, Reloader, Trigger};
 use crate::engine::warden::Warden;
 use crate::exchange::defence::{self, Defence};
+use crate::ledger::account::Account;
 use crate::store::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::provider::Provider;
@@ -35,6 +36,26 @@ pub const LIVE_BODY: &[u8] = br#"{"status":"ok"}"#;
 pub const READY_BODY: &[u8] = br#"{"status":"ready"}"#;
 /// The answer of `/readyz` while the process stops.
 pub const DRAINING_BODY: &[u8] = br#"{"status":"draining"}"#;
+
+/// The answer of `/readyz` while requests under a hard cap are refused because the ledger cannot be written.
+pub const BROKEN_BODY: &[u8] = br#"{"status":"ledger_unwritable"}"#;
+
+/// The answer of `/readyz`, here and on the data plane, and its status.
+pub fn readiness(is_draining: bool, keeper: &Bookkeeper) -> (u16, &'static [u8]) {
+    if is_draining {
+        (503, DRAINING_BODY)
+    } else if refuses_caps(keeper) {
+        (503, BROKEN_BODY)
+    } else {
+        (200, READY_BODY)
+    }
+}
+
+/// Whether whoever has a hard cap is refused at present, because no hold can be made durable.
+fn refuses_caps(keeper: &Bookkeeper) -> bool {
+    let is_cap = |account: &Account| account.terms.hard && account.limit().is_some();
+    keeper.trouble().is_some() && keeper.look(|book, _| book.accounts().any(is_cap))
+}
 
 /// The parts of the gateway that the control API looks at and moves.
 pub struct Parts {

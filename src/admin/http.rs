@@ -139,8 +139,10 @@ async fn answer(
             bytes(200, JSON, handlers::health_body(&current.snapshot, caller.grant.is_some()))
         }
         Call::Live => bytes(200, JSON, handlers::LIVE_BODY),
-        Call::Ready if handlers::is_ready(&parts) => bytes(200, JSON, handlers::READY_BODY),
-        Call::Ready => bytes(503, JSON, handlers::DRAINING_BODY),
+        Call::Ready => {
+            let (status, body) = handlers::readiness(!handlers::is_ready(&parts), &parts.keeper);
+            bytes(status, JSON, body)
+        }
         Call::OpenApi => json(200, &openapi::document()),
         Call::Metrics => {
             bytes(200, METRICS_TEXT, blocking(move || handlers::metrics(&parts)).await??)

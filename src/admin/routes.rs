@@ -179,7 +179,11 @@ const HEALTH: &[Reply] =
 const LIVE: &[Reply] = &[reply(200, "The process answers.", "Ok")];
 const READY: &[Reply] = &[
     reply(200, "The gateway takes requests.", "Ok"),
-    reply(503, "The gateway is stopping.", "Ok"),
+    reply(
+        503,
+        "The gateway is stopping, or refuses whoever has a hard cap: the ledger cannot be written.",
+        "Ok",
+    ),
 ];
 const STATUS: &[Reply] = &[
     reply(200, "Every part works.", "Status"),

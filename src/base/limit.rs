@@ -681,3 +681,16 @@ pub const FORM_HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a request that its translated answer repeats (Responses), all fields together. The instructions and
 /// tools of coding agents are 50 KiB; a stream says all of it three times.
 pub const ECHOED_BYTES_MAX: usize = 128 * 1024;
+
+/// File descriptors that a connection takes: its own, and that of the attempt behind it.
+pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+
+/// File descriptors that connections leave to the rest: runtimes, the store, logs, the admin port.
+pub const DESCRIPTORS_KEPT: u64 = 128;
+
+/// Milliseconds between two lines of the log that say that holds cannot be made durable: each refused request would
+/// write one, on a disk that may be full already.
+pub const HOLD_TROUBLE_TOLD_MS: u64 = 60_000;
+
+/// Changed settings that a reload names: more are another file, and nobody reads them.
+pub const CHANGES_TOLD_MAX: usize = 100;

@@ -14,6 +14,7 @@ use crate::config::catalog::{Catalog, CatalogParts, Model, Translation, WILDCARD
 use crate::config::check::Links;
 use crate::config::guards::Guarding;
 use crate::config::learned::Learned;
+use crate::config::leaves::Leaves;
 use crate::config::raw::{Raw, RawRouting};
 use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
@@ -93,6 +94,7 @@ pub fn build(raw: Raw, profiles: Profiles, links: Links) -> Snapshot {
         stream: raw.stream,
         mutators: raw.mutators,
         log: raw.log,
+        leaves: Leaves::default(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod guards;
 pub mod import;
 pub mod keys;
 pub mod learned;
+pub mod leaves;
 pub mod mutators;
 pub mod overlay;
 mod price_table;
@@ -52,6 +53,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use expand::Env;
+use leaves::Leaves;
 use problem::{Place, Problem, Problems};
 use raw_routing::RouterFile;
 use snapshot::{Snapshot, Tls};
@@ -115,6 +117,7 @@ pub fn load_with(
     let mut node = yaml::read(text, file_name, &problems).map_err(|problem| vec![problem])?;
     expand::expand(&mut node, &Place::top(), env, &problems);
     let warnings = seed_env::overlay(&mut node, env, &problems);
+    let leaves = Leaves::of(&node);
     let mut raw = raw::read(&node, &problems);
     raw.server.check_tls(outside, &problems);
     for provider in &mut raw.providers {
@@ -129,7 +132,7 @@ pub fn load_with(
     links.warnings.extend(warnings);
     let guarding = raw_guard::build(&raw.guard, &raw.agents, (outside, &problems));
     if problems.is_empty() {
-        Ok(Snapshot { guarding, ..build::build(raw, profiles, links) })
+        Ok(Snapshot { guarding, leaves, ..build::build(raw, profiles, links) })
     } else {
         Err(problems.into_sorted())
     }

@@ -240,6 +240,9 @@ fn metadata_field(section: &Section<'_>) -> String {
         let message =
             format!("{} is a key that providers use (write it like _weir)", shown(&value));
         section.problem("metadata_field", message);
+    } else if value.text == "gateway_notice" {
+        let message = "is the key of the gateway's own notices (write it like _weir)";
+        section.problem("metadata_field", message);
     }
     value.text
 }
@@ -278,13 +281,18 @@ fn access_log(section: &Section<'_>) -> AccessLog {
 }
 
 /// Names go into headers, logs and metrics, so only visible ASCII can be one.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Looks at a name.
 pub fn check_name(name: &At<Text>, bytes_max: usize, problems: &Problems) {
     let text = name.value.text.as_str();
     if text.is_empty() {
         problems.add(&name.place, "is empty (a name is needed)");
     } else if text.len() > bytes_max {
         problems.add(&name.place, format!("is too long (at most {bytes_max} characters)"));
-    } else if !text.bytes().all(|b| b.is_ascii_graphic()) {
+    } else if !is_name(text) {
         problems.add(&name.place, "is not a usable name (visible ASCII characters, no blanks)");
     }
 }

@@ -10,7 +10,7 @@ use crate::config::bound;
 use crate::config::keys;
 use crate::config::problem::{At, Problems};
 use crate::config::raw::check_name;
-use crate::config::section::{Section, shown, text};
+use crate::config::section::{Section, header_value, shown, text};
 use crate::config::yaml::{Node, Text};
 use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::{Abilities, OutputCapField, Timeouts};
@@ -150,7 +150,7 @@ fn keys(section: &Section<'_>, dialect: Option<Dialect>) -> Vec<(HeaderName, Hea
     let default_prefix = if name == http::header::AUTHORIZATION { "Bearer " } else { "" };
     let given_prefix = section.text("auth_prefix").map(|text| text.value.text);
     let prefix = given_prefix.as_deref().unwrap_or(default_prefix);
-    if HeaderValue::from_str(prefix).is_err() {
+    if header_value(prefix).is_none() {
         section.problem("auth_prefix", "cannot stand in a header (visible ASCII and blanks only)");
         return Vec::new();
     }
@@ -188,7 +188,7 @@ fn key_value(section: &Section<'_>, at: &str, (prefix, key): (&str, &str)) -> Op
         section.problem(at, "is empty (leave it out if the provider needs none)");
         return None;
     }
-    let Ok(mut value) = HeaderValue::from_str(&format!("{prefix}{key}")) else {
+    let Some(mut value) = header_value(&format!("{prefix}{key}")) else {
         section.problem(at, "cannot stand in a header (visible ASCII only, no line breaks)");
         return None;
     };
@@ -229,7 +229,7 @@ fn header(key: &At<Text>, node: &Node, problems: &Problems) -> Option<(HeaderNam
         problems.add(&key.place, "is written by the gateway itself (remove it)");
     }
     let value = text(node, key.place.clone(), problems)?.value.text;
-    let Ok(mut value) = HeaderValue::from_str(&value) else {
+    let Some(mut value) = header_value(&value) else {
         let message = "has a value that cannot stand in a header (visible ASCII, no line breaks)";
         problems.add(&key.place, message);
         return None;

@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 
 use crate::config::bound;
 use crate::config::problem::{At, Place};
-use crate::config::section::{Section, shown};
+use crate::config::section::{Section, header_value, shown};
 use crate::config::snapshot::{Console, Store, Synchronous};
 use crate::config::yaml::Text;
 use crate::upstream::target::BaseUrl;
@@ -94,7 +94,7 @@ fn authorization(section: &Section<'_>) -> Option<HeaderValue> {
     if key.trim().is_empty() {
         return None;
     }
-    let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {key}")) else {
+    let Some(mut value) = header_value(&format!("Bearer {key}")) else {
         section.problem("api_key", "cannot stand in a header (visible ASCII only, no line breaks)");
         return None;
     };

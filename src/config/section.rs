@@ -1,6 +1,8 @@
 //! Typed reading of one mapping of the file: each question is answered with a value, a default, or
 //! nothing and a problem in the list.
 
+use http::header::HeaderValue;
+
 use crate::config::bound::Bound;
 use crate::config::keys::Table;
 use crate::config::problem::{At, Place, Problems, hint};
@@ -243,6 +245,12 @@ pub fn text(node: &Node, place: Place, problems: &Problems) -> Option<At<Text>> 
     None
 }
 
+/// A value that can stand in a header. The standard lets bytes beyond ASCII pass, of which no two servers think
+/// the same.
+pub fn header_value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok().filter(|_| text.is_ascii())
+}
+
 /// A whole number within its range.
 pub fn number(text: &At<Text>, bound: &Bound, problems: &Problems) -> Option<u64> {
     let At { value, place } = text;
@@ -258,11 +266,15 @@ pub fn number(text: &At<Text>, bound: &Bound, problems: &Problems) -> Option<u64
     None
 }
 
-/// A value for a message: quoted and cut, and not at all if it came from the environment.
+/// A value for a message: quoted and cut, and not at all if it came from the environment or looks like a URL
+/// with a password in it.
 pub fn shown(text: &Text) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
     if text.secret {
         return "the value (from the environment, not shown)".to_owned();
+    }
+    if text.text.rsplit_once('@').is_some_and(|(before, _)| before.contains(':')) {
+        return "the value (it may hold a password, not shown)".to_owned();
     }
     let cut: String = text.text.chars().take(SHOWN_CHARS_MAX).collect();
     let more = if cut.len() < text.text.len() { "..." } else { "" };

@@ -12,6 +12,7 @@ use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
 use crate::config::guards::Guarding;
 use crate::config::learned::Learned;
+use crate::config::leaves::Leaves;
 use crate::config::mutators::Mutators;
 use crate::config::overlay::ActiveTable;
 use crate::config::raw_infer::Infer;
@@ -71,6 +72,8 @@ pub struct Snapshot {
     pub mutators: Mutators,
     /// Where the log goes.
     pub log: Log,
+    /// What the file says, to tell what another one changes.
+    pub leaves: Leaves,
 }
 
 impl Snapshot {

@@ -139,7 +139,7 @@ impl Passage {
         Stream {
             decoder: Decoder::new(),
             reader,
-            player: Player { writer, is_over: false, has_failed: false },
+            player: Player { writer, has_begun: false, is_over: false, has_failed: false },
         }
     }
 }
@@ -171,6 +171,7 @@ enum Writer {
 #[derive(Debug)]
 struct Player {
     writer: Writer,
+    has_begun: bool,
     is_over: bool,
     has_failed: bool,
 }
@@ -230,6 +231,14 @@ impl Player {
     fn play(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         if self.is_over {
             return;
+        }
+        self.has_begun |= matches!(event, Event::Start(_));
+        if !self.has_begun && matches!(event, Event::End) {
+            // An end alone would be a success without an answer, which clients cannot even read.
+            let message = Text::of("the provider ended the stream before it began an answer");
+            let message = Some(message);
+            let none = Failure { status: Some(502), message, ..Failure::default() };
+            return self.play(&Event::Error(none), out);
         }
         // A writer may also fail by itself, at any event.
         self.is_over = match &mut self.writer {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::base::surface::Surface;
-use crate::dialect::canonical::style::Target;
+use crate::dialect::canonical::style::{Style, Target};
 use crate::dialect::translate::{Passage, Translated};
 
 const MANY: usize = 20_000;
@@ -165,4 +165,79 @@ fn many_tools_are_named_and_chosen() {
     let (_, responses) = all.first().expect("a translation");
     let written = String::from_utf8_lossy(&responses.body);
     assert_eq!(written.matches("{\"type\":\"custom\"").count(), 2 * MANY);
+}
+
+#[test]
+fn an_end_without_a_beginning_is_told_as_an_error() {
+    let done = "data: [DONE]\n\n";
+    let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    for (provider, end) in [(Surface::Chat, done), (Surface::Messages, stop)] {
+        for client in [Surface::Chat, Surface::Responses, Surface::Messages] {
+            let Some(passage) = Passage::between(client, provider) else { continue };
+            let (mut stream, mut out) = (passage.stream(Style::default()), Vec::new());
+            stream.feed(end.as_bytes(), &mut out);
+            stream.finish(&mut out);
+            let out = String::from_utf8(out).expect("text");
+            assert!(stream.is_over() && stream.has_failed(), "{client:?}: {out}");
+            assert!(out.contains("\"error\""), "{client:?}: {out}");
+            for success in ["message_delta", "message_stop", "response.completed", "[DONE]"] {
+                assert!(!out.contains(success), "{client:?}: {out}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_is_listed_by_the_name_that_the_client_gave_it() {
+    let chat = |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{more}}}"#);
+    let responses = |more: &str| format!(r#"{{"input":"x",{more}}}"#);
+    let tool = r#""tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"required""#;
+    let document = r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"a"},"context":"c"}"#;
+    let call =
+        r#"{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":{}}]}"#;
+    let result = format!(r#"{{"type":"tool_result","tool_use_id":"t","content":[{document}]}}"#);
+    let of = |block: &str| {
+        let user = format!(r#"{{"role":"user","content":[{block}]}}"#);
+        format!(r#"{{"max_tokens":5,"messages":[{{"role":"user","content":"x"}},{call},{user}]}}"#)
+    };
+    let lazy = r#"{"max_tokens":5,"messages":[],"tools":[{"name":"f","defer_loading":true},{"name":"g","defer_loading":false}]}"#;
+    for (client, provider, body, dropped) in [
+        (
+            Surface::Chat,
+            Surface::Messages,
+            chat(r#""web_search_options":{}"#),
+            "web_search_options",
+        ),
+        (
+            Surface::Chat,
+            Surface::Responses,
+            chat(r#""web_search_options":{}"#),
+            "web_search_options",
+        ),
+        (
+            Surface::Chat,
+            Surface::Messages,
+            chat(&format!(r#"{tool},"reasoning_effort":"low""#)),
+            "reasoning_effort",
+        ),
+        (Surface::Chat, Surface::Messages, chat(r#""\u00e9":1"#), r"\u00e9"),
+        (Surface::Chat, Surface::Responses, chat(r#""\u00e9":1"#), r"\u00e9"),
+        (Surface::Responses, Surface::Messages, responses(r#""\u00e9":1"#), r"\u00e9"),
+        (Surface::Responses, Surface::Chat, responses(r#""\u00e9":1"#), r"\u00e9"),
+        (Surface::Messages, Surface::Chat, of(&result), "document.context"),
+        (Surface::Messages, Surface::Responses, of(&result), "document.context"),
+        (Surface::Messages, Surface::Chat, lazy.to_owned(), "tools.defer_loading"),
+        (Surface::Messages, Surface::Responses, lazy.to_owned(), "tools.defer_loading"),
+    ] {
+        let passage = Passage::between(client, provider).expect("another dialect");
+        let translated = passage.request(body.as_bytes(), &TARGET, false).expect(&body);
+        assert_eq!(translated.dropped, [dropped], "{body}");
+        // An agent that is to lose nothing is told so.
+        let refused = passage.request(body.as_bytes(), &TARGET, true).expect_err(&body);
+        assert_eq!(refused.field, dropped, "{body}");
+    }
+    for disguised in [chat(r#""mcp\u005fservers":[]"#), chat(r#""s\u0065ed":1"#)] {
+        let passage = Passage::between(Surface::Chat, Surface::Messages).expect("another dialect");
+        passage.request(disguised.as_bytes(), &TARGET, false).expect_err(&disguised);
+    }
 }

@@ -10,6 +10,7 @@ pub mod caller;
 pub mod carrying;
 pub mod clock;
 pub mod console;
+pub mod descriptors;
 pub mod limbo;
 pub mod live;
 pub mod lookup;

@@ -204,8 +204,11 @@ impl Reloader {
         let joined = turn.join(&file).map_err(|error| vec![unreadable(&error)])?;
         let snapshot = &joined.snapshot;
         let old = self.on.live.load_full();
-        let changes = changes(&old.snapshot, snapshot);
+        let mut changes = changes(&old.snapshot, snapshot);
         let mut warnings = needs_restart(&old.snapshot, snapshot);
+        let told = old.snapshot.leaves.changes(&snapshot.leaves);
+        changes
+            .extend(told.into_iter().filter(|path| !RESTART.iter().any(|at| path.starts_with(at))));
         warnings.extend(snapshot.warnings.iter().cloned());
         // Opened before anything is put in force, because it can fail.
         let log = if old.snapshot.log == snapshot.log { None } else { Some(open_log(snapshot)?) };
@@ -293,6 +296,17 @@ fn terms_changes(old: &Terms, new: &Terms) -> Vec<String> {
     different.map(|(key, old, new)| format!("{key} {old} -> {new}")).collect()
 }
 
+/// Settings that stay as they were until the process starts anew, as their paths begin.
+const RESTART: [&str; 7] = [
+    "server.listen",
+    "server.admin",
+    "server.tls",
+    "server.threads",
+    "server.h2c",
+    "server.upgrade_sock",
+    "store",
+];
+
 /// Settings that were changed but stay as they were until the process starts anew.
 fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let store = old.store != new.store;
@@ -355,6 +369,12 @@ mod tests {
         assert_eq!(reloaded.warnings[1], "store: changed, but needs a restart");
         assert_eq!(&*reloader.on.live.load().snapshot.catalog.models()[0].id, "two");
         assert!(page(&reloader).contains("weir_config_reloads_total{result=\"success\"} 1"));
+        let dearer =
+            other.replace("input: 1", "input: 7").replace("{mode: auto}", "{mode: manual}");
+        folder.write("weir.yaml", &dearer);
+        let reloaded = reloader.reload(Trigger::Admin).unwrap();
+        let wanted = ["agents.worker.mode: changed", "models[two].price.input: changed"];
+        assert_eq!(reloaded.changes, wanted);
     }
 
     #[test]
@@ -365,7 +385,8 @@ mod tests {
             let text =
                 sample::yaml("one").replace("{mode: auto}", &format!("{{budget: {budget}}}"));
             folder.write("weir.yaml", &format!("{text}{fleet}"));
-            reloader.reload(Trigger::Admin).unwrap().changes
+            let told = reloader.reload(Trigger::Admin).unwrap().changes.into_iter();
+            told.filter(|line| line.starts_with("budget of ")).collect::<Vec<_>>()
         };
         assert_eq!(
             with("{limit_usd: 5, period: monthly}"),

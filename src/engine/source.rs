@@ -4,6 +4,7 @@
 //! Reads and checks; nothing is put in force here. Values of `.env` are secrets and are never named in
 //! a problem.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -61,8 +62,10 @@ impl Source {
         *self.last_read.lock() = text.as_ref().ok().zip(own_env.as_ref().ok()).map(digest);
         let name = self.path.display().to_string();
         let text = text.map_err(|error| vec![problem(&self.path, &error.to_string())])?;
-        let own_env = own_env.map_err(|error| vec![problem(&self.env_path, &error.to_string())])?;
-        let own_env = variables(&self.env_path, &own_env).map_err(|problem| vec![problem])?;
+        let (own_env, mut problems) = match &own_env {
+            Ok(own_env) => variables(&self.env_path, own_env),
+            Err(error) => (HashMap::new(), vec![problem(&self.env_path, &error.to_string())]),
+        };
         let env = |key: &str| (self.env)(key).or_else(|| own_env.get(key).cloned());
         let outside = Outside {
             env: &env,
@@ -72,7 +75,14 @@ impl Source {
             server_certificate: &trust::server_certificate,
             router_file: &|path| router_file(&self.path.with_file_name(""), path),
         };
-        config::load_with(&text, &name, &outside)
+        match config::load_with(&text, &name, &outside) {
+            Ok(snapshot) if problems.is_empty() => Ok(snapshot),
+            // What is wrong with the one file does not hide what is wrong with the other.
+            read => {
+                problems.extend(read.err().into_iter().flatten());
+                Err(problems)
+            }
+        }
     }
 
     /// Times and lengths of both files; nothing for one that is not there.
@@ -162,17 +172,67 @@ fn bounded_if_there(path: &Path) -> io::Result<String> {
     }
 }
 
-fn variables(path: &Path, text: &str) -> Result<HashMap<String, String>, Problem> {
-    let mut all = HashMap::new();
-    for variable in dotenvy::from_read_iter(text.as_bytes()) {
-        // The error holds the line, and the line a secret: only its place is told.
-        let (name, value) = variable.map_err(|_| {
-            let message = format!("cannot be read after {} variables (NAME=value)", all.len());
-            problem(path, &message)
-        })?;
-        all.insert(name, value);
+/// Whether all of a `.env` can be read.
+pub fn is_readable(text: &str) -> bool {
+    variables(Path::new(".env"), text).1.is_empty()
+}
+
+/// What a `.env` says, and what of it cannot be read.
+fn variables(path: &Path, text: &str) -> (HashMap<String, String>, Vec<Problem>) {
+    let (mut all, mut problems) = (HashMap::new(), Vec::new());
+    let count = Cell::new(0);
+    let text = text.trim_start_matches('\u{feff}');
+    let lines = Lines { rest: text.as_bytes(), count: &count };
+    for variable in dotenvy::from_read_iter(lines) {
+        match variable {
+            Ok((name, value)) => drop(all.insert(name, value)),
+            Err(dotenvy::Error::LineParse(part, _)) => {
+                // The part may be the value alone, which has as many lines.
+                let line = (count.get() + 1).saturating_sub(part.lines().count().max(1));
+                let whole = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+                let problem = problem(path, &unreadable_line(whole));
+                problems.push(Problem { line: Some(line), ..problem });
+            }
+            Err(_) => problems.push(problem(path, "cannot be read")),
+        }
     }
-    Ok(all)
+    (all, problems)
+}
+
+/// What is said of a line that holds a secret: the variable alone. A line is not shown of which nobody knows
+/// that it begins with the name of one.
+fn unreadable_line(line: &str) -> String {
+    const NAME_BYTES_MAX: usize = 64;
+    let line = line.trim_start();
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let name = line.split_once('=').map(|(name, _)| name.trim());
+    let is_name = |name: &&str| {
+        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+        (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain)
+    };
+    let what = name.filter(is_name).unwrap_or("a line");
+    format!(
+        "{what} cannot be read (NAME=value; a value with blanks, quotes, # or $ stands in single quotes)"
+    )
+}
+
+/// A text that is handed out line by line, so that whoever reads it has never taken more lines than it needs.
+struct Lines<'t> {
+    rest: &'t [u8],
+    count: &'t Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let length = line.unwrap_or(self.rest.len()).min(buffer.len());
+        let (piece, rest) = self.rest.split_at(length);
+        buffer[..length].copy_from_slice(piece);
+        let is_end = piece.ends_with(b"\n") || rest.is_empty() && !piece.is_empty();
+        self.count.set(self.count.get() + usize::from(is_end));
+        self.rest = rest;
+        Ok(length)
+    }
 }
 
 #[cfg(test)]
@@ -281,6 +341,14 @@ mod tests {
         assert_eq!(read(), (8787, vec![502]), "the file wins");
     }
 
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_name() {
+        let folder = Folder::new("bom");
+        let path = folder.write("weir.yaml", &sample::yaml("m"));
+        folder.write(".env", "\u{feff}PROVIDER_KEY=from-file\r\n");
+        assert_eq!(secret(&Source::with_env(&path, Box::new(|_| None))), "Bearer from-file");
+    }
+
     fn secret(source: &Source) -> String {
         let snapshot = source.read().unwrap();
         let (_, value) = snapshot.providers[0].auth.clone().unwrap();
@@ -295,8 +363,16 @@ mod tests {
         let path = folder.write("weir.yaml", &sample::yaml("m"));
         folder.write(".env", "A=1\nhush hush = \"secret\n");
         let problems = problems_of(&Source::new(&path));
-        assert!(problems.contains(".env: cannot be read after 1 variables"), "{problems}");
-        assert!(!problems.contains("hush"), "{problems}");
+        assert!(problems.contains(".env: a line cannot be read"), "{problems}");
+        assert!(problems.contains("[line 2]") && !problems.contains("hush"), "{problems}");
+        folder
+            .write(".env", "A='x\ny'\n# no\n\nexport B=a b\nC=1\nPROVIDER_KEY=k\nD='hush\nhush\n");
+        folder.write("weir.yaml", &format!("{}nonsense: 1\n", sample::yaml("m")));
+        let problems = problems_of(&Source::with_env(&path, Box::new(|_| None)));
+        for said in ["B cannot be read", "[line 5]", "D cannot be read", "[line 8]", "nonsense: "] {
+            assert!(problems.contains(said), "{said}: {problems}");
+        }
+        assert!(!problems.contains("hush") && !problems.contains("not set"), "{problems}");
         folder.write("weir.yaml", &"#".repeat(CONFIG_BYTES_MAX + 1));
         let problems = problems_of(&Source::new(&path));
         assert!(problems.contains("weir.yaml: is too large"), "{problems}");

@@ -362,6 +362,7 @@ impl Relay {
                     return self.fail_with(&chunk);
                 }
                 None if end && self.may_retry() => return self.fail_with(&chunk),
+                Some(EventKind::Done) if self.is_empty_end() => return self.fail_with(&chunk),
                 Some(_) => self.first_event_seen = true,
                 None => {}
             }
@@ -394,6 +395,14 @@ impl Relay {
 
     fn may_retry(&self) -> bool {
         self.orders.may_retry && !self.open
+    }
+
+    /// Whether an end is no answer where nothing came before it, and can still be kept from the client. It is
+    /// as good as an empty body: nobody is told of a success. Only in Responses an end tells a whole answer.
+    const fn is_empty_end(&self) -> bool {
+        let ends_only =
+            matches!(self.orders.heard, Surface::Chat | Surface::Completions | Surface::Messages);
+        ends_only && !self.open
     }
 
     fn first_event(&self) -> Option<EventKind> {
@@ -680,6 +689,27 @@ mod tests {
         let event: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
         let late = [event, error].concat();
         assert!(relayed(orders(Kind::Stream), &[&late]).unwrap().starts_with(&late));
+    }
+
+    #[test]
+    fn an_end_without_an_answer_is_a_failure_whoever_is_left() {
+        let stop: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+        let done: &[u8] = b": hi\n\ndata: [DONE]\n\n";
+        for (heard, end) in [(Surface::Chat, done), (Surface::Messages, stop)] {
+            for surface in [Surface::Chat, Surface::Messages, Surface::Responses] {
+                for may_retry in [true, false] {
+                    let passage = Passage::between(surface, heard);
+                    let translator = passage.map(|it| Box::new(it.stream(Style::default())));
+                    let orders = orders(Kind::Stream);
+                    let orders = Orders { surface, heard, translator, may_retry, ..orders };
+                    assert_eq!(relayed(orders, &[end, b""]), None, "{surface:?} {heard:?}");
+                }
+            }
+        }
+        let whole: &[u8] = b"event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{}}\n\n";
+        let (surface, heard) = (Surface::Responses, Surface::Responses);
+        let responses = Orders { surface, heard, ..orders(Kind::Stream) };
+        assert_eq!(relayed(responses, &[whole]).as_deref(), Some(whole));
     }
 
     #[test]

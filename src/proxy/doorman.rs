@@ -58,7 +58,7 @@ impl Porch {
     /// over HTTP/2, where nobody could tell them, there is only the way back.
     fn enter(&self, http2: bool) -> Option<Ticket> {
         let shared = &self.doorman.shared;
-        let max = shared.live.load().snapshot.server.connections_max;
+        let max = shared.connections_max();
         let more = if http2 { 0 } else { max / 8 + 16 };
         shared.load.connections.enter(max.saturating_add(more))
     }
@@ -129,7 +129,7 @@ impl HttpServerApp for Doorman {
         if http2 {
             return work;
         }
-        let max = self.shared.live.load().snapshot.server.connections_max;
+        let max = self.shared.connections_max();
         let crowded = self.shared.load.connections.count() > max;
         let door = Door { head_read: Cell::new(false), crowded };
         Box::pin(DOOR.scope(door, head_in_time(work)))

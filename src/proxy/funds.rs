@@ -5,13 +5,14 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 
 use tokio::sync::Semaphore;
 
 use crate::base::fault::{Code, Fault};
-use crate::base::limit::{COUNTS_AT_ONCE_MAX, GENERATION_BYTES_MAX};
+use crate::base::limit::{COUNTS_AT_ONCE_MAX, GENERATION_BYTES_MAX, HOLD_TROUBLE_TOLD_MS};
 use crate::base::money::NanoUsd;
 use crate::config::budgets::{AgentBudget, Opening, RunawayAction};
 use crate::config::current::Current;
@@ -55,7 +56,9 @@ pub async fn purse(ctx: &Ctx, current: &Current, asked: &Asked) -> Result<Option
             let key = AccountKey::session(&agent.id, session);
             let opened = keeper.session(account, key, terms.clone()).await;
             opened.map_err(|error| {
-                tracing::error!(error, "a session's account cannot be opened");
+                if may_tell(ctx.now()) {
+                    tracing::error!(error, "a session's account cannot be opened");
+                }
                 not_durable()
             })?
         }
@@ -167,7 +170,9 @@ pub async fn next_attempt(ctx: &mut Ctx) -> Result<Option<Attempt>, Fault> {
             Err(NoHold::NoRoom) => exchange.pass_over(exhausted::elsewhere()),
             // Without a durable hold a hard cap could be exceeded; a soft one only warns anyway.
             Err(NoHold::NotDurable(why)) if strict => {
-                tracing::error!(error = why, "a hold cannot be made durable");
+                if may_tell(now) {
+                    tracing::error!(error = why, "holds cannot be made durable");
+                }
                 return Err(not_durable());
             }
             Err(NoHold::NotDurable(_)) => return exchange.attempt(None).map(Some),
@@ -281,6 +286,18 @@ pub fn settle_last(
     }
 }
 
+/// Whether it may be told now that holds cannot be made durable. Every request would say so; that the store fails
+/// and works again is told by the scribe, each once.
+fn may_tell(now: Now) -> bool {
+    static TOLD_US: AtomicU64 = AtomicU64::new(0);
+    let told = TOLD_US.load(Ordering::Relaxed);
+    let is_due = told == 0 || now.us.saturating_sub(told) >= HOLD_TROUBLE_TOLD_MS * 1_000;
+    is_due
+        && TOLD_US
+            .compare_exchange(told, now.us.max(1), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+}
+
 fn not_durable() -> Fault {
     Fault::new(Code::Overloaded, "the ledger cannot be written at present; nothing was sent")
 }
@@ -299,4 +316,16 @@ pub fn explained(ctx: &Ctx, fault: &Fault) -> Fault {
     let Some(payer) = exchange.purse().map(|purse| purse.agent) else { return fault };
     let standing = ctx.shared.keeper.look(|book, at_ms| book.standing(payer, at_ms));
     exchange.explained(fault, standing.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_once_a_minute() {
+        let at = |us| may_tell(Now { us, unix_ms: 0 });
+        assert!(at(5) && !at(6) && !at(4));
+        assert!(!at(HOLD_TROUBLE_TOLD_MS * 1_000) && at(HOLD_TROUBLE_TOLD_MS * 1_000 + 5));
+    }
 }

@@ -69,7 +69,8 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     ctx.tickets.push(ticket.ok_or_else(|| overloaded("requests"))?);
     let head = session.req_header();
     let draining = ctx.shared.draining.load(Ordering::Relaxed);
-    if let Some(reply) = local::open_answer(&destination, &current, (head, draining))? {
+    let state = (draining, &*ctx.shared.keeper);
+    if let Some(reply) = local::open_answer(&destination, &current, head, state)? {
         return Ok(Admitted::Here(reply));
     }
     if destination == Destination::Infer {

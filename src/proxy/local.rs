@@ -23,7 +23,8 @@ use crate::wire::weigh;
 pub fn open_answer(
     destination: &Destination<'_>,
     current: &Current,
-    (head, draining): (&RequestHeader, bool),
+    head: &RequestHeader,
+    (draining, keeper): (bool, &Bookkeeper),
 ) -> Result<Option<Reply>, Fault> {
     let reply = match destination {
         Destination::Health => {
@@ -32,8 +33,10 @@ pub fn open_answer(
             Reply::json(200, handlers::health_body(&current.snapshot, with_key))
         }
         Destination::Live => Reply::json(200, handlers::LIVE_BODY),
-        Destination::Ready if draining => Reply::json(503, handlers::DRAINING_BODY),
-        Destination::Ready => Reply::json(200, handlers::READY_BODY),
+        Destination::Ready => {
+            let (status, body) = handlers::readiness(draining, keeper);
+            Reply::json(status, body)
+        }
         Destination::Probe => Reply::json(200, &b"{\"service\":\"weir\"}"[..]),
         Destination::WebSocket => {
             let message = "web sockets are not spoken here; send POST /v1/responses over HTTP";

@@ -11,6 +11,7 @@ use crate::base::id::RequestId;
 use crate::base::limit::{DRAIN_LOOK_MS, LINGER_MS};
 use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
+use crate::engine::descriptors;
 use crate::engine::live::Live;
 use crate::engine::pins::Pins;
 use crate::engine::recorder::Recorder;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub load: Load,
     /// Set when the process begins to stop.
     pub draining: Arc<AtomicBool>,
+    /// Connections that file descriptors suffice for.
+    connections_possible: usize,
     id_prefix: u64,
     id_next: AtomicU64,
 }
@@ -90,6 +93,7 @@ impl Shared {
             sentry,
             load: Load::default(),
             draining: Arc::default(),
+            connections_possible: descriptors::connections(),
             id_prefix,
             id_next: AtomicU64::new(1),
         }
@@ -99,6 +103,12 @@ impl Shared {
     pub fn next_id(&self) -> RequestId {
         let count = self.id_next.fetch_add(1, Ordering::Relaxed);
         RequestId::from_bits(u128::from(self.id_prefix) << 64 | u128::from(count))
+    }
+
+    /// Connections that are let in: no more than there are file descriptors for. Who ran out of them could not
+    /// even answer at the admin port.
+    pub fn connections_max(&self) -> usize {
+        self.live.load().snapshot.server.connections_max.min(self.connections_possible)
     }
 
     /// The clocks.

@@ -1,10 +1,11 @@
 //! `weir import`: reads a file of another system, writes ours, and tells what did not come along.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::app::{say, say_error};
+use crate::app::{say_error, tell};
 use crate::base::limit::CONFIG_BYTES_MAX;
 use crate::config::import::{self, Imported, Variable};
 use crate::setup::new_files::{self, NewFile};
@@ -21,10 +22,16 @@ pub fn run(file: &Path, output: Option<PathBuf>, force: bool) -> Result<(), Stri
     })?;
     let Imported { seed, yaml, losses, variables } = imported;
     if let Some(path) = &output {
+        if is_same(file, path) {
+            return Err(format!(
+                "{} is the file that is read; nothing was written",
+                path.display()
+            ));
+        }
         let new = NewFile { path: path.clone(), text: yaml, secret: false };
         new_files::write(&[new], force)?;
     } else {
-        say(yaml.trim_end());
+        tell(yaml.trim_end())?;
     }
     say_error(&format!("{name}: read as {seed}"));
     if !losses.is_empty() {
@@ -43,6 +50,12 @@ pub fn run(file: &Path, output: Option<PathBuf>, force: bool) -> Result<(), Stri
         say_error(&format!("written: {0}; check it with `weir check -c {0}`", path.display()));
     }
     Ok(())
+}
+
+/// Whether both names lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    place(one).is_some_and(|found| place(other) == Some(found))
 }
 
 /// Where the value of a variable comes from. A key itself is never shown.

@@ -3,6 +3,7 @@
 //! What is asked is checked by `config::first` at once, and asked again with the reason. Nothing is written
 //! before the last answer.
 
+use std::fs;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +12,7 @@ use crate::app::random;
 use crate::base::limit::TYPED_BYTES_MAX;
 use crate::base::money::NanoUsd;
 use crate::config::first::{self, Answers, Budget, Choice, Own, Secrets};
+use crate::engine::source;
 use crate::identity::key;
 use crate::ledger::account::Cadence;
 use crate::setup::new_files::{self, NewFile};
@@ -57,10 +59,15 @@ pub fn run(wish: &Wish) -> Result<(), String> {
         kms_key: random()?,
     };
     let files = first::files(&answers, &secrets);
-    let written = [new(&wish.output, &files.yaml, false), new(&env_path, &files.env, true)];
+    let names = [answers.choice.key_variable(), "WEIR_ADMIN_KEY", "WEIR_AGENT_KEY", "WEIR_KMS_KEY"];
+    let env = match fs::read_to_string(&env_path) {
+        Ok(there) => joined(&there, &files.env),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => files.env,
+        Err(error) => return Err(format!("{}: {error}", env_path.display())),
+    };
+    let written = [new(&wish.output, &files.yaml, false), new(&env_path, &env, true)];
     new_files::write(&written, wish.force)?;
-    for name in [answers.choice.key_variable(), "WEIR_ADMIN_KEY", "WEIR_AGENT_KEY", "WEIR_KMS_KEY"]
-    {
+    for name in names {
         // The environment goes before `.env`, so what was just written would not count.
         if environment(name).is_some_and(|_| !wish.yes || name.starts_with("WEIR_")) {
             crate::app::say(&format!(
@@ -70,6 +77,36 @@ pub fn run(wish: &Wish) -> Result<(), String> {
     }
     crate::app::say(&next_steps(&answers, &secrets, &wish.output));
     Ok(())
+}
+
+/// The text of a `.env` that is there, with ours behind it: what others have put there stays. What cannot be
+/// read stays as a comment, because it would make the whole file unreadable.
+fn joined(there: &str, ours: &str) -> String {
+    let is_ours = |line: &&str| {
+        let name = variable(line);
+        ours.lines().any(|own| own == *line || name.is_some() && variable(own) == name)
+    };
+    let there = there.trim_start_matches('\u{feff}');
+    let kept: Vec<&str> = there.lines().filter(|line| !is_ours(line)).collect();
+    let with = |kept: &[String]| match kept.join("\n") {
+        kept if kept.trim().is_empty() => ours.to_owned(),
+        kept => format!("{}\n\n{ours}", kept.trim()),
+    };
+    let whole = with(&kept.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+    if source::is_readable(&whole) {
+        return whole;
+    }
+    let mended = |line: &&str| {
+        if source::is_readable(line) { (*line).to_owned() } else { format!("# {line}") }
+    };
+    with(&kept.iter().map(mended).collect::<Vec<_>>())
+}
+
+/// The variable that a line sets.
+fn variable(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    Some(name.trim()).filter(|name| !name.starts_with('#'))
 }
 
 /// What scripts get: the first provider whose key is in the environment, else one on this machine.

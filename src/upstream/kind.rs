@@ -58,7 +58,8 @@ impl ProviderKind {
             Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
             Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
         };
-        let mut value = HeaderValue::from_str(&text).ok()?;
+        // Bytes beyond ASCII would pass, of which no two servers think the same.
+        let mut value = HeaderValue::from_str(&text).ok().filter(|_| key.is_ascii())?;
         value.set_sensitive(true);
         Some((name, value))
     }
@@ -78,6 +79,8 @@ mod tests {
             assert!(value.is_sensitive());
         }
         assert_eq!(ProviderKind::from_name("other"), None);
-        assert!(ProviderKind::OpenAi.credential("two\nlines").is_none());
+        for key in ["two\nlines", "cl\u{e9}"] {
+            assert!(ProviderKind::OpenAi.credential(key).is_none(), "{key}");
+        }
     }
 }

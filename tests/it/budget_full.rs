@@ -98,11 +98,25 @@ async fn a_full_disk_refuses_what_must_be_held_until_there_is_room() {
         unavailable(&gateway.ask(chat("hard", "quick")).await);
     }
     assert_eq!(up.requests().len(), asked, "something was sent without a hold");
+    // Whoever spreads load is told the same.
+    for address in [gateway.data, gateway.admin] {
+        let mut line = Line::open(address).await.unwrap();
+        let ready = line.ask(&Ask::new("GET", "/readyz")).await.unwrap();
+        assert_eq!(
+            (ready.status, ready.text().as_str()),
+            (503, r#"{"status":"ledger_unwritable"}"#)
+        );
+    }
     // A soft limit only warns, and what it comes to is booked later.
     assert_eq!(gateway.ask(chat("soft", "quick")).await.status, 200);
     assert!(line.rest(begun).await.text().ends_with("data: [DONE]\n\n"));
     unavailable(&gateway.ask(chat("hard", "quick")).await);
     disk(&gateway, false);
+    // It is ready again without a request that would try.
+    wait_until("it is ready", || async {
+        gateway.ask(Ask::new("GET", "/readyz")).await.status == 200
+    })
+    .await;
     wait_until("there is room again", || hard_is_served(&gateway)).await;
     none_held(&gateway).await;
     assert_eq!(spent_nano(&gateway, "fleet").await, billed(&up).await);

@@ -140,6 +140,39 @@ fn a_port_in_use_ends_the_start_with_its_reason() {
 }
 
 #[test]
+fn too_few_open_files_are_told_and_a_soft_limit_is_none() {
+    let folder = new_folder();
+    fs::write(folder.join("weir.yaml"), format!("server: {{connections_max: 500}}\n{GOOD}"))
+        .unwrap();
+    let checked = |limits: &str| {
+        let run =
+            format!("ulimit {limits} && exec '{}' check -c weir.yaml", env!("CARGO_BIN_EXE_weir"));
+        let output = Command::new("sh").args(["-c", &run]).current_dir(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = checked("-n 300");
+    assert!(said.contains("warning: server.connections_max: ") && said.contains("1128"), "{said}");
+    let said = checked("-Sn 300");
+    assert!(!said.contains("connections_max"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn an_output_that_takes_no_more_is_a_failure() {
+    let folder = new_folder();
+    fs::write(folder.join("weir.yaml"), GOOD).unwrap();
+    for args in [&["key", "new"][..], &["check", "-c", "weir.yaml"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let output = command.args(args).current_dir(&folder).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text(&output.stderr).contains("standard output"), "{}", text(&output.stderr));
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn the_configuration_is_found_as_documented() {
     let folder = new_folder();
     fs::create_dir_all(folder.join("conf")).unwrap();
@@ -160,6 +193,13 @@ fn the_configuration_is_found_as_documented() {
     for key in ["WEIR_CONFIG", "CONFIG_PATH"] {
         assert_eq!(run(key).status.code(), Some(0), "{key}");
     }
+    // One that is empty says nothing.
+    let mut silent = Command::new(env!("CARGO_BIN_EXE_weir"));
+    silent.arg("check").current_dir(&folder).env("WEIR_CONFIG", "");
+    let output = silent.env("CONFIG_PATH", "other.yaml").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = silent.env("CONFIG_PATH", "").output().unwrap();
+    assert!(text(&output.stderr).contains("conf/weir.yaml"), "{}", text(&output.stderr));
     // `.env` beside the file fills in, the environment wins.
     let with_key = GOOD.replace("api_key: k", "api_key: '${IT_ONLY_HERE}'");
     fs::write(folder.join("conf/weir.yaml"), with_key).unwrap();

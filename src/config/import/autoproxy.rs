@@ -232,6 +232,9 @@ fn add(
     draft: &mut Draft,
     (provider, enabled, dialect): (&str, bool, Dialect),
 ) {
+    if !reader.has_name(at) {
+        return;
+    }
     let id = draft.carried(at.value.text.trim());
     if id == WILDCARD && !enabled {
         let why = "takes no names, as the route is not enabled, and is left out";

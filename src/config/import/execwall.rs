@@ -90,10 +90,14 @@ fn agents<'a>(section: &Section<'a>, reader: &Reader<'a>, draft: &mut Draft) -> 
     let agents = section.map("agents");
     if agents.is_empty() {
         section.problem("agents", "is missing (at least one agent)");
+        return String::new();
     }
     let mut out = String::new();
-    for (id, node) in agents {
+    for (id, node) in agents.into_iter().filter(|(id, _)| reader.has_name(id)) {
         agent(&id, node, reader, (draft, &mut out));
+    }
+    if out.is_empty() {
+        section.problem("agents", "has no agent whose name can come along");
     }
     out
 }
@@ -168,19 +172,34 @@ fn tiers<'a>(agent: &Section<'a>, reader: &Reader<'a>, draft: &mut Draft) -> Str
     for (node, place) in agent.items("tiers").unwrap_or_default() {
         let tier = reader.open(node, place, &["threshold", "models"]);
         tier.require("threshold", "the share of the budget that must be left, 0 to 1");
-        let threshold = tier.text("threshold");
-        if let Some(at) = &threshold
-            && let Err(error) = tier::parse_share(&at.value.text)
-        {
-            reader.refuse(at, &format!("{error} (0 to 1, at most 6 digits after the point)"));
-        }
+        let share = tier.text("threshold").and_then(|at| share(&at, reader));
         let models = models(&tier, reader, draft);
-        if let Some(at) = threshold {
-            let (share, models) = (at.value.text.trim(), list(models.iter().map(String::as_str)));
+        if let Some(share) = share.filter(|_| !models.is_empty()) {
+            let models = list(models.iter().map(String::as_str));
             let _ = writeln!(lines, "      - {{remaining_min: {share}, models: {models}}}");
         }
     }
     if lines.is_empty() { lines } else { format!("    tiers:\n{lines}") }
+}
+
+/// The share of a tier, as it is written; one that is finer than ours is taken upwards, so that the tier begins
+/// no later than it did.
+fn share(at: &At<Text>, reader: &Reader<'_>) -> Option<String> {
+    const DIGITS: usize = 6;
+    let text = at.value.text.trim();
+    let Err(error) = tier::parse_share(text) else { return Some(text.to_owned()) };
+    let fraction = text.split_once('.').filter(|(whole, _)| whole.bytes().all(|b| b == b'0'));
+    let digits = fraction.and_then(|(_, part)| part.get(..DIGITS)?.parse::<u32>().ok());
+    if let (tier::ShareError::TooFine, Some(digits)) = (error, digits) {
+        let share = (digits + 1).to_string();
+        let is_whole = share.len() > DIGITS;
+        let share = if is_whole { "1".to_owned() } else { format!("0.{share:0>DIGITS$}") };
+        let why = format!("has more than {DIGITS} digits after the point, so {share} was taken");
+        reader.losses.add(&at.place, format!("{} {why}", shown(&at.value)));
+        return Some(share);
+    }
+    reader.refuse(at, &format!("{error} (0 to 1, at most 6 digits after the point)"));
+    None
 }
 
 /// The models of a tier, each of which becomes one of ours.
@@ -190,7 +209,7 @@ fn models<'a>(tier: &Section<'a>, reader: &Reader<'a>, draft: &mut Draft) -> Vec
         tier.problem("models", "is empty (at least one model)");
     }
     let mut ids: Vec<String> = Vec::new();
-    for At { value, place } in given {
+    for At { value, place } in given.into_iter().filter(|name| reader.has_name(name)) {
         let id = draft.carried(&value.text);
         if ids.contains(&id) {
             reader.losses.add(&place, format!("{} stands in this tier already", shown(&value)));

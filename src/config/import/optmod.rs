@@ -130,7 +130,7 @@ fn pooled(section: &Section<'_>, reader: &Reader<'_>, draft: &mut Draft) -> Opti
     section.require("base_url", "like https://openrouter.ai/api/v1");
     let tier = tier(section, reader);
     let provider = provider(section, reader, draft);
-    let name = section.text("name")?;
+    let name = section.text("name").filter(|name| reader.has_name(name))?;
     let mut model = Model::new(&draft.carried(&name.value.text), &provider?).tier(tier);
     if let Some(price) = price(section, reader) {
         model.more.push(("price", price));

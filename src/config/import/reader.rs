@@ -3,6 +3,7 @@
 
 use crate::base::money::NanoUsd;
 use crate::config::problem::{At, Place, Problems};
+use crate::config::raw::is_name;
 use crate::config::section::{Section, shown};
 use crate::config::yaml::{Node, Text};
 use crate::upstream::target::BaseUrl;
@@ -35,6 +36,18 @@ impl<'a> Reader<'a> {
         for key in keys.iter().filter(|key| section.is_given(key)) {
             self.losses.add(&section.place_of(key), why);
         }
+    }
+
+    /// Whether something of that name can come along; it is a loss otherwise.
+    pub fn has_name(&self, at: &At<Text>) -> bool {
+        let text = at.value.text.trim();
+        // Nothing at all is a fault, and told as one.
+        let is_one = text.is_empty() || is_name(text);
+        if !is_one {
+            let why = "is left out: names have visible ASCII characters only here, and no blanks";
+            self.losses.add(&at.place, format!("{} {why}", shown(&at.value)));
+        }
+        is_one
     }
 
     /// A fault at a value: what it is, and in parentheses what is allowed.

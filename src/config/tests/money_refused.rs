@@ -212,6 +212,8 @@ fn stores_are_checked() {
     for (store, fragment) in [
         ("'postgres://u:hunter2@h/db'", "is not supported yet by this version (sqlite:PATH)"),
         ("'postgresql://u:hunter2@h/db'", "is not supported yet"),
+        ("'mysql://u:hunter2@h'", "is not a store"),
+        ("'sqlite:x://u:hunter2@h?a'", "has an unknown option"),
         ("weir.db", "\"weir.db\" is not a store (sqlite:PATH"),
         ("'redis://h'", "is not a store"),
         ("'sqlite:'", "names no file"),

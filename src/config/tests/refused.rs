@@ -40,6 +40,21 @@ fn bad_prices_name_their_key() {
 }
 
 #[test]
+fn what_stands_in_a_header_is_ascii() {
+    let fragment = "cannot stand in a header (visible ASCII";
+    for (keys, path) in [
+        ("api_key: cl\u{e9}", "providers.p.api_key"),
+        ("api_keys: [a, cl\u{e9}]", "providers.p.api_keys"),
+        ("auth_prefix: 'cl\u{e9} ', api_key: k", "providers.p.auth_prefix"),
+        ("headers: {x-a: cl\u{e9}}", "providers.p.headers.x-a"),
+    ] {
+        let keys = format!("dialect: openai, base_url: 'https://h', {keys}");
+        provider_refused(&keys, path, fragment);
+    }
+    refused("console: {url: 'https://c', api_key: cl\u{e9}}", "console.api_key", fragment);
+}
+
+#[test]
 fn unknown_keys_name_the_nearest() {
     refused("servr: {}", "servr", "(did you mean `server`?)");
     refused("zebra: {}", "zebra", "known here: server, auth");
@@ -68,6 +83,7 @@ fn words_are_checked() {
     );
     refused("stream: {notice: maybe}", "stream.notice", "(chunk, event, comment, off)");
     refused("stream: {metadata_field: usage}", "stream.metadata_field", "providers use");
+    refused("stream: {metadata_field: gateway_notice}", "stream.metadata_field", "notices");
     refused("stream: {metadata_field: 'a\"b'}", "stream.metadata_field", "is not allowed");
     refused("agents: {x: {mode: fast}}", "agents.x.mode", "(auto, budget, pinned, manual)");
     refused("log: {access: sdtout}", "log.access", "(stdout, stderr, off");

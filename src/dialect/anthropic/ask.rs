@@ -174,7 +174,9 @@ fn left_out(field: &Field<'_>, losses: &mut Losses) -> Result<(), Refused> {
         "text" | "response_format" => pick(value, ["type"]) == [Some(&b"\"text\""[..])],
         _ => false,
     };
-    if asks_nothing || matches!(value, b"null" | b"false" | b"[]" | b"{}") {
+    // A search without more wishes is one.
+    let is_empty = matches!(value, b"[]" | b"{}") && field.name != "web_search_options";
+    if asks_nothing || is_empty || matches!(value, b"null" | b"false") {
         return Ok(());
     }
     match REFUSED.iter().find(|(name, _)| *name == field.name) {

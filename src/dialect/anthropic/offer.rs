@@ -11,7 +11,7 @@ use crate::dialect::canonical::inside::FREE_SCHEMA;
 use crate::dialect::canonical::loss::{Losses, Refused};
 use crate::dialect::canonical::members::{flag_member, member, text_member};
 use crate::dialect::canonical::names;
-use crate::dialect::canonical::request::{Choice, Request, Takes, Tool};
+use crate::dialect::canonical::request::{Choice, Field, Request, Takes, Tool};
 use crate::dialect::canonical::style::Memory;
 use crate::dialect::canonical::text::{Raw, Text};
 
@@ -19,6 +19,20 @@ use crate::dialect::canonical::text::{Raw, Text};
 pub fn tools(value: &[u8]) -> Result<Vec<Tool<'_>>, Refused> {
     let tools = items(array(value, "tools")?).enumerate();
     tools.map(|(n, tool)| read_tool(tool, At::item("tools", n))).collect()
+}
+
+/// What tools say that no other dialect can, as it is listed; each once.
+pub fn lost(value: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    const NAMES: [&str; 2] = ["defer_loading", "input_examples"];
+    const LISTED: [&str; 2] = ["tools.defer_loading", "tools.input_examples"];
+    let mut found = [None; NAMES.len()];
+    for tool in items(value) {
+        for (slot, value) in found.iter_mut().zip(pick(tool, NAMES)) {
+            *slot = slot.or(value.filter(|value| *value != b"false"));
+        }
+    }
+    let listed = LISTED.into_iter().zip(found);
+    listed.filter_map(|(name, value)| Some(Field { name, value: Raw(value?) }))
 }
 
 fn read_tool(tool: &[u8], at: At) -> Result<Tool<'_>, Refused> {

@@ -31,7 +31,7 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, Refused> {
         let name = meant(key);
         if &*name == b"messages" {
             has_messages = true;
-            turns::read(&mut walk, &mut reading.request.turns)?;
+            turns::read(&mut walk, &mut reading.request)?;
             continue;
         }
         let value = walk.skip();
@@ -78,7 +78,10 @@ impl<'a> Reading<'a> {
         let request = &mut self.request;
         match name {
             b"system" => request.system = turns::system(value)?,
-            b"tools" => request.tools = offer::tools(value)?,
+            b"tools" => {
+                request.tools = offer::tools(value)?;
+                request.rest.extend(offer::lost(value));
+            }
             b"tool_choice" => {
                 (request.choice, request.parallel_calls) = offer::choice(value)?;
             }

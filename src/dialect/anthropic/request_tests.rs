@@ -407,7 +407,7 @@ fn a_forced_tool_rules_thinking_out() {
     let (body, dropped, _) = written(&request(Choice::Any)).expect("can be written");
     assert_eq!((&body["tool_choice"], &body["thinking"]), (&json!({"type": "any"}), &Value::Null));
     assert_eq!(body["output_config"]["effort"], "high");
-    assert_eq!(dropped, ["reasoning"]);
+    assert_eq!(dropped, ["reasoning_effort"]);
     let schema = json!({"type": "object", "properties": {}});
     assert_eq!(body["tools"][0]["input_schema"], schema);
     let names = vec![Text::of("g")];

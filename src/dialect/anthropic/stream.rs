@@ -73,8 +73,8 @@ impl Reader {
             b"content_block_stop" => self.close(sink),
             b"message_start" => self.start(message.unwrap_or_default(), sink),
             b"message_delta" => self.change(delta.unwrap_or_default(), usage, sink),
+            // Of nothing that began, it is the end of nothing.
             b"message_stop" => {
-                self.begun(sink);
                 self.is_over = true;
                 sink(Event::End);
             }

@@ -70,7 +70,7 @@ pub fn write(request: &Request<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> R
     if !is_on(request) {
         // A forced tool rules thinking out; how thoughts are shown means nothing without any.
         let asks_nothing = *reasoning == Reasoning::default();
-        return if asks_nothing { Ok(()) } else { losses.drop_field("reasoning") };
+        return if asks_nothing { Ok(()) } else { losses.drop_field(name(reasoning, losses)) };
     }
     match reasoning.budget_tokens {
         Some(budget) => {
@@ -88,6 +88,13 @@ pub fn write(request: &Request<'_>, losses: &mut Losses, out: &mut Vec<u8>) -> R
     }
     out.push(b'}');
     Ok(())
+}
+
+/// What the client calls it: most of those that speak Chat say it in a word.
+fn name(reasoning: &Reasoning<'_>, losses: &Losses) -> &'static str {
+    let is_word = reasoning.effort.is_some()
+        && *reasoning == Reasoning { effort: reasoning.effort, ..Reasoning::default() };
+    if is_word && !losses.has_items { "reasoning_effort" } else { "reasoning" }
 }
 
 /// The word for `output_config.effort`, if one is to be sent. There is none for no thinking, and none

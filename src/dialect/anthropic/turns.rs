@@ -10,21 +10,26 @@ use crate::dialect::canonical::index::Index;
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::marks::UNSIGNED;
 use crate::dialect::canonical::request::{
-    Call, Content, Input, Media, Part, Place, Role, Source, Thinking, ToolResult, Turn,
+    Call, Content, Field, Input, Media, Part, Place, Request, Role, Source, Thinking, ToolResult,
+    Turn,
 };
 use crate::dialect::canonical::text::{Raw, Text};
 
+/// What of documents no other dialect has, as it is listed.
+const OF_DOCUMENTS: [&str; 2] = ["document.context", "document.citations"];
+
 /// Reads the messages that start here.
-pub fn read<'a>(walk: &mut Walk<'a>, turns: &mut Vec<Turn<'a>>) -> Result<(), Refused> {
+pub fn read<'a>(walk: &mut Walk<'a>, request: &mut Request<'a>) -> Result<(), Refused> {
     if walk.peek() != b'[' {
         return Err(refused("messages", "must be an array of messages"));
     }
     walk.enter();
     while walk.item() {
-        let turn = message(walk, At::item("messages", turns.len()))?;
-        turns.push(turn);
+        let at = At::item("messages", request.turns.len());
+        let turn = message(walk, at, &mut request.rest)?;
+        request.turns.push(turn);
     }
-    results_answer_calls(turns)
+    results_answer_calls(&request.turns)
 }
 
 /// Reads `system`.
@@ -46,7 +51,10 @@ fn system_block(block: &[u8], at: At) -> Result<Part<'_>, Refused> {
     Ok(Part { kind, cache: cache.map(Raw), place })
 }
 
-fn message<'a>(walk: &mut Walk<'a>, at: At) -> Result<Turn<'a>, Refused> {
+/// What has been read that no other dialect can say.
+type Lost<'l, 'a> = &'l mut Vec<Field<'a>>;
+
+fn message<'a>(walk: &mut Walk<'a>, at: At, lost: Lost<'_, 'a>) -> Result<Turn<'a>, Refused> {
     if walk.peek() != b'{' {
         return Err(refused(at, "must be an object"));
     }
@@ -55,7 +63,7 @@ fn message<'a>(walk: &mut Walk<'a>, at: At) -> Result<Turn<'a>, Refused> {
     while let Some(key) = walk.key() {
         match &*meant(key) {
             b"role" => role = Some(walk.skip()),
-            b"content" => parts = Some(content(walk, at)?),
+            b"content" => parts = Some(content(walk, at, lost)?),
             _ => drop(walk.skip()),
         }
     }
@@ -84,7 +92,7 @@ fn fits(part: &Part<'_>, role: Role, at: At) -> Result<(), Refused> {
     if fine { Ok(()) } else { Err(refused(at.dot("type"), "is not allowed in this role")) }
 }
 
-fn content<'a>(walk: &mut Walk<'a>, at: At) -> Result<Vec<Part<'a>>, Refused> {
+fn content<'a>(walk: &mut Walk<'a>, at: At, lost: Lost<'_, 'a>) -> Result<Vec<Part<'a>>, Refused> {
     let mut parts = Vec::new();
     match walk.peek() {
         b'"' => {
@@ -96,7 +104,7 @@ fn content<'a>(walk: &mut Walk<'a>, at: At) -> Result<Vec<Part<'a>>, Refused> {
             walk.enter();
             while walk.item() {
                 let at = At { part: Some(parts.len()), ..at };
-                parts.push(block(&Fields::read(walk), at)?);
+                parts.push(block(&Fields::read(walk), at, lost)?);
             }
         }
         _ => return Err(refused(at.dot("content"), CONTENT)),
@@ -121,6 +129,8 @@ struct Fields<'a> {
     data: Option<&'a [u8]>,
     source: Option<&'a [u8]>,
     title: Option<&'a [u8]>,
+    /// In the order of `OF_DOCUMENTS`.
+    more: [Option<&'a [u8]>; 2],
 }
 
 impl<'a> Fields<'a> {
@@ -149,18 +159,33 @@ impl<'a> Fields<'a> {
                 b"data" => fields.data = value,
                 b"source" => fields.source = value,
                 b"title" => fields.title = value,
+                b"context" => fields.more[0] = value,
+                b"citations" => fields.more[1] = value,
                 _ => {}
             }
         }
         fields
     }
+
+    /// Notes what goes with a document and cannot be told elsewhere.
+    fn note_lost(&self, lost: Lost<'_, 'a>) {
+        if self.kind != Some(b"\"document\"") {
+            return;
+        }
+        for (name, value) in OF_DOCUMENTS.into_iter().zip(self.more) {
+            let is_off = |value: &&[u8]| pick(value, ["enabled"]) == [Some(&b"false"[..])];
+            let value = value.filter(|value| !is_off(value));
+            lost.extend(value.map(|value| Field { name, value: Raw(value) }));
+        }
+    }
 }
 
 /// A block of a message.
-fn block<'a>(fields: &Fields<'a>, at: At) -> Result<Part<'a>, Refused> {
+fn block<'a>(fields: &Fields<'a>, at: At, lost: Lost<'_, 'a>) -> Result<Part<'a>, Refused> {
+    fields.note_lost(lost);
     let kind = match fields.kind.unwrap_or_default() {
         b"\"tool_use\"" => Content::Call(call(fields, at)?),
-        b"\"tool_result\"" => Content::Result(result(fields, at)?),
+        b"\"tool_result\"" => Content::Result(result(fields, at, lost)?),
         b"\"thinking\"" => Content::Thinking(thinking(fields, at)?),
         b"\"redacted_thinking\"" => Content::Redacted(needed_text(fields.data, at.dot("data"))?),
         _ => leaf(fields, at)?,
@@ -196,7 +221,7 @@ fn thinking<'a>(fields: &Fields<'a>, at: At) -> Result<Thinking<'a>, Refused> {
     Ok(Thinking { text: needed_text(fields.thinking, at.dot("thinking"))?, signature })
 }
 
-fn result<'a>(fields: &Fields<'a>, at: At) -> Result<ToolResult<'a>, Refused> {
+fn result<'a>(fields: &Fields<'a>, at: At, lost: Lost<'_, 'a>) -> Result<ToolResult<'a>, Refused> {
     let id = needed_text(fields.tool_use_id, at.dot("tool_use_id"))?;
     let is_error = fields.is_error.map(|one| flag(one, at.dot("is_error"))).transpose()?;
     let place = Place { item: at.item, part: at.part };
@@ -211,6 +236,7 @@ fn result<'a>(fields: &Fields<'a>, at: At) -> Result<ToolResult<'a>, Refused> {
             for (n, block) in items(value).enumerate() {
                 let at = At { inner: Some(n), ..at };
                 let fields = Fields::read(&mut Walk::new(block));
+                fields.note_lost(lost);
                 let kind = leaf(&fields, at)?;
                 parts.push(Part { kind, cache: fields.cache.map(Raw), place });
             }

@@ -97,6 +97,17 @@ pub fn meant(key: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// The name under which a field that its reader does not know is listed, for a key as written. `None` if it is
+/// in disguise: escapes that stand for nothing but the letters which all known fields are made of, past whom a
+/// check of names would not see it. Others are written with escapes by ordinary clients (`\u00e9`), and are no
+/// field that anybody knows; they are listed as written.
+pub fn listed(key: &[u8]) -> Option<&str> {
+    let name = meant(key);
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_disguised = matches!(name, Cow::Owned(_)) && name.iter().all(is_plain);
+    std::str::from_utf8(key).ok().filter(|_| !is_disguised)
+}
+
 /// The value of the member of that name; the last one if there are several.
 pub fn find<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     members(object).filter(|(key, _)| **key == *name.as_bytes()).last().map(|(_, value)| value)
@@ -218,6 +229,18 @@ mod tests {
         assert_eq!((a, b), (Some(&b"3"[..]), Some(&b"[2]"[..])));
         assert_eq!((c, e), (None, None));
         assert_eq!(pick(b"[1]", ["a"]), [None]);
+    }
+
+    #[test]
+    fn only_what_could_be_a_known_field_is_in_disguise() {
+        assert_eq!(listed(b"seed"), Some("seed"));
+        assert_eq!(listed("caf\u{e9}".as_bytes()), Some("caf\u{e9}"));
+        for kept in [r"caf\u00e9", r"a\u0000b", r#"a\"b"#, r"\ud83d\ude00", r"a\r\nx"] {
+            assert_eq!(listed(kept.as_bytes()), Some(kept));
+        }
+        for disguised in [r"mcp\u005fservers", r"\u006e", r"s\u0065ed"] {
+            assert_eq!(listed(disguised.as_bytes()), None, "{disguised}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! `Request::rest`; refused here is what is malformed, and what no other dialect could ever say.
 
 use crate::dialect::canonical::fields::{
-    array, count, find, flag, items, meant, members, number, object, text, word, written_members,
+    array, count, find, flag, items, listed, meant, members, number, object, text, word,
+    written_members,
 };
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Choice, Effort, Field, Format, Reasoning, Request};
@@ -28,10 +29,9 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, Refused> {
             && !is_nothing(&name, value)
         {
             // A field in disguise could pass by those who look for its name.
-            let plain = std::str::from_utf8(key).ok().filter(|_| *name == *key);
             let why = "must be written without escapes";
             let short = || String::from_utf8_lossy(name.get(..KEY_BYTES_MAX).unwrap_or(&name));
-            let name = plain.ok_or_else(|| Refused::new(short(), why))?;
+            let name = listed(key).ok_or_else(|| Refused::new(short(), why))?;
             reading.request.rest.push(Field { name, value: Raw(value) });
         }
     }
@@ -248,6 +248,14 @@ mod tests {
         with(more, |request| {
             let names: Vec<&str> = request.rest.iter().map(|field| field.name).collect();
             assert_eq!(names, ["seed", "metadata", "logprobs"]);
+        });
+    }
+
+    #[test]
+    fn names_that_no_field_has_may_be_written_with_escapes() {
+        with(r#""\u00e9":1,"a\"b":2"#, |request| {
+            let names: Vec<&str> = request.rest.iter().map(|field| field.name).collect();
+            assert_eq!(names, [r"\u00e9", r#"a\"b"#]);
         });
     }
 

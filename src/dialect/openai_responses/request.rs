@@ -4,7 +4,7 @@
 //! thinks of, such as an earlier answer that it stored, is refused by name.
 
 use crate::dialect::canonical::fields::{
-    Walk, array, flag, items, meant, members, needed, number, object, text, word,
+    Walk, array, flag, items, listed, meant, members, needed, number, object, text, word,
 };
 use crate::dialect::canonical::loss::Refused;
 use crate::dialect::canonical::request::{Effort, Field, Reasoning, Request};
@@ -107,8 +107,7 @@ impl<'a> Reading<'a> {
 
     fn keep(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<(), Refused> {
         // A key in disguise could pass by a check of its name.
-        let name = std::str::from_utf8(key).ok().filter(|name| !name.contains('\\'));
-        let Some(name) = name else {
+        let Some(name) = listed(key) else {
             return Err(bound(key, "must be written without escapes"));
         };
         self.request.rest.push(Field { name, value: Raw(value) });

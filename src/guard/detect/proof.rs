@@ -24,12 +24,12 @@ impl Proof {
         match self {
             Self::None => true,
             Self::Crc62 => is_crc62(body),
-            Self::Varied => known().is_varied(),
+            Self::Varied => known().is_varied(body),
             Self::Random => {
                 let known = known();
-                known.is_varied() && known.has_mixed_part()
+                known.is_varied(body) && known.has_mixed_part()
             }
-            Self::Holds(words) => known().is_varied() && holds(body, words),
+            Self::Holds(words) => known().is_varied(body) && holds(body, words),
         }
     }
 }
@@ -71,9 +71,7 @@ impl Body {
             if same >= REPEATED {
                 body.repeated = place + 2 - u32::try_from(REPEATED).unwrap_or_default();
             }
-            if text.get(at..at + 2).is_some_and(|two| may_begin_example([two[0], two[1]]))
-                && begins_example(&text[at..])
-            {
+            if example_at(text, at) > 0 {
                 body.example = place + 1;
             }
             if matches!(byte, b'-' | b'_') {
@@ -97,9 +95,9 @@ impl Rest<'_> {
         place as usize > self.at
     }
 
-    /// The same as `is_varied` of its text.
-    pub fn is_varied(self) -> bool {
-        if self.has(self.body.repeated) || self.has(self.body.example) {
+    /// The same as `is_varied` of its text, which is read only where a word of examples is in it.
+    pub fn is_varied(self, text: &[u8]) -> bool {
+        if self.has(self.body.repeated) || self.has(self.body.example) && is_example(text) {
             return false;
         }
         let distinct = self.body.last.iter().filter(|place| self.has(**place)).count();
@@ -181,25 +179,92 @@ const fn words_with(place: usize) -> [u16; 256] {
     words
 }
 
-/// Whether a word of the usual examples is in it.
+/// Whether it is one of the usual examples: a word of them is in it, and what stands beside is no noise. A
+/// word alone says nothing: noise holds every word by chance, and whoever wants a key out puts one into it.
 ///
 /// Hot path on hostile text, where one body has hundreds of beginnings: most places are passed over by two
 /// characters alone.
 pub fn is_example(body: &[u8]) -> bool {
-    body.windows(2)
-        .enumerate()
-        .any(|(at, two)| may_begin_example([two[0], two[1]]) && begins_example(&body[at..]))
+    let at = (0..body.len()).find(|at| example_at(body, *at) > 0);
+    at.is_some_and(|at| !Beside::of(body, at).is_noise() || is_signed_example(body))
 }
 
-fn may_begin_example([one, other]: [u8; 2]) -> bool {
+/// The length of the word of examples that begins there; 0 if none does.
+fn example_at(body: &[u8], at: usize) -> usize {
     let [first, second] = &BEGINNINGS;
-    first[usize::from(one)] & second[usize::from(other)] != 0
+    let Some([one, two, ..]) = body.get(at..) else { return 0 };
+    if first[usize::from(*one)] & second[usize::from(*two)] == 0 {
+        return 0;
+    }
+    let begins = |words: &&&str| {
+        let part = body.get(at..at + words.len());
+        part.is_some_and(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+    };
+    EXAMPLES.iter().find(begins).map_or(0, |words| words.len())
 }
 
-fn begins_example(rest: &[u8]) -> bool {
-    EXAMPLES.iter().any(|words| {
-        rest.get(..words.len()).is_some_and(|part| part.eq_ignore_ascii_case(words.as_bytes()))
-    })
+/// Whether it ends in the word: so does noise in the documents of AWS, which is known to everybody.
+fn is_signed_example(body: &[u8]) -> bool {
+    body.ends_with(b"EXAMPLE") || body.ends_with(b"EXAMPLEKEY")
+}
+
+/// What stands beside the words of examples, as if they were not there.
+#[derive(Default)]
+struct Beside {
+    length: usize,
+    /// Of the present part between hyphens.
+    part: usize,
+    changes: usize,
+    has_mixed_part: bool,
+    /// Letters that follow one another, and those of them that do so in the alphabet too.
+    pairs: usize,
+    in_order: usize,
+    before: Option<u8>,
+    letter: Option<u8>,
+}
+
+/// Characters of the shortest noise.
+const NOISE_MIN: usize = 16;
+
+impl Beside {
+    /// Beside the words from `first` on, where the first of them begins.
+    fn of(body: &[u8], first: usize) -> Self {
+        let mut beside = Self::default();
+        let mut at = 0;
+        while let Some(byte) = body.get(at) {
+            let word = if at < first { 0 } else { example_at(body, at) };
+            if word == 0 {
+                beside.take(*byte);
+            }
+            at += word.max(1);
+        }
+        beside
+    }
+
+    fn take(&mut self, byte: u8) {
+        if matches!(byte, b'-' | b'_') {
+            (self.part, self.changes, self.before) = (0, 0, None);
+            return;
+        }
+        self.length += 1;
+        self.part += 1;
+        let is_change = self.before.is_some_and(|it| it.is_ascii_digit() != byte.is_ascii_digit());
+        self.changes += usize::from(is_change);
+        self.before = Some(byte);
+        self.has_mixed_part |= self.part >= MIXED_PART && self.changes >= MIXED_CHANGES;
+        if byte.is_ascii_alphabetic() {
+            let byte = byte.to_ascii_lowercase();
+            if let Some(letter) = self.letter.replace(byte) {
+                self.pairs += 1;
+                self.in_order += usize::from(matches!(byte.wrapping_sub(letter), 0 | 1));
+            }
+        }
+    }
+
+    /// Enough of it, letters and digits mixed, and not most of the letters in a row.
+    const fn is_noise(&self) -> bool {
+        self.length >= NOISE_MIN && self.has_mixed_part && self.in_order * 2 < self.pairs
+    }
 }
 
 fn holds(body: &[u8], words: &str) -> bool {
@@ -248,6 +313,28 @@ mod tests {
     }
 
     #[test]
+    fn a_word_of_examples_within_noise_makes_none() {
+        let noise = "q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsT";
+        for word in EXAMPLES {
+            for at in [0, 10, noise.len()] {
+                let (left, right) = noise.split_at(at);
+                assert!(is_varied(format!("{left}{word}{right}").as_bytes()), "{word} at {at}");
+            }
+        }
+        for example in [
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "abcdefghijklmnopqrstuvwxyz0123456789",
+            "0123456789abcdef0123456789abcdef",
+            "a1b2c3d4e5f6g7h8i9j0k1l2xxxxxxxx",
+            "your-openai-api-key-2024-v1-goes-here",
+            "AbCdEf0123456789gHiJkLmNoPqRsTuVwXyZAbCdEf0123456789gHiJkLmNoPqRsTuVwXyZ",
+            "xxxx-xxxx-xxxx-1a2b",
+        ] {
+            assert!(!is_varied(example.as_bytes()), "{example}");
+        }
+    }
+
+    #[test]
     fn prose_in_hyphens_is_not_random() {
         let is_random = |text: &[u8]| {
             let body = Body::of(text);
@@ -264,7 +351,8 @@ mod tests {
             let body = Body::of(text.as_bytes());
             for at in 0..text.len() {
                 let rest = Rest { body: &body, at };
-                prop_assert_eq!(rest.is_varied(), is_varied(&text.as_bytes()[at..]), "{}", at);
+                let end = &text.as_bytes()[at..];
+                prop_assert_eq!(rest.is_varied(end), is_varied(end), "{}", at);
                 let begins = at == 0 || matches!(text.as_bytes()[at - 1], b'-' | b'_');
                 if begins {
                     let mut parts = text.as_bytes()[at..].split(|byte| matches!(byte, b'-' | b'_'));

@@ -44,6 +44,8 @@ const LLM_KEYS: &[Rule] = &[
     key("tavily_key", "TAVILY", &["tvly-"], Form::Parts(&[Run(Word, 24, 64)], Random)),
     key("jina_key", "JINA", &["jina_"], run(&[Run(Word, 50, 70)])),
     key("langsmith_key", "LANGSMITH", &["lsv2_pt_", "lsv2_sk_"], run(&[Run(Word, 40, 48)])),
+    // Our own, as `weir key new` makes them.
+    key("weir_key", "WEIR", &["weir_"], run(&[Exact(LowerHex, 64)])),
     key("am_key", "AM", &["am_"], Form::Parts(&[Run(Word, 24, 100)], Random)),
 ];
 

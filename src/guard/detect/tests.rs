@@ -73,6 +73,7 @@ fn keys() -> Vec<String> {
         format!("SG.{}.{}", noise(22), noise(43)),
         format!("SK{}", hex(32)),
         format!("dop_v1_{}", hex(64)),
+        format!("weir_{}", hex(64)),
         format!("4252393552:A{}", noise(34)),
         format!("eyJ{}.eyJ{}.{}", noise(30), noise(60), noise(43)),
         format!("postgres://app:{}@db.internal:5432/main", noise(16)),

@@ -45,6 +45,28 @@ const SMALL: &str =
     "cost_routing:\n  agents:\n    a: {budget_total: 1, tiers: [{threshold: 0, models: [m]}]}\n";
 
 #[test]
+fn what_has_no_place_here_is_listed_and_the_rest_comes_along() {
+    let text = "cost_routing:\n  agents:\n    my agent: {budget_total: 1}\n    b: {budget_total: 2, tiers: [\
+        {threshold: 0.12345678, models: [m, x y]}, {threshold: 0.1, models: [x y]}, {threshold: 0, models: [n]}]}\n";
+    let (imported, snapshot) = imported(text);
+    assert_eq!(snapshot.gate.agents.all().iter().filter(|agent| &*agent.id == "b").count(), 1);
+    assert_eq!(snapshot.catalog.models().len(), 2);
+    assert!(imported.yaml.contains("{remaining_min: 0.123457, models: [m]}"), "{}", imported.yaml);
+    assert!(!imported.yaml.contains("my agent") && !imported.yaml.contains("x y"));
+    for path in [
+        "cost_routing.agents[\"my agent\"]",
+        "cost_routing.agents.b.tiers[0].models[1]",
+        "cost_routing.agents.b.tiers[1].models[0]",
+        "cost_routing.agents.b.tiers[0].threshold",
+    ] {
+        assert!(tells(&imported, path), "{path}: {:?}", imported.losses);
+    }
+    assert!(fault("cost_routing: {agents: {my agent: {budget_total: 1}}}").contains("no agent"));
+    let whole = SMALL.replace("threshold: 0,", "threshold: 0.99999991,");
+    assert!(self::imported(&whole).0.yaml.contains("{remaining_min: 1, models: [m]}"));
+}
+
+#[test]
 fn without_a_key_the_clients_own_goes_upstream() {
     let (imported, snapshot) = imported(SMALL);
     assert!(snapshot.gate.pass_through && imported.variables.is_empty());
