@@ -153,10 +153,11 @@ fn bare(look: &mut Look<'_>, from: usize) -> Sight<Option<(usize, usize)>> {
     if !(BARE_MIN..=VALUE_MAX).contains(&length) || is_code(look, to)? {
         return Ok(None);
     }
-    if !look.body(from, to).is_varied() {
+    let (text, base) = (look.text, look.base);
+    let word = text.get(from - base..to - base).unwrap_or_default();
+    if !look.body(from, to).is_varied(word) {
         return Ok(None);
     }
-    let word = look.span(from, to);
     let is_one = kinds(word) >= 3 && has_noise(word) && !is_handle(word);
     Ok(is_one.then_some((from, to)))
 }
