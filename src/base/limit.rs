@@ -131,9 +131,9 @@ pub const DRAIN_LOOK_MS: u64 = 20;
 /// leave in one system call; each further one costs 7 of the 35 us of a small request.
 pub const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 
-/// Bytes of a request body that the system always takes at once: a quarter of the send buffer that a
+/// Bytes of a request that the system always takes at once: a quarter of the send buffer that a
 /// connection begins with. Writing so little cannot block, and needs no timer.
-pub const UNTIMED_BODY_BYTES_MAX: usize = 4 * 1024;
+pub const UNTIMED_BYTES_MAX: usize = 4 * 1024;
 
 /// Milliseconds that a new process waits for the admin port of the one it takes over from.
 pub const HANDOVER_MS_MAX: u64 = 60_000;

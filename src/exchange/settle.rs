@@ -256,7 +256,12 @@ impl Exchange {
     /// The factors by what the answer says of how it was served; where it says nothing, those that the worst
     /// case was held with, so that it is never booked too low.
     fn dearer(&self, tokens: PicoUsd, told: &Told<'_>) -> NanoUsd {
-        let percent = i128::from(self.served_percent(told.remarks.served).max(100));
+        let mut served = told.remarks.served;
+        if self.heard().surface == Surface::Messages && served.tier == Some(ServedTier::Dear) {
+            // Anthropic's priority is capacity that was bought before, not a dearer rate.
+            served.tier = Some(ServedTier::Ordinary);
+        }
+        let percent = i128::from(self.served_percent(served).max(100));
         let fee =
             self.current_model().map_or(SEARCH_FEE, |model| self.price_of(model).search_fee());
         let fees = i128::from(fee.0).saturating_mul(i128::from(told.tool_requests));

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use parking_lot::RwLock;
 use pingora::upstreams::peer::HttpPeer;
 use pingora_core::protocols::ALPN;
@@ -16,8 +17,7 @@ use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
 use crate::base::limit::{
-    CA_SETS_MAX, DNS_HOSTS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX,
-    UNTIMED_BODY_BYTES_MAX,
+    CA_SETS_MAX, DNS_HOSTS_MAX, DNS_TTL_MS, DNS_WAIT_MS, IDLE_UPSTREAM_MS_MAX, UNTIMED_BYTES_MAX,
 };
 use crate::upstream::authorities::Authorities;
 use crate::upstream::provider::Provider;
@@ -133,10 +133,15 @@ impl Trust {
     }
 }
 
-/// The peer for one attempt with a body of that length.
+/// Bytes of the headers of a head, roughly.
+pub fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// The peer for one attempt that writes about so many bytes, head and body.
 pub fn peer(
     provider: &Provider,
-    (address, body_bytes): (SocketAddr, usize),
+    (address, bytes): (SocketAddr, usize),
     trust: &Trust,
 ) -> Box<HttpPeer> {
     let mut peer = Box::new(HttpPeer::new(address, provider.tls(), provider.sni().to_owned()));
@@ -147,7 +152,7 @@ pub fn peer(
     options.total_connection_timeout = Some(connect);
     options.read_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
     // Each write under a timer pays for it, also where it cannot block.
-    if body_bytes > UNTIMED_BODY_BYTES_MAX {
+    if bytes > UNTIMED_BYTES_MAX {
         options.write_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
     }
     options.idle_timeout = Some(Duration::from_millis(IDLE_UPSTREAM_MS_MAX));

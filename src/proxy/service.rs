@@ -94,7 +94,11 @@ impl ProxyHttp for Weir {
     }
 
     /// The next candidate, resolved; candidates whose name cannot be resolved are passed over.
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Box<Ctx>) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Box<Ctx>,
+    ) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
         loop {
             let next = match ctx.ready.take() {
@@ -113,11 +117,12 @@ impl ProxyHttp for Weir {
             };
             ctx.wait_begins();
             let address = self.shared.resolver.address(&attempt.provider).await;
-            let (provider, length) = (Arc::clone(&attempt.provider), attempt.length);
+            let provider = Arc::clone(&attempt.provider);
+            let bytes = attempt.length + peer::head_bytes(&session.req_header().headers);
             ctx.attempt = Some(attempt);
             match address {
                 Ok(address) => {
-                    return Ok(peer::peer(&provider, (address, length), &self.shared.trust));
+                    return Ok(peer::peer(&provider, (address, bytes), &self.shared.trust));
                 }
                 Err(error) if !ctx.cannot_connect() => return Err(error),
                 Err(_) => {}

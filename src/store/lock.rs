@@ -57,14 +57,14 @@ fn take(path: &Path) -> Result<Option<File>, StoreError> {
 
 /// What is known of the process that has the lock.
 pub fn owner(path: &Path) -> String {
-    let pids = lock_paths(path).into_iter().filter_map(|path| {
+    let mut pids = lock_paths(path).into_iter().filter_map(|path| {
         let mut text = String::new();
         // Sixteen bytes hold every process id; what else may stand in the file is of no use.
         File::open(path).and_then(|file| file.take(16).read_to_string(&mut text)).ok()?;
         text.trim().parse::<u32>().ok()
     });
     // Behind a link our own name may stand in the first one.
-    pids.last().map_or_else(|| "process unknown".to_owned(), |pid| format!("process {pid}"))
+    pids.next_back().map_or_else(|| "process unknown".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// The lock beside the name that was given, and the one beside the file's real name if that is another. The

@@ -34,7 +34,7 @@ pub struct AnswerFacts {
     pub error_code: Option<u16>,
     /// Whether there is an `error` that is not null.
     pub has_error: bool,
-    /// Bytes of text in the answer, for the estimate; 0 where there is a report, as nobody asks then.
+    /// Bytes of text in the answer, for the estimate; 0 where a report says what the output was, as nobody asks then.
     pub output_bytes: u64,
     /// The model that the answer names.
     pub model: Option<Box<str>>,
@@ -74,7 +74,7 @@ pub fn read_answer(surface: Surface, body: &[u8]) -> AnswerFacts {
         let report = top.counts(&body[start..]).and_then(Counts::into_report);
         facts.take_report(surface, report);
     }
-    if facts.usage.is_none() {
+    if facts.usage.is_none() || facts.remarks.output_lost {
         facts.output_bytes = output_bytes(&top);
     }
     facts

@@ -98,6 +98,9 @@ mod tests {
         assert_eq!(lost(r#"{"prompt_tokens":true,"completion_tokens":5}"#), (true, false));
         assert_eq!(lost(r#"{"input_tokens":-3,"output_tokens":"-5"}"#), (true, true));
         assert_eq!(lost(r#"{"prompt_tokens":null,"completion_tokens":5}"#), (false, false));
+        let half = br#"{"choices":[{"message":{"content":"words"}}],"usage":{"prompt_tokens":7,"completion_tokens":"many"}}"#;
+        let facts = read_answer(Surface::Chat, half);
+        assert_eq!((facts.remarks.output_lost, facts.output_bytes), (true, 5));
         let unsplit = |usage| remarks(usage).unsplit_writes;
         assert_eq!(unsplit(r#"{"input_tokens":1,"cache_creation_input_tokens":50}"#), 50);
         let split = r#"{"input_tokens":1,"cache_creation_input_tokens":50,"cache_creation":

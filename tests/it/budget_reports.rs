@@ -164,7 +164,8 @@ async fn what_an_answer_says_of_itself_is_priced() {
         {"ephemeral_5m_input_tokens": 50, "ephemeral_1h_input_tokens": 0}});
     for (usage, asked, expected) in [
         (json!({"service_tier": "standard"}), json!({}), plain),
-        (json!({"service_tier": "priority"}), json!({}), plain * 5 / 2),
+        // Capacity that was bought before.
+        (json!({"service_tier": "priority"}), json!({}), plain),
         (json!({"speed": "fast"}), json!({}), plain * 2),
         (json!({"inference_geo": "us"}), json!({}), plain * 11 / 10),
         (json!({"inference_geo": "global"}), json!({}), plain),

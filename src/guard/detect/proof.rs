@@ -203,9 +203,11 @@ fn example_at(body: &[u8], at: usize) -> usize {
     EXAMPLES.iter().find(begins).map_or(0, |words| words.len())
 }
 
-/// Whether it ends in the word: so does noise in the documents of AWS, which is known to everybody.
+/// Whether it is as long as a key or a secret of AWS and ends in the word: so does the noise in its documents,
+/// which is known to everybody. Behind anything else the word hides nothing.
 fn is_signed_example(body: &[u8]) -> bool {
-    body.ends_with(b"EXAMPLE") || body.ends_with(b"EXAMPLEKEY")
+    let is_key = matches!(body.len(), 16 | 20) && body.ends_with(b"EXAMPLE");
+    is_key || body.len() == 40 && body.ends_with(b"EXAMPLEKEY")
 }
 
 /// What stands beside the words of examples, as if they were not there.

@@ -193,6 +193,16 @@ fn look_alikes_are_left() {
 }
 
 #[test]
+fn the_word_of_examples_behind_noise_hides_no_key() {
+    for text in [
+        "sk-proj-q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTEXAMPLE",
+        "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsTuEaKiXoBvQlMwYzEXAMPLE",
+    ] {
+        assert!(!redacted(text).contains("q7Zk2Vb9Lx4Wm8"), "{text}");
+    }
+}
+
+#[test]
 fn assignments_stay_parsable() {
     assert_eq!(redacted(r#"db_password: "fc4f28Ti0oSGW9kMF5" x"#), "[X] x");
     assert_eq!(redacted(r#"{"db_password": "fc4f28Ti0oSGW9kMF5"}"#), r#"{"db_password": "[X]"}"#);
