@@ -7,7 +7,7 @@
 use crate::base::limit::CARRIED_ENTRIES_MAX;
 use crate::engine::bookkeeper::Errand;
 use crate::engine::scribe::{Desk, OnDesk};
-use crate::ledger::entry::{Entry, Reason};
+use crate::ledger::entry::{Entry, Reason, Step};
 use crate::ledger::saved::Stretch;
 use crate::store::Store;
 
@@ -46,9 +46,13 @@ fn refine(store: &mut dyn Store, desk: &Desk, stretch: &Stretch) {
 
 /// What an entry that is not in the store yet adds.
 fn spent_by(entry: &Entry, stretch: &Stretch) -> Option<i64> {
-    let counts = stretch.from_ms <= entry.at_ms
-        && entry.at_ms < stretch.until_ms
+    // Entries of one millisecond are told apart by the period into which they were booked.
+    let is_of = |step: &Step| {
+        step.account == stretch.account
+            && (stretch.start_ms..stretch.until_ms).contains(&step.start_ms)
+    };
+    let counts = (stretch.from_ms..=stretch.into_ms).contains(&entry.at_ms)
         && entry.reason != Reason::Carried
-        && entry.path.iter().any(|step| step.account == stretch.account);
+        && entry.path.iter().any(is_of);
     (counts && entry.spent > 0).then_some(entry.spent)
 }
