@@ -454,3 +454,28 @@ fn what_was_spent_in_the_millisecond_of_the_change_counts() {
     let [stretch] = book.take_stretches()[..] else { panic!("one stretch") };
     assert_eq!(store.spent_within(&stretch, 100).unwrap(), Some(43), "of the old period only");
 }
+
+#[test]
+fn what_follows_from_a_refund_is_kept_with_it_or_not_at_all() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    store.commit(&founding()).unwrap();
+    let made = hold(HoldId::new(1, 1), 100, 1_000);
+    store.commit(&[made.clone(), limbo(&made)]).unwrap();
+    let fleet = |store: &mut SqliteStore| {
+        store.account(&AccountKey::fleet()).unwrap().unwrap().1.unwrap().spent
+    };
+    assert_eq!(fleet(&mut store), 100);
+    let back = refund(&made, 0);
+    let above: Arc<[Step]> = made.path.iter().skip(1).copied().collect();
+    let rest = Entry { kind: Kind::Adjust, path: above, spent: -80, ..back.clone() };
+    assert_eq!(store.commit(std::slice::from_ref(&rest)).unwrap(), [Kept::NotOpen], "alone");
+    assert_eq!(store.commit(&[back.clone(), rest.clone()]).unwrap(), [Kept::Done; 2]);
+    assert_eq!(fleet(&mut store), 20);
+    // Another process, or the same batch once more.
+    assert_eq!(store.commit(&[back, rest]).unwrap(), [Kept::NotOpen; 2]);
+    assert_eq!(fleet(&mut store), 20, "no second credit");
+    drop(store);
+    assert_eq!(verify(&folder.file()).unwrap().broken, []);
+}
