@@ -178,6 +178,10 @@ pub const PAST_PIECES_MS_MAX: i64 = 40 * 86_400_000;
 /// that the period before had spent.
 pub const CARRIED_ENTRIES_MAX: u32 = 200_000;
 
+/// Accounts of changed calendars that wait for that look: more than a configuration has as a rule, and half
+/// a megabyte. For those beyond it all counts that the period before had spent.
+pub const CARRIED_STRETCHES_MAX: usize = 8_192;
+
 /// Milliseconds that a statement of the ledger waits for the lock of another process: a hand-over's
 /// two processes take turns of milliseconds, and a reader never takes it.
 pub const STORE_BUSY_MS_MAX: u64 = 5_000;

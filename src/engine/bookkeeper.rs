@@ -7,6 +7,7 @@
 //! waits for a settlement. What money may be spent is decided by `ledger::book`, and what is durable by
 //! the store; nothing of either is decided here.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Tokens};
 use crate::ledger::hold::{Grant, HoldOrder, Outcome, Refusal, Settled, SpendOrder};
 use crate::ledger::level::Level;
 use crate::ledger::plan::Planned;
-use crate::ledger::saved::Kept;
+use crate::ledger::saved::{Kept, Stretch};
 use crate::ledger::shown;
 use crate::ledger::standing::{Room, Standing};
 use crate::store::{Store, StoreError};
@@ -62,6 +63,8 @@ pub(super) struct Tray {
     pub(super) in_hand: Vec<Entry>,
     /// Work for the scribe that needs the store itself.
     pub(super) errands: Vec<Errand>,
+    /// What the scribe shall make exact, one after each batch.
+    pub(super) stretches: VecDeque<Stretch>,
     /// How many of `waiting` somebody waits for.
     pub(super) urgent: usize,
     /// The scribe sleeps until it is woken.
@@ -295,12 +298,9 @@ impl Bookkeeper {
                 entries.extend(book.set_spent(id, opening.initial_spent, Reason::Config, at_ms));
             }
         }
-        for entry in entries {
-            tray.put(entry);
-        }
+        entries.into_iter().for_each(|entry| tray.put(entry));
         self.desk.watch.configure(&budgets.fleet);
-        // The levels may be others: a turn of the scribe looks at them.
-        tray.errands.push(carrying::errand(book.take_stretches()));
+        carrying::put(tray, book.take_stretches());
         self.desk.wake(tray);
     }
 

@@ -15,6 +15,7 @@ use crate::base::limit::{
     LEDGER_LINGER_MS, LEDGER_RETRY_MS, LEDGER_WATCH_MS, SESSIONS_IN_MEMORY_MAX,
 };
 use crate::engine::bookkeeper::{Bell, Errand, Tray, Waiting};
+use crate::engine::carrying;
 use crate::engine::clock::Clock;
 use crate::engine::watch::{self, Watch};
 use crate::ledger::account::AccountId;
@@ -121,6 +122,8 @@ impl Scribe {
         if !batch.is_empty() {
             self.keep(batch);
         }
+        // After the batch: no hold waits for more than one such look.
+        carrying::refine_next(&mut *self.store, &self.desk);
         self.refresh();
         self.look(&moved);
         self.forget_sessions();
@@ -136,7 +139,8 @@ impl Scribe {
         let mut desk = self.desk.lock();
         loop {
             let tray = &desk.tray;
-            if tray.urgent > 0 || !tray.errands.is_empty() || tray.closed {
+            let is_called = tray.urgent > 0 || !tray.errands.is_empty();
+            if is_called || !tray.stretches.is_empty() || tray.closed {
                 break;
             }
             let wait = if !tray.waiting.is_empty() || self.is_busy {

@@ -203,11 +203,11 @@ impl Exchange {
         let ask = Ask {
             weight,
             surface: heard.surface,
-            // Some providers take 0 for no limit at all. In Messages it says that nothing but the cache is
-            // to be written.
+            // Some providers take 0 for no limit at all. To Anthropic itself it says that nothing but the
+            // cache is to be written.
             output_cap: envelope
                 .meant_output_cap()
-                .filter(|cap| *cap > 0 || heard.surface == Surface::Messages),
+                .filter(|cap| *cap > 0 || model.provider.writes_nothing_at_zero()),
             counted_input,
             rate_percent: self.rate_percent,
         };

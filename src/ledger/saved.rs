@@ -56,6 +56,8 @@ pub struct Stretch {
     pub into_ms: i64,
     /// When the new period has begun by the calendar.
     pub from_ms: i64,
+    /// When what was counted begins: its periods begin then or later.
+    pub start_ms: i64,
     /// When what was counted ends (exclusive).
     pub until_ms: i64,
     /// How much was counted, in nano-dollars.

@@ -156,6 +156,12 @@ impl Provider {
         }
     }
 
+    /// Whether an output cap of 0 asks it for no output at all. That is Anthropic's own word; others that speak
+    /// its dialect may take it for no limit.
+    pub fn writes_nothing_at_zero(&self) -> bool {
+        self.dialect == Dialect::Anthropic && &*self.base.host == "api.anthropic.com"
+    }
+
     /// Whether another provider is an account of the same one.
     pub fn is_account_like(&self, other: &Self) -> bool {
         self.account_of.is_some() && self.account_of == other.account_of

@@ -110,9 +110,9 @@ impl Walk {
         let piece = &bytes[..len];
         if self.in_key {
             let text = if self.in_string { piece } else { &piece[..len - 1] };
-            let room = KEY_BYTES_MAX.saturating_sub(self.key.len());
             // A longer one is none of ours, and stays too long to be one.
-            self.key.extend_from_slice(&text[..text.len().min(room + 1)]);
+            let room = (KEY_BYTES_MAX + 1).saturating_sub(self.key.len());
+            self.key.extend_from_slice(&text[..text.len().min(room)]);
         } else {
             self.keep(piece);
         }
@@ -171,7 +171,13 @@ impl Walk {
 
     fn begin_value(&mut self) {
         self.at = At::Inside { before_key: false };
-        self.is_kept = KEPT.contains(&&self.key[..]);
+        self.is_kept = !self.is_full && KEPT.contains(&&self.key[..]);
+        // With its quotes, its colon and a comma.
+        let is_too_much = self.kept.len() + self.key.len() + 4 > LONG_ANSWER_KEPT_BYTES_MAX;
+        if self.is_kept && is_too_much {
+            self.is_full = true;
+            self.is_kept = false;
+        }
         if self.is_kept {
             if self.kept.len() > 1 {
                 self.kept.push(b',');
@@ -240,6 +246,25 @@ mod tests {
         assert!(walk.kept.capacity() < 1_024 && walk.key.capacity() < 64);
         let facts = read_answer(Surface::Embeddings, &walk.finish().unwrap());
         assert_eq!(facts.usage.map(|usage| (usage.input, usage.output)), Some((2_048, 0)));
+    }
+
+    #[test]
+    fn neither_many_members_nor_escaped_keys_are_held() {
+        let mut walk = Walk::default();
+        walk.feed(b"{");
+        for _ in 0..1 << 17 {
+            walk.feed(br#""usage":1,"#);
+        }
+        walk.feed(br#""x":1}"#);
+        assert!(walk.kept.len() <= LONG_ANSWER_KEPT_BYTES_MAX && walk.finish().is_none());
+        let mut walk = Walk::default();
+        walk.feed(b"{\"");
+        for _ in 0..1 << 12 {
+            walk.feed(br"\n");
+        }
+        assert!(walk.key.len() <= KEY_BYTES_MAX + 1, "{}", walk.key.len());
+        walk.feed(br#"":1,"usage":{}}"#);
+        assert_eq!(walk.finish().as_deref(), Some(&br#"{"usage":{}}"#[..]));
     }
 
     proptest! {

@@ -64,6 +64,9 @@ fn defaults_of_providers_follow_their_dialect() {
     assert_eq!(auth(g), ("authorization".to_owned(), "Bearer k".to_owned()));
     assert_eq!(auth(x), ("x-api-key".to_owned(), "k".to_owned()));
     assert_eq!((x.tls(), x.host(), x.port(), x.index), (true, "h", 443, 3));
+    assert!(!x.writes_nothing_at_zero() && !p.writes_nothing_at_zero(), "only Anthropic says so");
+    let anthropic = read(&text.replace("https://h\"", "https://api.anthropic.com\"")).unwrap();
+    assert!(anthropic.providers[3].writes_nothing_at_zero());
     assert_eq!(p.authority, "127.0.0.1:9000");
     assert_eq!(p.target("/v1/chat/completions"), "/v1/chat/completions");
     assert_eq!(&*snapshot.first_provider(Dialect::Anthropic).unwrap().name, "q");

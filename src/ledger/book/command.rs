@@ -86,6 +86,7 @@ impl Book {
                 account: id,
                 into_ms: carry.start_ms,
                 from_ms: carry.from_ms,
+                start_ms: piece.span.start_ms,
                 until_ms: piece.span.end_ms.min(carry.start_ms),
                 counted: piece.spent,
             });

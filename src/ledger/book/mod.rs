@@ -337,7 +337,8 @@ impl Book {
         self.tree.shift(&path, 0, -back);
         let reason = refund.reason;
         let about = About { kind: Kind::Adjust, reason, held: 0, spent: -back, path: &path };
-        Some(Entry { hold: None, ..self.entry_of(open.hold, &Held::from(&open.made), &about) })
+        // It names the hold: the store keeps it only together with the refund.
+        Some(self.entry_of(open.hold, &Held::from(&open.made), &about))
     }
 
     /// Books a cost that was never held. `None` if the leaf, or an account above it, is not in memory: it

@@ -69,6 +69,9 @@ impl Ledger {
                 return Kept::NotOpen;
             }
             Kind::Refund if known.is_none_or(|open| !open.limbo) => return Kept::NotOpen,
+            Kind::Adjust if entry.hold.is_some_and(|hold| self.open.contains_key(&hold)) => {
+                return Kept::NotOpen;
+            }
             _ => {}
         }
         self.add(entry);

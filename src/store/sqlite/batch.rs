@@ -5,7 +5,7 @@
 //! The transaction has the write lock from its start, so that what was read stays true until its end.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -156,6 +156,8 @@ pub struct Batch<'a> {
     /// Others have written since we looked last: limits may be others than those that a hold knows.
     stale: bool,
     periods: HashMap<(u32, i64), Period>,
+    /// The holds that entries of this transaction have resolved.
+    resolved: HashSet<HoldId>,
 }
 
 impl<'a> Batch<'a> {
@@ -164,7 +166,8 @@ impl<'a> Batch<'a> {
     pub fn new(conn: &'a Connection, interned: &'a mut Interned, seen: i64) -> Result<Self> {
         let head = rows::head(conn)?;
         let stale = head.seq != seen;
-        Ok(Self { conn, interned, head, clash: None, stale, periods: HashMap::new() })
+        let (periods, resolved) = (HashMap::new(), HashSet::new());
+        Ok(Self { conn, interned, head, clash: None, stale, periods, resolved })
     }
 
     /// Writes one entry, unless it cannot be kept. An entry without what its kind needs is not.
@@ -179,6 +182,10 @@ impl<'a> Batch<'a> {
             (Kind::Settle | Kind::Void | Kind::Limbo | Kind::Refund, Some(hold), _) => {
                 self.resolve(entry, hold)
             }
+            // It follows from what the hold came to. Where another process has said that first, or this
+            // batch was durable after all, it would count twice.
+            (Kind::Adjust, Some(hold), _) if !self.resolved.contains(&hold) => Ok(Kept::NotOpen),
+            (Kind::Adjust, Some(_), _) => self.keep(&Entry { hold: None, ..entry.clone() }),
             (Kind::Spend | Kind::Adjust | Kind::Reset, ..) => {
                 let path = self.interned.path(self.conn, &entry.path)?;
                 self.move_periods(entry)?;
@@ -260,6 +267,7 @@ impl<'a> Batch<'a> {
         }
         self.move_periods(&entry)?;
         self.append(&entry, &Place { path: Some(resolved.path), made: Some(resolved.made) })?;
+        self.resolved.insert(hold);
         Ok(Kept::Done)
     }
 

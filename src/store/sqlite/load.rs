@@ -34,13 +34,18 @@ const LATEST: &str = "
     SELECT account, start_ms, end_ms, spent, held FROM period WHERE account = ?
     ORDER BY start_ms DESC LIMIT 1";
 
-/// The periods of an account that ended after an instant, oldest first.
-const PAST: &str = "
-    SELECT start_ms, end_ms, spent FROM period WHERE account = ?1 AND end_ms > ?2 ORDER BY start_ms";
+/// When an account's latest period began. It is the present balance, and none of the past.
+const LATEST_START: &str = "SELECT max(start_ms) FROM period WHERE account = ?";
 
-/// What an account has spent in all periods before those.
+/// The periods of an account before that one which ended after an instant, oldest first.
+const PAST: &str = "
+    SELECT start_ms, end_ms, spent FROM period
+    WHERE account = ?1 AND end_ms > ?2 AND start_ms < ?3 ORDER BY start_ms";
+
+/// What an account has spent in all other periods before that one.
 const BEFORE: &str = "
-    SELECT coalesce(sum(spent), 0) FROM period WHERE account = ?1 AND end_ms <= ?2";
+    SELECT coalesce(sum(spent), 0) FROM period
+    WHERE account = ?1 AND end_ms <= ?2 AND start_ms < ?3";
 
 /// What was said of the spend of accounts since an instant, in order.
 const LEVELS: &str = "
@@ -48,12 +53,14 @@ const LEVELS: &str = "
     CROSS JOIN path_step s ON s.path = e.path
     WHERE e.kind IN (8, 9) AND e.at_ms >= ? ORDER BY e.seq";
 
-/// What the entries from a certain one on have spent of an account between two instants, and how many of
-/// them set what is spent. 17 is what was carried.
+/// What the entries from a certain one on have spent of an account between two instants in the periods of a
+/// stretch, and how many of them set what is spent. 17 is what was carried. Entries of one millisecond are told
+/// apart by the period into which they were booked.
 const WITHIN: &str = "
     SELECT coalesce(sum(max(e.spent, 0)), 0), coalesce(sum(e.kind IN (8, 9)), 0) FROM entry e
     CROSS JOIN path_step s ON s.path = e.path
-    WHERE e.seq >= ?1 AND e.at_ms >= ?2 AND e.at_ms < ?3 AND e.reason != 17 AND s.account = ?4";
+    WHERE e.seq >= ?1 AND e.at_ms >= ?2 AND e.at_ms <= ?3 AND e.reason != 17 AND s.account = ?4
+        AND s.start_ms >= ?5 AND s.start_ms < ?6";
 
 /// Everything that a book of this epoch needs, but for what other epochs left open.
 pub fn saved(conn: &Connection, epoch: u32) -> Result<Saved> {
@@ -98,11 +105,14 @@ fn past_of(
     reach_ms: i64,
     carried: &BTreeMap<(AccountId, i64), i64>,
 ) -> Result<Vec<Past>> {
-    let before: i64 =
-        conn.prepare_cached(BEFORE)?.query_row(params![account.0, reach_ms], |row| row.get(0))?;
-    let mut past = vec![Past { account, start_ms: i64::MIN, end_ms: reach_ms, spent: before }];
+    let latest: Option<i64> =
+        conn.prepare_cached(LATEST_START)?.query_row([account.0], |row| row.get(0))?;
+    let Some(latest) = latest else { return Ok(Vec::new()) };
+    let places = params![account.0, reach_ms, latest];
+    let before: i64 = conn.prepare_cached(BEFORE)?.query_row(places, |row| row.get(0))?;
+    let mut past: Vec<Past> = Vec::new();
     let mut periods = conn.prepare_cached(PAST)?;
-    let mut periods = periods.query(params![account.0, reach_ms])?;
+    let mut periods = periods.query(places)?;
     while let Some(row) = periods.next()? {
         let (start_ms, end_ms, spent): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         // Another calendar may have ended the one before early.
@@ -112,10 +122,11 @@ fn past_of(
         let carried = carried.get(&(account, start_ms)).copied().unwrap_or(0);
         past.push(Past { account, start_ms, end_ms, spent: spent.saturating_sub(carried) });
     }
-    // The latest one is the present balance.
-    if past.len() > 1 {
-        past.pop();
+    if let Some(last) = past.last_mut() {
+        last.end_ms = last.end_ms.min(latest);
     }
+    // No other one ends it: a period without end may have begun before all that it sums up.
+    past.insert(0, Past { account, start_ms: i64::MIN, end_ms: reach_ms, spent: before });
     past.retain(|past| past.spent > 0);
     Ok(past)
 }
@@ -208,7 +219,7 @@ fn changed() -> String {
 /// At most what an account has spent within a stretch. What came back is not taken off: it may have been
 /// spent before.
 pub fn spent_within(conn: &Connection, stretch: &Stretch, max: u32) -> Result<Option<i64>> {
-    let Stretch { account, from_ms, until_ms, .. } = *stretch;
+    let Stretch { account, into_ms, from_ms, start_ms, until_ms, .. } = *stretch;
     let last = rows::head(conn)?.seq;
     let first = last.saturating_sub(i64::from(max));
     let oldest: Option<i64> = conn
@@ -220,7 +231,7 @@ pub fn spent_within(conn: &Connection, stretch: &Stretch, max: u32) -> Result<Op
     }
     let (spent, said): (i64, i64) = conn
         .prepare_cached(WITHIN)?
-        .query_row(params![first, from_ms, until_ms, account.0], |row| {
+        .query_row(params![first, from_ms, into_ms, account.0, start_ms, until_ms], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     Ok((said == 0).then_some(spent))
@@ -309,9 +320,20 @@ mod tests {
         let (all, one) =
             (format!("{open} WHERE 1 ORDER BY o.hold"), format!("{open} WHERE o.hold = ?"));
         let (few, changed) = (few_accounts(), changed());
-        for sql in
-            [PRESENT, PAST, BEFORE, LEVELS, MOVED, LATEST, rows::HEAD, &all, &one, &few, &changed]
-        {
+        for sql in [
+            PRESENT,
+            LATEST_START,
+            PAST,
+            BEFORE,
+            LEVELS,
+            MOVED,
+            LATEST,
+            rows::HEAD,
+            &all,
+            &one,
+            &few,
+            &changed,
+        ] {
             let steps = plan(sql);
             let scans = steps.iter().filter(|step| {
                 // A subquery's rows, and the holds without an outcome, are few.

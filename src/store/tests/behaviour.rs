@@ -404,3 +404,78 @@ fn what_was_spent_under_another_calendar_is_known_after_a_restart() {
     drop(store);
     assert_eq!(verify(&folder.file()).unwrap().broken, []);
 }
+
+/// 2026-11-21T12:00Z.
+const NOON: i64 = 1_795_219_200_000 + 43_200_000;
+const DAY: i64 = 86_400_000;
+
+#[test]
+fn what_lies_behind_a_first_period_without_end_is_known_after_a_restart() {
+    let folder = Folder::new();
+    let (mut store, mut book) = configured(&folder, Cadence::None, NOON - 70 * DAY);
+    spend(&mut store, &mut book, 7, NOON - 70 * DAY);
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::Daily, NOON - 65 * DAY);
+    let [stretch] = book.take_stretches()[..] else { panic!("one stretch") };
+    store.commit(&[book.carry_less(&stretch, 0, NOON - 65 * DAY).unwrap()]).unwrap();
+    for day in 0..=60 {
+        spend(&mut store, &mut book, 1, NOON - (60 - day) * DAY);
+    }
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::None, NOON + 1);
+    assert_eq!(spend(&mut store, &mut book, 0, NOON + 1), 7 + 61);
+}
+
+#[test]
+fn the_latest_period_counts_once_however_long_ago_it_was() {
+    let folder = Folder::new();
+    let (mut store, mut book) = configured(&folder, Cadence::Daily, NOON - 60 * DAY);
+    spend(&mut store, &mut book, 5, NOON - 60 * DAY);
+    let other = Step { account: AccountId(77), ..step(AGENT, None) };
+    let path = Arc::from([other]);
+    store
+        .commit(&[Entry { path, spent: 1, at_ms: NOON, ..blank(Kind::Spend, Reason::Exact) }])
+        .unwrap();
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::None, NOON + 1);
+    assert_eq!(spend(&mut store, &mut book, 0, NOON + 1), 5);
+}
+
+#[test]
+fn what_was_spent_in_the_millisecond_of_the_change_counts() {
+    let folder = Folder::new();
+    let (mut store, mut book) = configured(&folder, Cadence::Monthly, NOON - 3 * DAY);
+    spend(&mut store, &mut book, 500, NOON - 3 * DAY);
+    spend(&mut store, &mut book, 40, NOON - 1);
+    spend(&mut store, &mut book, 3, NOON);
+    drop(store);
+    let (mut store, mut book) = configured(&folder, Cadence::Daily, NOON);
+    spend(&mut store, &mut book, 100, NOON);
+    let [stretch] = book.take_stretches()[..] else { panic!("one stretch") };
+    assert_eq!(store.spent_within(&stretch, 100).unwrap(), Some(43), "of the old period only");
+}
+
+#[test]
+fn what_follows_from_a_refund_is_kept_with_it_or_not_at_all() {
+    let folder = Folder::new();
+    let mut store = folder.own();
+    store.open_epoch().unwrap();
+    store.commit(&founding()).unwrap();
+    let made = hold(HoldId::new(1, 1), 100, 1_000);
+    store.commit(&[made.clone(), limbo(&made)]).unwrap();
+    let fleet = |store: &mut SqliteStore| {
+        store.account(&AccountKey::fleet()).unwrap().unwrap().1.unwrap().spent
+    };
+    assert_eq!(fleet(&mut store), 100);
+    let back = refund(&made, 0);
+    let above: Arc<[Step]> = made.path.iter().skip(1).copied().collect();
+    let rest = Entry { kind: Kind::Adjust, path: above, spent: -80, ..back.clone() };
+    assert_eq!(store.commit(std::slice::from_ref(&rest)).unwrap(), [Kept::NotOpen], "alone");
+    assert_eq!(store.commit(&[back.clone(), rest.clone()]).unwrap(), [Kept::Done; 2]);
+    assert_eq!(fleet(&mut store), 20);
+    // Another process, or the same batch once more.
+    assert_eq!(store.commit(&[back, rest]).unwrap(), [Kept::NotOpen; 2]);
+    assert_eq!(fleet(&mut store), 20, "no second credit");
+    drop(store);
+    assert_eq!(verify(&folder.file()).unwrap().broken, []);
+}
