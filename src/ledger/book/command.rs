@@ -122,9 +122,9 @@ impl Book {
 
     /// Takes off what a hold has not cost where a period of another calendar counts all of it. The entries name
     /// the hold: the store keeps them only together with what it came to.
-    pub(super) fn uncarry(&mut self, hold: HoldId, held: &[Step], less: i64) -> Vec<Entry> {
+    pub(super) fn uncarry(&mut self, hold: HoldId, steps: &[Step], less: i64) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for step in held.iter().filter(|_| less > 0) {
+        for step in steps.iter().filter(|_| less > 0) {
             let Some(holder) = self.tree.get_mut(step.account) else { continue };
             let cap = holder.cap();
             let Some(span) = holder.balances.uncarry(step.start_ms, less) else { continue };
