@@ -298,7 +298,7 @@ impl Bookkeeper {
                 entries.extend(book.set_spent(id, opening.initial_spent, Reason::Config, at_ms));
             }
         }
-        entries.into_iter().for_each(|entry| tray.put(entry));
+        tray.waiting.extend(entries.into_iter().map(|entry| Waiting { entry, told: None }));
         self.desk.watch.configure(&budgets.fleet);
         carrying::put(tray, book.take_stretches());
         self.desk.wake(tray);

@@ -385,6 +385,8 @@ mod tests {
         kept: Arc<Mutex<Vec<Entry>>>,
         /// What it says of other processes, once.
         news: Option<News>,
+        /// How many entries were kept before each look at what was spent.
+        looks: Arc<Mutex<Vec<usize>>>,
     }
 
     impl Store for Sick {
@@ -405,6 +407,7 @@ mod tests {
         }
 
         fn spent_within(&mut self, _: &Stretch, _: u32) -> Result<Option<i64>, StoreError> {
+            self.looks.lock().push(self.kept.lock().len());
             Ok(None)
         }
 
@@ -537,6 +540,36 @@ mod tests {
         // The entry that undoes the hold still waits; the store has never had it.
         assert_eq!(held_nano(&keeper), 0);
         keeper.look(|book, _| book.check()).unwrap();
+    }
+
+    #[test]
+    fn no_entry_waits_for_more_than_one_look_at_what_was_spent() {
+        let store = Sick::default();
+        let looks = Arc::clone(&store.looks);
+        let mut book = Book::restore(Saved { epoch: 1, ..Saved::default() });
+        let terms = Terms { limit: None, cadence: Cadence::None, zone: "UTC".into(), hard: true };
+        let planned = Planned { key: AccountKey::agent("a"), parent: None, terms };
+        book.configure(&[planned], 0).unwrap();
+        let account = book.id(&AccountKey::agent("a")).unwrap();
+        let metrics = Arc::new(Metrics::new("0").unwrap());
+        let clock = Arc::new(crate::engine::clock::SystemClock);
+        let desk = Arc::new(Desk::new(book, metrics, clock));
+        let (into_ms, from_ms, start_ms, until_ms, counted) = (9, 5, 0, 9, 7);
+        let stretch = Stretch { account, into_ms, from_ms, start_ms, until_ms, counted };
+        carrying::put(&mut desk.lock().tray, vec![stretch; 3]);
+        let told = watch::Told::default();
+        let (desk, store) = (Arc::clone(&desk), Box::new(store));
+        let mut scribe = Scribe { desk, store, alone: true, is_busy: false, told };
+        for _ in 0..3 {
+            {
+                let mut desk = scribe.desk.lock();
+                let entry = desk.book.set_spent(account, NanoUsd(1), Reason::Admin, 1).unwrap();
+                desk.tray.put(entry);
+            }
+            assert!(scribe.turn());
+        }
+        assert_eq!(*looks.lock(), [1, 2, 3], "one look behind each batch");
+        assert!(scribe.desk.lock().tray.stretches.is_empty());
     }
 
     #[tokio::test]

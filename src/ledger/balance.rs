@@ -34,6 +34,9 @@ pub struct Balances {
     past: Vec<Piece>,
     /// What was spent before all of these.
     before: Piece,
+    /// The earlier periods, by their starts, whose holds count as spent in the present one, which began while
+    /// they were open.
+    carried_holds: Vec<i64>,
 }
 
 /// What was spent in a stretch of time, without what was carried into it.
@@ -82,7 +85,9 @@ impl Amounts {
 impl Default for Balances {
     fn default() -> Self {
         let before = Piece { span: Self::NEVER, spent: 0 };
-        Self { current: Amounts::new(Self::NEVER), others: Vec::new(), past: Vec::new(), before }
+        let current = Amounts::new(Self::NEVER);
+        let (others, past, carried_holds) = (Vec::new(), Vec::new(), Vec::new());
+        Self { current, others, past, before, carried_holds }
     }
 }
 
@@ -142,7 +147,34 @@ impl Balances {
         self.keep_past(Piece { span, spent: past.spent });
     }
 
+    /// Goes on to a period of another calendar, which counts what was spent and is held since `from_ms`.
+    pub fn turn_from(&mut self, span: Span, from_ms: i64) {
+        let reaches = |amounts: &&Amounts| {
+            amounts.held != 0
+                && amounts.span.start_ms != span.start_ms
+                && self.lasted(amounts).end_ms > from_ms
+        };
+        let held = self.all().filter(reaches).map(|amounts| amounts.span.start_ms).collect();
+        self.turn(span);
+        self.carried_holds = held;
+    }
+
+    /// Takes off what a hold of the period that began then has not cost of what it counts for in the
+    /// present one, and says which that is. `None` if it counts for nothing there, or if somebody has said
+    /// since what is spent.
+    pub fn uncarry(&mut self, start_ms: i64, less: i64) -> Option<Span> {
+        let current = &mut self.current;
+        let counts = self.carried_holds.contains(&start_ms);
+        if !counts || less > current.carried || less > current.spent {
+            return None;
+        }
+        current.carried -= less;
+        current.spent -= less;
+        Some(current.span)
+    }
+
     fn go_to(&mut self, next: Amounts) {
+        self.carried_holds = Vec::new();
         let now_ms = next.span.start_ms;
         let last = std::mem::replace(&mut self.current, next);
         if last.span != Self::NEVER {

@@ -156,7 +156,7 @@ impl Holder {
         }
         let new = self.span_at(now_ms);
         let since = self.balances.since(new.start_ms);
-        self.balances.turn(Span { start_ms: now_ms, ..new });
+        self.balances.turn_from(Span { start_ms: now_ms, ..new }, new.start_ms);
         Some(Carry { start_ms: now_ms, from_ms: new.start_ms, since })
     }
 }

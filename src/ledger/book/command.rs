@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::{About, Book};
 use crate::base::money::NanoUsd;
 use crate::ledger::account::{Account, AccountId};
-use crate::ledger::entry::{Entry, Kind, Reason, Step};
+use crate::ledger::entry::{Entry, HoldId, Kind, Reason, Step};
+use crate::ledger::period::Span;
 use crate::ledger::saved::Stretch;
 use crate::ledger::tree::Carry;
 
@@ -117,6 +118,23 @@ impl Book {
         let path: Arc<[Step]> = Arc::new([Step { end_ms: amounts.span.end_ms, ..step }]);
         let (kind, reason) = (Kind::Adjust, Reason::Carried);
         Some(self.entry(&About { kind, reason, held: 0, spent: -less, path: &path }))
+    }
+
+    /// Takes off what a hold has not cost where a period of another calendar counts all of it. The entries name
+    /// the hold: the store keeps them only together with what it came to.
+    pub(super) fn uncarry(&mut self, hold: HoldId, steps: &[Step], less: i64) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for step in steps.iter().filter(|_| less > 0) {
+            let Some(holder) = self.tree.get_mut(step.account) else { continue };
+            let cap = holder.cap();
+            let Some(span) = holder.balances.uncarry(step.start_ms, less) else { continue };
+            let Span { start_ms, end_ms } = span;
+            let path: Arc<[Step]> = Arc::new([Step { start_ms, end_ms, cap, ..*step }]);
+            let (kind, reason) = (Kind::Adjust, Reason::Carried);
+            let about = About { kind, reason, held: 0, spent: -less, path: &path };
+            entries.push(Entry { hold: Some(hold), ..self.entry(&about) });
+        }
+        entries
     }
 
     /// Brings `spent` of one account's present period to a value.

@@ -253,6 +253,10 @@ impl Book {
         self.release(hold, &taken, cost);
         let about = About { kind, reason, held: -taken.amount, spent: cost, path: &taken.path };
         let mut entries = vec![Entry { tokens, ..self.entry_of(hold, &taken, &about) }];
+        // What may still turn out to be more counts in full.
+        if kind != Kind::Limbo {
+            entries.extend(self.uncarry(hold, &taken.path, taken.amount - cost));
+        }
         let bound_violated = cost > taken.amount;
         let leaf = taken.path.first().map(|step| step.account);
         if bound_violated && taken.path.iter().any(|step| step.cap.is_some()) {

@@ -293,13 +293,36 @@ fn another_calendar_begins_a_period_and_carries_what_lies_within() {
     assert_eq!((carry.kind, carry.reason), (Kind::Adjust, Reason::Carried));
     assert_eq!((carry.spent, carry.path[0].start_ms), (120, noon + 1), "what is held as well");
     assert_eq!(sums(&book, leaf, noon + 1), (120, 0), "today's spend is this month's as well");
-    book.settle(grant.hold, &cost(40), noon + 2).unwrap();
-    assert_eq!(sums(&book, leaf, noon + 2), (120, 0), "it was admitted by the day before");
+    let settled = book.settle(grant.hold, &cost(40), noon + 2).unwrap();
+    assert_eq!(sums(&book, leaf, noon + 2), (110, 0), "what it has not cost comes off");
+    let [_, less] = &settled.entries[..] else { panic!("{settled:?}") };
+    assert_eq!((less.kind, less.reason, less.spent), (Kind::Adjust, Reason::Carried, -10));
+    assert_eq!((less.hold, less.path[0].start_ms), (Some(grant.hold), noon + 1));
     assert_eq!(by(&mut book, &plan(Cadence::Daily), noon + 3), 110, "and has come to 40");
     let later = noon + 3_600_000;
     assert_eq!(by(&mut book, &plan(Cadence::Hourly), later), 0, "all of it was spent before");
     let (_, entry) = book.hold(&order(leaf, 500), later + 2).unwrap();
     assert_eq!(entry.path[0].end_ms, later + 3_600_000);
+    book.check().unwrap();
+}
+
+#[test]
+fn holds_that_a_new_calendar_counts_come_off_once_and_only_by_what_is_certain() {
+    let mut book = book(&alone(Cadence::Monthly, "UTC"));
+    let leaf = agent(&book);
+    let holds: Vec<HoldId> =
+        (0..4).map(|_| book.hold(&order(leaf, 75), TODAY).unwrap().0.hold).collect();
+    assert_eq!(by(&mut book, &alone(Cadence::None, "UTC"), TODAY + 1), 300);
+    book.settle(holds[0], &cost(1), TODAY + 2).unwrap();
+    assert_eq!(sums(&book, leaf, TODAY + 2), (226, 0));
+    book.settle(holds[1], &Outcome::Nothing { reason: Reason::NotSent }, TODAY + 3).unwrap();
+    assert_eq!(sums(&book, leaf, TODAY + 3), (151, 0));
+    let guess = Outcome::Cost { cost: NanoUsd(5), tokens: None, reason: Reason::Estimated };
+    let open = book.settle_for_now(holds[2], &guess, TODAY + 4).unwrap();
+    assert_eq!((open.entries.len(), sums(&book, leaf, TODAY + 4)), (1, (151, 0)), "not known yet");
+    book.reset(leaf, Reason::Admin, TODAY + 5);
+    book.settle(holds[3], &cost(1), TODAY + 6).unwrap();
+    assert_eq!(sums(&book, leaf, TODAY + 6), (0, 0), "forgiven already");
     book.check().unwrap();
 }
 
