@@ -251,7 +251,7 @@ mod tests {
         let mut pace = Pace::default();
         pace.measure("s", "plain words");
         // `sk-` may be a key until the blank.
-        let tally = held(&pace.settings[0].0, "we sk-b we");
+        let tally = held(&pace.settings[0].0, "up sk-b up");
         assert_eq!((tally.deltas, tally.at_once, tally.most), (5, 2, 4), "{tally:?}");
         assert!(pace.table().contains("100.00 %"));
     }
