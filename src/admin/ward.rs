@@ -3,6 +3,8 @@
 //!
 //! No text is kept: the audit has a hash, a length and the names of rules.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -12,7 +14,10 @@ use crate::admin::guard_input;
 use crate::admin::handlers::{Parts, Refusal};
 use crate::admin::routes::Call;
 use crate::base::fault::Code;
-use crate::base::limit::{AUDIT_PAGE_MAX, GUARD_DAYS_MAX, ID_HEADER_BYTES_MAX, QUARANTINED_MAX};
+use crate::base::limit::{
+    AUDIT_PAGE_MAX, GUARD_DAYS_MAX, ID_HEADER_BYTES_MAX, QUARANTINED_MAX, SCRAPE_FLUSH_MS,
+};
+use crate::engine::recorder::Stage;
 use crate::engine::warden::{Event, Warden};
 use crate::exchange::defence::{self, Down};
 use crate::exchange::infer;
@@ -86,7 +91,11 @@ pub fn answer(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
         Call::ReleasePermanent => {
             release(warden, named_key(&ask.body)?, (ask, Some(Ban::Permanent)))
         }
-        Call::GuardStats => stats(warden, &ask.params),
+        Call::GuardStats => {
+            // What requests left that have just been answered is still on its way.
+            parts.recorder.flush(Stage::Counted, Duration::from_millis(SCRAPE_FLUSH_MS));
+            stats(warden, &ask.params)
+        }
         Call::GuardAudit => audit(warden, &ask.params),
         _ => Err(Refusal::new(Code::NotFound, "no such path")),
     }
