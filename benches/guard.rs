@@ -67,7 +67,7 @@ fn texts() -> Vec<(&'static str, String)> {
         "DE89",
         " ",
     ];
-    vec![
+    let mut texts = vec![
         ("normal", PROSE.repeat(102_400 / PROSE.len())),
         ("fragments", mix(&["sk-", "-", "sk-ant-"], 102_400)),
         ("prefixes", mix(&prefixes, 102_400)),
@@ -84,8 +84,24 @@ fn texts() -> Vec<(&'static str, String)> {
         ),
         ("keys_of_examples", ("-sk-ant-".repeat(25) + "example ").repeat(480)),
         ("names", mix(&["password", "api_key", "=", ": ", "\"", " ", "a1B2c3D4", "\\"], 102_400)),
-    ]
+    ];
+    texts.extend(ROWS.map(|(name, row)| {
+        let unit = row.map(|(part, times)| part.repeat(times)).concat();
+        (name, unit.repeat(102_400 / unit.len()))
+    }));
+    texts
 }
+
+/// What a search among hostile shapes found to be slowest, as rows of parts with how often each comes.
+const ROWS: [(&str, [(&str, usize); 3]); 7] = [
+    ("urls", [("redis://", 120), ("xoxb-fw_fw_fw_fw_fw_fw_", 1), ("exampleexample", 1)]),
+    ("projects", [("sk-proj-", 20), ("88", 1), ("=FK", 1)]),
+    ("almost_ibans", [("GB82 WEST ", 1), ("", 1), ("", 1)]),
+    ("almost_google_keys", [("-AIza", 1), ("", 1), ("", 1)]),
+    ("names_in_quotes", [("db_password=\"", 1), ("", 1), ("", 1)]),
+    ("keys_of_fillers", [("-sk-ant-", 25), ("aaaaaa", 1), (" ", 1)]),
+    ("nothing_but_keys", [(" glrt-", 1), ("q7Zk2Vb9Lx4Wm8Rt3Ny6", 1), ("", 1)]),
+];
 
 /// Private keys that begin and never end.
 const HEADERS: [&str; 5] = [

@@ -56,8 +56,8 @@ fn parted(text: &str) -> Vec<u8> {
     json!({"model": "m", "messages": turns}).to_string().into_bytes()
 }
 
-/// Each is to cost at most four times what a request as usual does.
-const HOSTILE: [(&str, &[&str]); 13] = [
+/// Each is to cost at most four times what a request as usual does, and in parts what one in parts does.
+const HOSTILE: [(&str, &[&str]); 22] = [
     ("ideas", &["ignore ", "previous ", "instructions ", "print ", "your ", "system ", "prompt "]),
     ("letters", &["i ", "g ", "n.", "o-", "r  "]),
     (
@@ -80,6 +80,25 @@ const HOSTILE: [(&str, &[&str]); 13] = [
     ("signs for letters", &["a|", "b$", "i@", "e+"]),
     ("phrases in one character", &["ﷺ", "㌖", "½", "⑴"]),
     ("foreign letters", &["игн ", "не ", "о ", "ال", "و", "ꀀ"]),
+    ("cues", &["rot13 ", "erongi ", "vtaber ", "ruoy "]),
+    ("cues and ideas", &["rot13 ", "erongi ", "vtaber ", "ruoy ", "my ", "me ", "all ", "system "]),
+    ("ideas when reversed", &["lla ", "ia ", "em ", "ym ", "won ", "on ", "reversed "]),
+    (
+        "all readings",
+        &[
+            "rot13 erongi i g n o r e 69 67 6e 6f 72 65 20 69 ",
+            "aWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnM ",
+            "a%20b%20c%20d%20e%20f ",
+        ],
+    ),
+    ("beginnings of marks", &["<s", "[i", "#s", "##i", "<|i"]),
+    ("entries of several words", &["in the ", "do not tell ", "not bound ", "no longer ", "as a "]),
+    (
+        "ideas that end sentences",
+        &["ai. ", "me! ", "my. ", "dan. ", "no? ", "all. ", "rule. ", "show. "],
+    ),
+    ("dense", &["忽", "略", "你", "我", "现", "在", "不"]),
+    ("escapes", &["\n", "\t", "\"", "i\n"]),
 ];
 
 fn speed(bench: &mut Criterion) {
@@ -94,6 +113,13 @@ fn speed(bench: &mut Criterion) {
         ("100 KB in parts", parted(&usual)),
     ];
     cases.extend(HOSTILE.map(|(name, parts)| (name, body(&mixed(parts, 100_000), 2_000))));
+    let strings =
+        |text: &str| json!({"messages": [{"role": "user", "content": vec![text; 9_900]}]});
+    cases.push(("9,900 strings", strings("ai").to_string().into_bytes()));
+    cases.push(("100 KB of short ideas in parts", parted(&mixed(HOSTILE[7].1, 100_000))));
+    cases.push(("100 KB of all readings in parts", parted(&mixed(HOSTILE[16].1, 100_000))));
+    cases.push(("1 MB of short ideas", body(&mixed(HOSTILE[7].1, 1_000_000), 1_000_000)));
+    cases.push(("1 MB of cues and ideas", body(&mixed(HOSTILE[14].1, 1_000_000), 1_000_000)));
     for (name, body) in &cases {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_with_input(BenchmarkId::new("new", name), body, |b, body| {

@@ -62,12 +62,14 @@ pub struct Start {
     pub upgrade: bool,
     /// By which periods begin and end.
     pub clock: Arc<dyn Clock>,
+    /// The security parts of `/infer`.
+    pub defence: Arc<dyn Defence>,
 }
 
 impl Start {
-    /// By the system's clock.
+    /// By the system's clock, with the guard of this program.
     pub fn new(watch: bool, upgrade: bool) -> Self {
-        Self { watch, upgrade, clock: Arc::new(SystemClock) }
+        Self { watch, upgrade, clock: Arc::new(SystemClock), defence: Arc::new(defence::Guard) }
     }
 }
 
@@ -95,7 +97,7 @@ pub fn serve(path: PathBuf, start: Start) -> Result<(), String> {
 /// # Errors
 /// A part that cannot start.
 pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), String> {
-    let Start { watch, upgrade, clock } = start;
+    let Start { watch, upgrade, clock, defence } = start;
     logging::keep_text_out_of_panics();
     let settings = snapshot.server.clone();
     // The process that hands over keeps the admin port until it begins to stop.
@@ -122,7 +124,6 @@ pub fn run(source: Source, snapshot: Snapshot, start: Start) -> Result<(), Strin
     recorder.statistics.price_by(Arc::clone(&live));
     let on = Targets { live, metrics, recorder, keeper, accounts: Arc::new(accounts) };
     let prefix = u64::from_le_bytes(random()?);
-    let defence: Arc<dyn Defence> = Arc::new(defence::Guard);
     // The store's secret, so that canaries stay the same over restarts and on all nodes.
     let sentry = Arc::new(Sentry::new(*warden.secret()));
     let guards = Guards { warden: Arc::clone(&warden), defence: Arc::clone(&defence), sentry };
@@ -259,6 +260,7 @@ fn open_ward(store: &snapshot::Store, clock: Arc<dyn Clock>) -> Result<Arc<Warde
 pub fn check(path: PathBuf) -> Result<(), String> {
     let source = Source::new(path);
     let snapshot = source.read().map_err(|problems| listed(&problems))?;
+    reloader::log_can_be_opened(&snapshot).map_err(|problems| listed(&problems))?;
     let too_few = descriptors::warning(snapshot.server.connections_max);
     for warning in snapshot.warnings.iter().chain(&too_few) {
         tell(&format!("warning: {warning}"))?;

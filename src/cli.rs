@@ -17,7 +17,8 @@ use crate::train_cli;
 
 /// An LLM edge gateway for fleets of agents: routes, meters and caps tokens and money.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, after_help = AFTER_HELP)]
+// What stands before a command is `serve`'s own: it would be passed over without a word otherwise.
+#[command(name = "weir", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -269,5 +270,26 @@ fn ledger(command: LedgerCommand) -> Result<(), String> {
         }
         LedgerCommand::Verify(ledger) => app::verify(&ledger.file()?),
         LedgerCommand::Replay(ledger) => app::replay(&ledger.file()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_before_a_command_is_refused_and_not_passed_over() {
+        for line in
+            ["weir -c other.yaml check", "weir --watch serve", "weir --config a ledger verify"]
+        {
+            let told = Cli::try_parse_from(line.split(' '));
+            assert!(
+                told.is_err_and(|error| error.to_string().contains("cannot be used with")),
+                "{line}"
+            );
+        }
+        for line in ["weir -c other.yaml --watch", "weir check -c other.yaml", "weir"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
     }
 }

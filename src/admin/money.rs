@@ -229,8 +229,19 @@ async fn change_account(
     match found.await {
         Ok(true) => Ok(()),
         Ok(false) => Err(unknown(key.name())),
-        Err(error) => Err(not_durable(&error)),
+        Err(error) => Err(not_yet_durable(&error)),
     }
+}
+
+/// The change counts from now on, as a freeze should when the disk is full; only an end of the process before the
+/// ledger can be written again would lose it.
+fn not_yet_durable(error: &str) -> Refusal {
+    let told =
+        "the change is in force, but would be lost with the process: the ledger cannot be written";
+    Refusal::new(
+        Code::Overloaded,
+        format!("{told} at present, and will be when that is over: {error}"),
+    )
 }
 
 fn not_durable(error: &str) -> Refusal {

@@ -182,6 +182,11 @@ fn guard_schemas() -> Value {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "array", "items": text()});
     let number = || json!({"type": "integer"});
+    let place = object(&[("start", number()), ("end", number())], &[]);
+    let span = object(
+        &[("rule", text()), ("source", text()), ("start", number()), ("end", number())],
+        &[("message", number()), ("text", place)],
+    );
     json!({
         "Filtered": object(
             &[
@@ -199,6 +204,7 @@ fn guard_schemas() -> Value {
                 ("errors", texts()),
                 ("score", number()),
                 ("rules", texts()),
+                ("spans", json!({"type": "array", "items": span})),
                 ("action", json!({"enum": ["off", "observe", "sanitize", "block"]})),
             ],
             &[],

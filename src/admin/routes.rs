@@ -255,8 +255,10 @@ const NO_PROFILE: Reply = reply(404, "No such profile.", "Error");
 const VALIDATED: &[Reply] = &[
     reply(
         200,
-        "What was found in it, never its text, and what `guard.input` (for all agents) does about it; \
-         without one, what is certain is blocked.",
+        "What was found in it and where, never its text, and what `guard.input` (for all agents) does about \
+         it; without one, what is certain is blocked. `start` and `end` of a span are bytes (UTF-8) of the text \
+         as it is read, both 0 where it lies in several texts together; `message` counts from 0, and `text` is \
+         where that text stands in the body, as written.",
         "Validated",
     ),
     reply(400, "The body has no text.", "Error"),

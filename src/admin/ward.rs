@@ -272,9 +272,7 @@ fn note(warden: &Warden, ask: &Ask, (event, rules): (&str, &[String])) {
 fn validate_input(parts: &Parts, ask: &Ask) -> Result<Value, Refusal> {
     let warden = &parts.warden;
     let current = parts.live.load();
-    let guards = current.snapshot.guarding.all.as_ref();
-    let input = guards.and_then(|guards| guards.input.as_ref());
-    let said = guard_input::validate_input(&ask.body, input)?;
+    let said = guard_input::validate_input(&ask.body, current.snapshot.guarding.given_input())?;
     let rules: Vec<String> = texts_of(&said["rules"]);
     warden.count(Event::Validation, "", 1);
     if said["valid"] == false {

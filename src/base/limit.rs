@@ -19,9 +19,10 @@ pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// report has hundreds; with all turns of a long agent loop it has some ten thousand.
 pub const LONG_ANSWER_KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails; larger
-/// ones are given up as a whole. Provider errors are below 4 KiB; the rest is room for error pages.
-pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a failed attempt's body kept so that it can be returned if every candidate fails; a larger one
+/// is never shown in part. Provider errors are below 4 KiB; the rest is room for error pages with pictures in
+/// them, of which few are on their way at a time.
+pub const ERROR_BODY_BYTES_MAX: usize = 512 * 1024;
 
 /// Milliseconds to wait for the body of a failed attempt before the next candidate is tried.
 pub const ERROR_BODY_WAIT_MS: u64 = 1_000;
@@ -126,6 +127,15 @@ pub const PROXY_TRIES_MAX: usize = 40;
 
 /// Milliseconds between two looks whether the last request has ended, while the process stops.
 pub const DRAIN_LOOK_MS: u64 = 20;
+
+/// Milliseconds before the end of a stop's grace at which answers that are still under way are ended in words:
+/// time to write one last event to each of some ten thousand streams, and to settle them. It is taken from the
+/// grace, and is half of it at most.
+pub const FAREWELL_MS: u64 = 1_000;
+
+/// Seconds that Pingora waits at the least before it drops what still runs: without a grace, too, answers end
+/// in words.
+pub const STOP_SECONDS_MIN: u64 = 1;
 
 /// Bytes of the write buffer of a client's connection. Head and body of a short answer fit into it and
 /// leave in one system call; each further one costs 7 of the 35 us of a small request.
@@ -448,17 +458,29 @@ pub const GUARD_WORD_CHARS_MAX: usize = 24;
 /// Japanese, which are read as a space. A text of nothing else would become eleven times as long.
 pub const GUARD_FOLDED_BYTES_MAX: usize = 8;
 
-/// Segments of one text that are decoded: an attack needs one; what remains is counted by its own words.
-pub const GUARD_DECODES_MAX: usize = 8;
+/// Segments of one text that are decoded. An attack needs one, but may stand behind others; a text with more of
+/// them than this is suspect for it.
+pub const GUARD_DECODES_MAX: usize = 64;
 
 /// How often a decoded text is decoded again.
 pub const GUARD_DECODE_DEPTH_MAX: usize = 2;
 
-/// Bytes of one decoded segment. More than any attack needs, and small beside a request.
+/// Bytes of one decoded segment. More than any attack needs, and small beside a request. What is longer is read as
+/// several, which share what lies at their ends.
 pub const GUARD_DECODED_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes from the start of a text that are read turned or reversed, where a cue says so.
 pub const GUARD_TURNED_BYTES_MAX: usize = 64 * 1024;
+
+/// Work, in steps of about a nanosecond, that each byte of a text pays for: reading it once as it stands takes some
+/// 6 of them in usual texts and up to 20 in hostile ones, and what is left is for reading what is hidden in it. A
+/// usual text may be read turned and reversed as well. With it, no text of as many bytes costs much above four times
+/// what a usual one does (`benches/guard_in.rs`).
+pub const GUARD_WORK_PER_BYTE: u64 = 18;
+
+/// Work that all texts of one request may take beyond what they pay for, in the same steps: short ones hold so few
+/// bytes that a single segment in a code costs more than they pay. Texts of attacks took 5,000 at most.
+pub const GUARD_WORK_SPARE: u64 = 32 * 1024;
 
 /// Places in one text that a verdict names.
 pub const GUARD_SPANS_MAX: usize = 16;
@@ -468,6 +490,13 @@ pub const GUARD_KNOWN_MAX: usize = 20_000;
 
 /// Texts of one request that are screened by themselves. Those of a longer request are screened together.
 pub const GUARD_TEXTS_MAX: usize = 10_000;
+
+/// Texts of one request that are screened by themselves however short they are.
+pub const GUARD_TEXTS_MIN: usize = 1_000;
+
+/// Bytes of a request for each further one of those: a message with the shortest text has more. To look at a text
+/// takes a fifth of a microsecond beside its bytes, so that many of a letter each took ten times as much as one.
+pub const GUARD_TEXT_BYTES_PAID: usize = 24;
 
 /// Bytes of a file of weights: 256 KiB of weights and a head of a few KiB, with room for four times as many.
 pub const GUARD_WEIGHTS_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -630,6 +659,10 @@ pub const SCREEN_INLINE_BYTES_MAX: usize = 256 * 1024;
 /// Large requests that are screened at the same time; others wait. They take whole cores.
 pub const SCREENS_AT_ONCE_MAX: usize = 2;
 
+/// Milliseconds that a large request waits for its turn to be screened; then it is one that could not be looked
+/// at. The largest harmless body takes a quarter of a second, so dozens of those stand in line before that.
+pub const SCREEN_WAIT_MS: u64 = 10_000;
+
 /// Strikes of one key that are remembered: more than any terms ask for.
 pub const STRIKES_PER_KEY_MAX: usize = 1_000;
 
@@ -667,6 +700,10 @@ pub const INFER_PARTS_MAX: usize = 1_000;
 /// How often a text of `/infer` is looked at again after something was taken out. Honest text is settled after
 /// one or two; each round costs as much as the first.
 pub const GUARD_STRIPS_MAX: usize = 8;
+
+/// Bytes on each side of a seam between two turns of one author that are judged joined: more than half a phrase has,
+/// written in a code too, and few, since every seam costs that much more.
+pub const GUARD_TURN_SEAM_BYTES_MAX: usize = 96;
 
 /// Bytes on each side of a seam between two parts of a message that are judged joined: more than any phrase has,
 /// and little beside parts that are long, which have been judged by themselves.

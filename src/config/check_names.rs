@@ -12,6 +12,7 @@ use crate::config::raw_agent::RawAgent;
 use crate::config::raw_model::RawModel;
 use crate::config::section::shown;
 use crate::config::yaml::Text;
+use crate::upstream::target::BaseUrl;
 
 /// A rate below this (in pico-dollars per token) is far cheaper than any model on the market, and
 /// just what a price per token looks like when it is read as one per million.
@@ -250,6 +251,18 @@ impl<'a> Names<'a> {
             }
             if model.enabled && !provider_enabled {
                 warnings.push(format!("{path}: is out of use, as its provider is not enabled"));
+            }
+        }
+        for provider in self.raw.providers.iter().filter(|it| it.enabled) {
+            let unknown = |base: &BaseUrl| base.is_exact() && base.named_surface().is_none();
+            if let (true, Some(dialect)) =
+                (provider.base.as_ref().is_some_and(unknown), provider.dialect)
+            {
+                let (path, dialect) = (&provider.name.place.path, dialect.name());
+                warnings.push(format!(
+                    "{path}.base_url: does not tell what is asked there, so it is taken for the usual path of the \
+                     {dialect} dialect and for nothing else (exact_url)"
+                ));
             }
         }
         for status in self.raw.routing.retry_statuses.iter().filter(|at| at.value / 100 == 2) {

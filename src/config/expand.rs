@@ -75,6 +75,11 @@ fn variable(inside: &str, env: Env<'_>) -> Result<(String, bool), String> {
                     ${OPENAI_API_KEY} or ${PORT:-8080})"
             .to_owned());
     }
+    if default.is_some_and(|default| default.contains("${")) {
+        return Err(format!(
+            "has a `${{` inside of the default of {name}: variables are not filled in there"
+        ));
+    }
     match (env(name), default) {
         (Some(value), None) => Ok((value, true)),
         (Some(value), Some(_)) if !value.is_empty() => Ok((value, true)),
@@ -129,6 +134,10 @@ mod tests {
         let message = fill("${NONE}").unwrap_err();
         assert!(message.contains("NONE") && message.contains("not set"), "{message}");
         assert!(fill("${KEY").unwrap_err().contains("without `}`"));
+        // Also where the default is not needed: it will be some day.
+        for nested in ["${NONE:-${KEY}}", "${KEY:-${NONE}}", "Bearer ${NONE:-a${KEY}b}"] {
+            assert!(fill(nested).unwrap_err().contains("inside of the default"), "{nested}");
+        }
         for bad in ["${}", "${1A}", "${A B}", "${:-x}", "${A-b}"] {
             assert!(fill(bad).unwrap_err().contains("names no variable"), "{bad}");
         }

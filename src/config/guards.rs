@@ -1,6 +1,7 @@
 //! What the guards do, worked out: for all agents, and for those that have their own words.
 //!
-//! A part that is not configured is not there at all, so that it costs nothing.
+//! Requests are screened unless that is switched off; another part that is not configured, or is off, is not there at
+//! all, so that it costs nothing.
 
 use std::sync::Arc;
 
@@ -20,13 +21,16 @@ pub struct Guarding {
     pub agents: Vec<Option<Arc<Guards>>>,
     /// What canaries are derived from; `None` = the random one that the store keeps.
     pub secret: Option<Arc<Zeroizing<Vec<u8>>>>,
+    /// Whether the screening of all agents is as somebody has said, not as it is by itself.
+    pub is_input_given: bool,
 }
 
 impl std::fmt::Debug for Guarding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { all, agents, secret } = self;
+        let Self { all, agents, secret, is_input_given } = self;
         let mut shown = f.debug_struct("Guarding");
         shown.field("all", all).field("agents", agents).field("has_secret", &secret.is_some());
+        shown.field("is_input_given", is_input_given);
         shown.finish()
     }
 }
@@ -35,6 +39,12 @@ impl Guarding {
     /// The guards of the agent at that place.
     pub fn of(&self, agent: usize) -> Option<&Arc<Guards>> {
         self.agents.get(agent).unwrap_or(&self.all).as_ref()
+    }
+
+    /// The screening of all agents, if somebody has said how it is to be.
+    pub fn given_input(&self) -> Option<&Input> {
+        let guards = self.all.as_ref().filter(|_| self.is_input_given)?;
+        guards.input.as_ref()
     }
 }
 
@@ -55,6 +65,13 @@ impl Guards {
     /// Whether anything is looked for in answers.
     pub const fn watches_answers(&self) -> bool {
         self.output.is_some() || !matches!(self.canary, Canary::Off)
+    }
+
+    /// Whether anything that is found may change or end a request or answer.
+    pub fn acts(&self) -> bool {
+        let input = self.input.as_ref().is_some_and(|input| input.actions.most() > Action::Observe);
+        let output = self.output.as_ref().is_some_and(|policy| policy.acting() != 0);
+        input || output || self.canary == Canary::Block
     }
 }
 
@@ -100,6 +117,11 @@ impl Actions {
         on_suspicion: false,
         seed_rules: false,
     };
+
+    /// What is done at most, whoever a text comes from.
+    pub fn most(&self) -> Action {
+        self.user.max(self.tool).max(self.document).max(self.assistant)
+    }
 
     /// What is done at most about texts of `source`.
     pub const fn at_most(&self, source: Source) -> Action {

@@ -1,5 +1,6 @@
 //! The sections `guard` and `agents.<id>.guard`: what is screened, what is searched for in answers, and what
-//! follows. A part that is not given is off; a part that is given observes, unless it says more.
+//! follows. Requests are observed unless `input` says otherwise; another part that is not given is off, and one that is
+//! given observes, unless it says more.
 //!
 //! The file of weights is read here by way of `Outside`, so that a bad one is a problem of the configuration.
 
@@ -89,28 +90,38 @@ pub fn of_agent(agent: &Section<'_>) -> Option<RawPart> {
 
 fn part(section: &Section<'_>) -> RawPart {
     RawPart {
-        input: section
-            .section_if_given("input", &keys::GUARD_INPUT)
-            .map(|input| self::input(&input)),
+        input: input(section),
         output: section.section_if_given("output", &keys::GUARD_OUTPUT).map(|it| output(&it)),
         canary: section.choice("canary", &Canary::ALL.map(|it| (it.name(), it)), &[]),
         on_failure: section.choice("on_failure", &OnFailure::ALL.map(|it| (it.name(), it)), &[]),
     }
 }
 
-fn input(section: &Section<'_>) -> RawInput {
+/// One word for all texts, or what is done by whom they come from.
+fn input(part: &Section<'_>) -> Option<RawInput> {
     let words = [Action::Off, Action::Observe, Action::Sanitize, Action::Block];
     let words = words.map(|action| (action.name(), action));
+    if part.is_text("input") {
+        let all = part.choice("input", &words, &[]);
+        return all.map(|_| RawInput {
+            user: all,
+            tool: all,
+            document: all,
+            assistant: all,
+            ..RawInput::default()
+        });
+    }
+    let section = part.section_if_given("input", &keys::GUARD_INPUT)?;
     let action = |key| section.choice(key, &words, &[]);
     let flag = |key| section.flag(key).map(|flag| flag.value);
-    RawInput {
+    Some(RawInput {
         user: action("user"),
         tool: action("tool"),
         document: action("document"),
         assistant: action("assistant"),
         on_suspicion: flag("on_suspicion"),
         seed_rules: flag("seed_rules"),
-    }
+    })
 }
 
 fn output(section: &Section<'_>) -> [Option<detect::Action>; DETECTORS.len()] {
@@ -128,31 +139,45 @@ fn secret(section: &Section<'_>) -> Option<Arc<Zeroizing<Vec<u8>>>> {
     Some(Arc::new(Zeroizing::new(given.value.text.into_bytes())))
 }
 
+/// What an agent's words are said over: the guards, and what they come to of parts that are off.
+#[derive(Clone)]
+struct Said {
+    guards: Guards,
+    actions: Actions,
+    /// Nothing = nobody has said a word about answers.
+    policy: Option<Policy>,
+}
+
 impl RawPart {
-    /// What it comes to over `base`, and whether anything is left to do.
-    fn over(&self, base: &Guards, model: Option<&Arc<Model>>) -> Guards {
-        let input = match (&self.input, &base.input) {
-            (None, base) => base.clone(),
-            (Some(said), base) => {
-                let before = base.as_ref().map_or(Actions::OBSERVE, |input| input.actions);
-                let actions = said.over(before);
-                let looks = [actions.user, actions.tool, actions.document, actions.assistant]
-                    .iter()
-                    .any(|action| *action > Action::Off);
-                model.filter(|_| looks).map(|model| Input { model: Arc::clone(model), actions })
+    /// What it comes to over `base`.
+    fn over(&self, base: &Said, model: Option<&Arc<Model>>) -> Said {
+        let Said { guards, actions, policy } = base;
+        let (actions, input) = match self.input {
+            None => (*actions, guards.input.clone()),
+            Some(said) => {
+                let actions = said.over(*actions);
+                (actions, screening(actions, model))
             }
         };
-        let output = match &self.output {
-            None => base.output.clone(),
-            Some(said) => policy(*said, base.output.as_deref()),
+        let (policy, output) = match self.output {
+            None => (policy.clone(), guards.output.clone()),
+            Some(said) => {
+                let policy = policed(said, policy.as_ref());
+                let looks = (policy.acting() | policy.watching()) != 0;
+                let output = looks.then(|| Arc::new(policy.clone()));
+                (Some(policy), output)
+            }
         };
-        Guards {
-            input,
-            output,
-            canary: self.canary.unwrap_or(base.canary),
-            on_failure: self.on_failure.unwrap_or(base.on_failure),
-        }
+        let canary = self.canary.unwrap_or(guards.canary);
+        let on_failure = self.on_failure.unwrap_or(guards.on_failure);
+        Said { guards: Guards { input, output, canary, on_failure }, actions, policy }
     }
+}
+
+/// Screening that does so; nothing where all of it is off.
+fn screening(actions: Actions, model: Option<&Arc<Model>>) -> Option<Input> {
+    let model = model.filter(|_| actions.most() > Action::Off)?;
+    Some(Input { model: Arc::clone(model), actions })
 }
 
 impl RawInput {
@@ -174,18 +199,14 @@ fn observing() -> Policy {
     Policy::all(detect::Action::Observe).with(&off)
 }
 
-fn policy(
-    said: [Option<detect::Action>; DETECTORS.len()],
-    base: Option<&Policy>,
-) -> Option<Arc<Policy>> {
+fn policed(said: [Option<detect::Action>; DETECTORS.len()], base: Option<&Policy>) -> Policy {
     let changes: Vec<(Detector, detect::Action)> = DETECTORS
         .iter()
         .zip(said)
         .filter_map(|((_, detectors), action)| Some((detectors, action?)))
         .flat_map(|(detectors, action)| detectors.iter().map(move |it| (*it, action)))
         .collect();
-    let policy = base.cloned().unwrap_or_else(observing).with(&changes);
-    ((policy.acting() | policy.watching()) != 0).then(|| Arc::new(policy))
+    base.cloned().unwrap_or_else(observing).with(&changes)
 }
 
 /// Works out the guards of all agents.
@@ -194,21 +215,30 @@ pub fn build(
     agents: &[RawAgent],
     (outside, problems): (&Outside<'_>, &Problems),
 ) -> Guarding {
-    let screens = raw.part.input.is_some()
-        || agents.iter().filter_map(|agent| agent.guard.as_ref()).any(|it| it.input.is_some());
-    let model = if screens || raw.weights.is_some() { model(raw, outside, problems) } else { None };
-    let kept = |guards: Guards| {
+    let model = model(raw, outside, problems);
+    let input = screening(Actions::OBSERVE, model.as_ref());
+    let guards = Guards { input, ..Guards::default() };
+    let start = Said { guards, actions: Actions::OBSERVE, policy: None };
+    let all = raw.part.over(&start, model.as_ref());
+    let kept = |own: &RawPart| {
+        let mut guards = own.over(&all, model.as_ref()).guards;
+        let is_said = own.on_failure.is_some() || raw.part.on_failure.is_some();
+        if !is_said && !guards.acts() {
+            // Who only looks on cannot protect anybody by standing in the way.
+            guards.on_failure = OnFailure::Pass;
+        }
         let any = guards.input.is_some() || guards.watches_answers();
         any.then(|| Arc::new(guards))
     };
-    let all = raw.part.over(&Guards::default(), model.as_ref());
+    let usual = kept(&RawPart::default());
     let own = |agent: &RawAgent| match &agent.guard {
-        Some(part) => kept(part.over(&all, model.as_ref())),
-        None => kept(all.clone()),
+        Some(part) => kept(part),
+        None => usual.clone(),
     };
     let any_own = agents.iter().any(|agent| agent.guard.is_some());
     let agents = if any_own { agents.iter().map(own).collect() } else { Vec::new() };
-    Guarding { all: kept(all.clone()), agents, secret: raw.secret.clone() }
+    let is_input_given = raw.part.input.is_some();
+    Guarding { agents, all: usual, secret: raw.secret.clone(), is_input_given }
 }
 
 fn model(raw: &RawGuard, outside: &Outside<'_>, problems: &Problems) -> Option<Arc<Model>> {

@@ -82,7 +82,7 @@ pub fn read(name: At<Text>, node: &Node, problems: &Problems) -> RawProvider {
     check_name(&name, NAME_BYTES_MAX, problems);
     let section = Section::open(node, name.place.clone(), &keys::PROVIDER, problems);
     let dialect = dialect(&section);
-    let base = base(&section);
+    let base = base(&section, dialect);
     let mut keys = keys(&section, dialect);
     let more_auth = keys.split_off(keys.len().min(1));
     RawProvider {
@@ -135,13 +135,20 @@ fn dialect(section: &Section<'_>) -> Option<Dialect> {
     section.choice("dialect", &words, &[])
 }
 
-fn base(section: &Section<'_>) -> Option<BaseUrl> {
+fn base(section: &Section<'_>, dialect: Option<Dialect>) -> Option<BaseUrl> {
     let exact = section.flag_or("exact_url", false);
     section.require("base_url", "like https://api.openai.com/v1");
     let At { value, .. } = section.text("base_url")?;
     let base = BaseUrl::parse(value.text.trim(), exact);
     // The text itself is not shown: a URL with a password in it is one of the errors.
-    base.map_err(|error| section.problem("base_url", error.to_string())).ok()
+    let base = base.map_err(|error| section.problem("base_url", error.to_string())).ok()?;
+    let other =
+        base.named_surface().filter(|surface| dialect.is_some_and(|it| it != surface.dialect()));
+    if let Some(surface) = other {
+        let (ours, path) = (surface.dialect().name(), surface.name());
+        section.problem("base_url", format!("ends like a path of the {ours} dialect ({path})"));
+    }
+    Some(base)
 }
 
 /// Our credentials as headers, in the order of the file.

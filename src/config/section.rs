@@ -89,6 +89,11 @@ impl<'a> Section<'a> {
         !matches!(self.slot(key), Slot::Absent)
     }
 
+    /// Whether a single word stands behind the key, in place of a mapping or list.
+    pub fn is_text(&self, key: &str) -> bool {
+        matches!(self.slot(key), Slot::Given(node, _) if matches!(node.value, Value::Text(_)))
+    }
+
     /// Where the key stands, or would stand.
     pub fn place_of(&self, key: &str) -> Place {
         match self.entries.iter().find(|entry| entry.key == key) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 
-use crate::base::surface::Dialect;
+use crate::base::surface::{Dialect, Surface};
 use crate::config::budgets::Budgets;
 use crate::config::catalog::Catalog;
 use crate::config::guards::Guarding;
@@ -83,9 +83,12 @@ impl Snapshot {
         Endpoints::of(names, cooldowns)
     }
 
-    /// The first enabled provider of a dialect: it takes requests that name no model (S4-01).
+    /// The first enabled provider that has the other paths of a dialect: it takes requests that name no model
+    /// (S4-01).
     pub fn first_provider(&self, dialect: Dialect) -> Option<&Arc<Provider>> {
-        self.providers.iter().find(|provider| provider.enabled && provider.dialect == dialect)
+        let has =
+            |it: &&Arc<Provider>| it.enabled && it.surface_for(Surface::Other(dialect)).is_some();
+        self.providers.iter().find(has)
     }
 }
 

@@ -38,11 +38,12 @@ pub fn body(dialect: Dialect, fault: &Fault) -> Vec<u8> {
 }
 
 /// The event that ends a stream which cannot be completed. Clients must not take such a stream for
-/// a whole answer, so no finish reason and no `[DONE]` follow it.
-pub fn stream_event(surface: Surface, fault: &Fault) -> Vec<u8> {
+/// a whole answer, so no finish reason and no `[DONE]` follow it. `number` is its place in the stream, which
+/// only Responses tells.
+pub fn stream_event(surface: Surface, fault: &Fault, number: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     match surface {
-        Surface::Responses => write_event(&mut out, Some("error"), &responses_error(fault)),
+        Surface::Responses => write_event(&mut out, Some("error"), &responses_error(fault, number)),
         _ if surface.dialect() == Dialect::Anthropic => {
             write_event(&mut out, Some("error"), &body(Dialect::Anthropic, fault));
         }
@@ -84,9 +85,8 @@ fn quote_optional(out: &mut Vec<u8>, text: Option<&str>) {
     }
 }
 
-/// The Responses API has its own flat error event. The sequence number is not known here and is
-/// left at 0: SDKs read the fields, not the order.
-fn responses_error(fault: &Fault) -> Vec<u8> {
+/// The Responses API has its own flat error event.
+fn responses_error(fault: &Fault, number: u64) -> Vec<u8> {
     let mut json = Vec::with_capacity(160);
     json.extend_from_slice(b"{\"type\":\"error\",\"code\":");
     quote_into(fault.code.name(), &mut json);
@@ -94,7 +94,7 @@ fn responses_error(fault: &Fault) -> Vec<u8> {
     quote_into(&fault.message, &mut json);
     json.extend_from_slice(b",\"param\":");
     quote_optional(&mut json, fault.param.as_deref());
-    json.extend_from_slice(b",\"sequence_number\":0}");
+    json.extend_from_slice(format!(",\"sequence_number\":{number}}}").as_bytes());
     json
 }
 
@@ -168,13 +168,17 @@ mod tests {
     #[test]
     fn a_stream_ends_in_the_dialect_of_its_surface() {
         let fault = Fault::new(Code::UpstreamInvalid, "cut");
-        assert!(stream_event(Surface::Chat, &fault).starts_with(b"data: {\"error\":{"));
+        assert!(stream_event(Surface::Chat, &fault, 5).starts_with(b"data: {\"error\":{"));
         assert!(
-            stream_event(Surface::Messages, &fault)
+            stream_event(Surface::Messages, &fault, 5)
                 .starts_with(b"event: error\ndata: {\"type\":\"error\"")
         );
-        let event = stream_event(Surface::Responses, &fault);
-        assert_eq!(parsed(&event[b"event: error\ndata: ".len()..])["code"], "upstream_invalid");
+        let event = stream_event(Surface::Responses, &fault, 5);
+        let data = parsed(&event[b"event: error\ndata: ".len()..]);
+        assert_eq!(
+            (&data["code"], &data["sequence_number"]),
+            (&json!("upstream_invalid"), &json!(5))
+        );
         assert!(event.ends_with(b"\n\n"));
     }
 }

@@ -200,6 +200,14 @@ impl Stream {
     pub const fn has_failed(&self) -> bool {
         self.player.has_failed
     }
+
+    /// The number of the event that would come next, where the client's dialect numbers them; else 0.
+    pub const fn next_number(&self) -> u64 {
+        match &self.player.writer {
+            Writer::Responses(writer) => writer.next_number(),
+            Writer::Chat(_) | Writer::Messages(_) => 0,
+        }
+    }
 }
 
 impl Reader {

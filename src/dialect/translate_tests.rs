@@ -241,3 +241,32 @@ fn what_is_left_out_is_listed_by_the_name_that_the_client_gave_it() {
         passage.request(disguised.as_bytes(), &TARGET, false).expect_err(&disguised);
     }
 }
+
+#[test]
+fn a_text_in_base64_is_a_text_document() {
+    let of = |media: &str, data: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"type":"file","file":{{"filename":"a","file_data":"data:{media};base64,{data}"}}}}]}}]}}"#
+        )
+    };
+    let passage = Passage::between(Surface::Chat, Surface::Messages).expect("another dialect");
+    let written = |body: &str| passage.request(body.as_bytes(), &TARGET, false);
+    for media in ["text/plain", "Text/Markdown; charset=utf-8"] {
+        let said = written(&of(media, "Z3LDvMOfZSAiPSI=")).expect("a text");
+        let body = String::from_utf8(said.body).expect("JSON");
+        let wanted = r#""source":{"type":"text","media_type":"text/plain","data":"grüße \"=\""}"#;
+        assert!(body.contains(wanted), "{body}");
+    }
+    for (media, data) in
+        [("text/plain", "/w=="), ("text/plain", "???"), ("application/zip", "UEs=")]
+    {
+        written(&of(media, data)).expect_err(media);
+    }
+    // A name tells an `OpenAI` model what it is.
+    let block =
+        r#"{"type":"document","source":{"type":"base64","media_type":"text/plain","data":"YQ=="}}"#;
+    let ask = format!(r#"{{"max_tokens":5,"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+    for (_, said) in translated(Surface::Messages, &ask) {
+        assert!(String::from_utf8(said.body).expect("JSON").contains("document.txt"), "{ask}");
+    }
+}

@@ -143,6 +143,8 @@ impl Lookups {
 /// Whether a provider can be asked, with a credential of ours.
 pub fn asks(provider: &Provider) -> bool {
     provider.enabled
+        // One whole address has no other path beside it.
+        && !provider.base.is_exact()
         && provider.abilities.generation_lookup
         && provider.auth.as_ref().is_some_and(|(name, _)| name == AUTHORIZATION)
 }

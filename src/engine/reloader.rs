@@ -4,6 +4,7 @@
 //! A configuration with any problem changes nothing. Running requests keep the one they began with.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -17,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::base::limit::{FOLLOW_INTERVAL_MS, WATCH_INTERVAL_MS};
 use crate::config::budgets::Opening;
 use crate::config::problem::Problem;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{AccessLog as Target, Snapshot};
 use crate::engine::accounts::Accounts;
 use crate::engine::bookkeeper::Bookkeeper;
 use crate::engine::live::Live;
@@ -207,8 +208,7 @@ impl Reloader {
         let mut changes = changes(&old.snapshot, snapshot);
         let mut warnings = needs_restart(&old.snapshot, snapshot);
         let told = old.snapshot.leaves.changes(&snapshot.leaves);
-        changes
-            .extend(told.into_iter().filter(|path| !RESTART.iter().any(|at| path.starts_with(at))));
+        changes.extend(told.into_iter().filter(|path| !waits_for_restart(path)));
         warnings.extend(snapshot.warnings.iter().cloned());
         // Opened before anything is put in force, because it can fail.
         let log = if old.snapshot.log == snapshot.log { None } else { Some(open_log(snapshot)?) };
@@ -234,10 +234,31 @@ fn unreadable(error: &RegistryError) -> Problem {
 
 /// Opens the log that the configuration names.
 pub fn open_log(snapshot: &Snapshot) -> Result<AccessLog, Vec<Problem>> {
-    AccessLog::open(&snapshot.log.access).map_err(|error| {
-        let message = format!("cannot be opened: {error}");
-        vec![Problem { path: "log.access".to_owned(), message, line: None }]
-    })
+    AccessLog::open(&snapshot.log.access).map_err(|error| shut_log(&error))
+}
+
+/// Whether that log could be opened, without making it: a check leaves nothing behind.
+///
+/// # Errors
+/// There is no such folder, or something else than a file that can be written.
+pub fn log_can_be_opened(snapshot: &Snapshot) -> Result<(), Vec<Problem>> {
+    let Target::File(path) = &snapshot.log.access else { return Ok(()) };
+    let opened = match std::fs::metadata(path) {
+        // A pipe would wait for its reader.
+        Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
+        Ok(_) => File::options().append(true).open(path).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.map_or(Ok(()), |folder| std::fs::read_dir(folder).map(drop))
+        }
+        Err(error) => Err(error),
+    };
+    opened.map_err(|error| shut_log(&error))
+}
+
+fn shut_log(error: &io::Error) -> Vec<Problem> {
+    let message = format!("cannot be opened: {error}");
+    vec![Problem { path: "log.access".to_owned(), message, line: None }]
 }
 
 fn report(trigger: Trigger, reloaded: &Reloaded) {
@@ -307,6 +328,12 @@ const RESTART: [&str; 7] = [
     "store",
 ];
 
+/// Whether what is told (`PATH: changed`) is of such a setting, or of something below it.
+fn waits_for_restart(told: &str) -> bool {
+    let below = |rest: &str| rest.starts_with(['.', '[', ':']);
+    RESTART.iter().any(|at| told.strip_prefix(at).is_some_and(below))
+}
+
 /// Settings that were changed but stay as they were until the process starts anew.
 fn needs_restart(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let store = old.store != new.store;
@@ -375,6 +402,21 @@ mod tests {
         let reloaded = reloader.reload(Trigger::Admin).unwrap();
         let wanted = ["agents.worker.mode: changed", "models[two].price.input: changed"];
         assert_eq!(reloaded.changes, wanted);
+    }
+
+    #[test]
+    fn only_what_lies_below_a_setting_waits_with_it() {
+        for waits in [
+            "store: added",
+            "store.path: changed",
+            "server.listen[0]: gone",
+            "server.tls.key: changed",
+        ] {
+            assert!(waits_for_restart(waits), "{waits}");
+        }
+        for at_once in ["stored: added", "store_more.path: changed", "server.listeners: gone"] {
+            assert!(!waits_for_restart(at_once), "{at_once}");
+        }
     }
 
     #[test]

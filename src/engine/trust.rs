@@ -23,7 +23,7 @@ use crate::config::{Certificates, Verdict};
 /// # Errors
 /// What is wrong with the file, in words that show nothing of it.
 pub fn certificates(path: &Path) -> Certificates {
-    let pem = bounded(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let pem = bounded(path).map_err(|error| unread(path, &error))?;
     let mut found = Vec::new();
     for block in Pem::iter_from_buffer(&pem) {
         let number = found.len() + 1;
@@ -51,7 +51,7 @@ pub fn certificates(path: &Path) -> Certificates {
 pub fn server_certificate(tls: &Tls) -> Verdict {
     let of_key = |message: String| ("key", message);
     let chain = certificates(&tls.cert).map_err(|message| ("cert", message))?;
-    let pem = bounded(&tls.key).map_err(|error| of_key(format!("cannot be read: {error}")))?;
+    let pem = bounded(&tls.key).map_err(|error| of_key(unread(&tls.key, &error)))?;
     let key = PrivateKeyDer::from_pem_slice(&pem);
     let key = key.map_err(|_| of_key("holds no private key (PEM, not encrypted)".to_owned()))?;
     let chain = chain.into_iter().map(CertificateDer::from).collect();
@@ -62,6 +62,10 @@ pub fn server_certificate(tls: &Tls) -> Verdict {
         }
         Err(error) => Err(of_key(format!("cannot be used with the certificate: {error}"))),
     }
+}
+
+fn unread(path: &Path, error: &io::Error) -> String {
+    format!("cannot be read: {}: {error}", path.display())
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {

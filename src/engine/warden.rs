@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -68,6 +68,8 @@ pub struct Warden {
     count: AtomicUsize,
     /// Strikes that the store has not taken.
     unstored: Mutex<HashMap<KeyId, Sheet>>,
+    /// How often this process has changed `bans` by itself; written under its lock.
+    own: AtomicU64,
     /// The store's version that `bans` shows.
     seen: AtomicI64,
     waiting: Mutex<Waiting>,
@@ -98,6 +100,7 @@ impl Warden {
             secret,
             bans: RwLock::default(),
             count: AtomicUsize::new(0),
+            own: AtomicU64::new(0),
             unstored: Mutex::default(),
             // No version is negative, so that the first look reads.
             seen: AtomicI64::new(-1),
@@ -202,6 +205,7 @@ impl Warden {
     fn shut_out(&self, key: KeyId, ban: Ban) {
         let mut bans = self.bans.write();
         bans.insert(key, ban);
+        self.own.fetch_add(1, Ordering::Relaxed);
         self.count.store(bans.len(), Ordering::Relaxed);
     }
 
@@ -222,6 +226,7 @@ impl Warden {
         let unstored = self.unstored.lock().remove(&key);
         let mut bans = self.bans.write();
         bans.remove(&key);
+        self.own.fetch_add(1, Ordering::Relaxed);
         self.count.store(bans.len(), Ordering::Relaxed);
         drop(bans);
         let here = |sheet: Sheet| Standing {
@@ -309,6 +314,7 @@ impl Warden {
             return Ok(());
         }
         let now_ms = self.clock.unix_ms();
+        let before = self.own.load(Ordering::Relaxed);
         let mut all: HashMap<KeyId, Ban> = self.ward.bans(now_ms)?.into_iter().collect();
         for (key, sheet) in self.unstored.lock().iter() {
             if let Some(ban) = sheet.ban(now_ms) {
@@ -316,6 +322,10 @@ impl Warden {
             }
         }
         let mut bans = self.bans.write();
+        if self.own.load(Ordering::Relaxed) != before {
+            // What this process did in between may not be in what was read: it is read again in the next round.
+            return Ok(());
+        }
         self.count.store(all.len(), Ordering::Relaxed);
         *bans = all;
         self.seen.store(version, Ordering::Relaxed);
@@ -413,6 +423,75 @@ mod tests {
         one.follow().unwrap();
         assert!(!one.has_bans());
         assert_eq!(one.secret(), two.secret());
+    }
+
+    /// A store in which something happens right after the bans were read.
+    struct Meanwhile {
+        ward: Arc<dyn Ward>,
+        then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    }
+
+    impl Ward for Meanwhile {
+        fn strike(&self, blow: &Blow, terms: &Terms) -> Result<Struck, StoreError> {
+            self.ward.strike(blow, terms)
+        }
+        fn release(&self, key: KeyId, line: &Line) -> Result<Option<Standing>, StoreError> {
+            self.ward.release(key, line)
+        }
+        fn bans(&self, at_ms: i64) -> Result<Vec<(KeyId, Ban)>, StoreError> {
+            let read = self.ward.bans(at_ms);
+            let then = self.then.lock().take();
+            if let Some(then) = then {
+                then();
+            }
+            read
+        }
+        fn standings(&self, max: usize) -> Result<Vec<Standing>, StoreError> {
+            self.ward.standings(max)
+        }
+        fn note(&self, lines: &[Line], counts: &[Count]) -> Result<(), StoreError> {
+            self.ward.note(lines, counts)
+        }
+        fn lines(&self, page: Page) -> Result<Vec<Line>, StoreError> {
+            self.ward.lines(page)
+        }
+        fn counts(&self, from_day: i64) -> Result<Vec<Count>, StoreError> {
+            self.ward.counts(from_day)
+        }
+        fn forget(&self, before_ms: i64, day: i64) -> Result<(), StoreError> {
+            self.ward.forget(before_ms, day)
+        }
+        fn secret(&self, fresh: [u8; SECRET_BYTES]) -> Result<[u8; SECRET_BYTES], StoreError> {
+            self.ward.secret(fresh)
+        }
+        fn version(&self) -> Result<i64, StoreError> {
+            self.ward.version()
+        }
+    }
+
+    #[test]
+    fn who_is_shut_out_while_the_store_is_read_stays_out() {
+        let (_folder, one, two) = stand("warden-meanwhile");
+        let ward = Arc::new(Meanwhile { ward: Arc::clone(&one.ward), then: Mutex::default() });
+        let third = Arc::new(Warden::open(Arc::clone(&ward) as _, Arc::clone(&one.clock)).unwrap());
+        let other = Blow { key: KeyId::parse("ba9876543210").unwrap(), ..blow(&two, 0) };
+        for content in 0..3 {
+            two.strike(
+                &Blow { strike: blow(&two, content).strike, ..other.clone() },
+                &Terms::default(),
+            );
+        }
+        let own = Arc::clone(&third);
+        let key = blow(&one, 0).key;
+        *ward.then.lock() = Some(Box::new(move || {
+            for content in 0..3 {
+                own.strike(&blow(&own, content), &Terms::default());
+            }
+        }));
+        third.follow().unwrap();
+        assert!(third.ban(key).is_some());
+        third.follow().unwrap();
+        assert!(third.ban(key).is_some() && third.ban(other.key).is_some());
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub fn kept_with_body(name: &str) -> bool {
 pub fn unanswered(attempts: &[AttemptRecord]) -> Fault {
     let outcome = attempts.last().map(|attempt| attempt.outcome);
     let tried = attempts.len();
-    match outcome {
+    let fault = match outcome {
         Some(Outcome::TimedOut) => Fault::new(
             Code::UpstreamTimeout,
             format!("no provider answered in time ({tried} attempts)"),
@@ -92,7 +92,11 @@ pub fn unanswered(attempts: &[AttemptRecord]) -> Fault {
             Code::UpstreamUnreachable,
             format!("no provider could be reached ({tried} attempts)"),
         ),
-    }
+    };
+    // The seed's field (S4-12, C-08).
+    let mut detail = Vec::new();
+    quote_into(&fault.message, &mut detail);
+    fault.extra("detail", String::from_utf8_lossy(&detail).into_owned())
 }
 
 /// The notice that goes before the first event of a stream; empty without a switch.
@@ -296,27 +300,34 @@ impl Exchange {
 
     /// The present answer is a failure: keep it in case that all candidates fail.
     pub(super) fn give_up_answer(&mut self, now: Now) -> Step {
+        // The last one's refusal is what the client gets, read before or not.
+        let is_last = self.reads_failures() && !self.hides_failures() && !self.has_next();
         let outcome = match &self.relay {
+            Some(relay) if relay.kind() == Kind::Failed && is_last => Outcome::Answered,
             Some(relay) if relay.kind() == Kind::Failed => Outcome::RetryStatus,
             Some(relay) if relay.is_error() => Outcome::ErrorInside,
             // It ended before it said anything.
             _ => Outcome::Broken,
         };
-        // A refusal that is read is told by its status, also if its body never came.
-        let reads = self.reads_failures();
-        let is_told = |relay: &Relay| reads && relay.kind() == Kind::Failed;
+        // A refusal is told by its status, also if its body never came; a whole one that came before is better.
+        let counts = self.reads_failures() || self.failed.is_none();
+        let is_told = |relay: &Relay| counts && relay.kind() == Kind::Failed;
         let told = self.relay.as_mut().filter(|relay| relay.is_returnable() || is_told(relay));
         if let Some(relay) = told {
-            let is_stream = relay.kind() == Kind::Stream;
+            let (is_whole, is_stream) = (relay.is_returnable(), relay.kind() == Kind::Stream);
             let body = relay.take_held_for_client();
             let rendition = self.rendition.as_ref().filter(|_| !is_stream);
             let passage = rendition.map(|rendition| rendition.passage);
-            self.keep_failed(body, passage);
+            if is_whole || passage.is_some() {
+                self.keep_failed(body, passage);
+            } else {
+                self.keep_status();
+            }
         }
         if outcome == Outcome::ErrorInside {
             self.failed_bill = self.relay.take().and_then(|relay| settle::of_failed(self, relay));
         }
-        if outcome != Outcome::RetryStatus {
+        if !matches!(outcome, Outcome::RetryStatus | Outcome::Answered) {
             self.rest_endpoint(now, None);
         }
         let status = self.current.as_ref().map_or(502, |current| current.status);
@@ -324,11 +335,31 @@ impl Exchange {
         Step::Retry
     }
 
+    /// The process is about to end: no more attempts. What the present one came to is noted at the end, but for
+    /// one that was refused already.
+    pub fn on_stop(&mut self, now: Now) {
+        self.tried = self.plan.candidates.len();
+        if self.relay.as_ref().is_some_and(|relay| relay.kind() == Kind::Failed) {
+            self.give_up_answer(now);
+        }
+    }
+
     /// Keeps a failed answer; `passage` if it has to be translated.
     pub(super) fn keep_failed(&mut self, body: Bytes, passage: Option<Passage>) {
         let Some(current) = &mut self.current else { return };
         let (status, headers) = (current.status, std::mem::take(&mut current.headers));
         self.failed = Some(FailedAnswer { status, headers, body }.in_dialect_of_client(passage));
+    }
+
+    /// Keeps of a failed answer what came whole: part of its body under its status would be another answer.
+    fn keep_status(&mut self) {
+        let said = "the provider refused, and what it said of it was too long or broke off";
+        let fault = Fault::new(Code::UpstreamInvalid, said);
+        self.keep_failed(error_body::body(self.asked.surface.dialect(), &fault).into(), None);
+        if let Some(failed) = &mut self.failed {
+            failed.headers.retain(|(name, _)| name != CONTENT_TYPE);
+            failed.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        }
     }
 
     /// Whether what a provider refuses with is read before it is shown: it is translated, or searched.

@@ -6,6 +6,9 @@
 //! account, session and agents are is no business of another. Answers lose what belongs to the upstream's
 //! connection and origin.
 
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName};
+
 /// Request headers that never go upstream: those of one connection or hop, the gateway's own, and every header
 /// by which a client may show a credential, whoever it is for. One that a provider needs is set from its
 /// configuration afterwards. A match, because most names differ from all of these in length: a binary search
@@ -93,6 +96,19 @@ fn is_kept_from_client(name: &str) -> bool {
     )
 }
 
+/// The headers that `Connection` names: they belong to this connection, whatever they are called (S4-08).
+pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).into_iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let names = names.map(<[u8]>::trim_ascii).filter(|name| !is_about_connection(name));
+    names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
+}
+
+/// Whether a word of `Connection` is no name of a header, or of one that passes nowhere: nearly all are.
+fn is_about_connection(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"keep-alive") || word.eq_ignore_ascii_case(b"close")
+}
+
 /// Whether a request header of that name (lower case) goes upstream.
 pub fn request_header_passes(name: &str) -> bool {
     !is_kept_from_upstream(name) && !name.starts_with("x-gateway-")
@@ -113,6 +129,16 @@ pub fn answer_header_passes(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_connection_names_is_found_however_it_is_written() {
+        let mut headers = HeaderMap::new();
+        assert!(named_by_connection(&headers).is_empty());
+        for value in ["keep-alive, X-Hop ,", "x-Other", "a b, @;, close"] {
+            headers.append(CONNECTION, http::HeaderValue::from_str(value).unwrap());
+        }
+        assert_eq!(named_by_connection(&headers), ["x-hop", "x-other"]);
+    }
 
     #[test]
     fn the_lists_are_sorted_because_they_are_searched() {

@@ -43,6 +43,7 @@ pub mod route;
 mod route_tests;
 pub mod screening;
 pub mod search;
+mod sequence;
 pub mod session;
 pub mod settle;
 #[cfg(test)]
@@ -61,7 +62,8 @@ use crate::config::current::Current;
 use crate::config::snapshot::Snapshot;
 use crate::exchange::answer::FailedAnswer;
 use crate::exchange::asked::Asked;
-use crate::exchange::outflow::{Outflow, Tally, Terms};
+use crate::exchange::outflow::tally::Tally;
+use crate::exchange::outflow::{Outflow, Terms};
 use crate::exchange::purse::{Next, Purse};
 use crate::exchange::relay::{Kind, Orders, Relay, Step};
 use crate::exchange::rendition::Rendition;

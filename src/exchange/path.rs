@@ -123,9 +123,11 @@ fn other_path<'a>(line: &RequestLine<'a>, path: &'a str) -> Result<Destination<'
 /// to light may end the path, and may not.
 fn readings(path: &str) -> Vec<Vec<String>> {
     let mut text = path.to_owned();
-    let mut out = vec![plain_names(&text)];
-    for _ in 0..PATH_DECODES_MAX {
-        text = models::percent_decoded(&text);
+    let mut out = Vec::new();
+    for layer in 0..=PATH_DECODES_MAX {
+        if layer > 0 {
+            text = models::percent_decoded(&text);
+        }
         out.push(plain_names(&text));
         out.extend(text.split_once(['?', '#']).map(|(path, _)| plain_names(path)));
     }
@@ -161,9 +163,11 @@ fn means_ours(names: &[String]) -> Option<&'static str> {
     OURS.into_iter().find(|ours| *ours == meant)
 }
 
-fn dialect_of(line: &RequestLine<'_>) -> Dialect {
+/// The dialect of whoever asks so, as far as a request line tells.
+pub fn dialect_of(line: &RequestLine<'_>) -> Dialect {
     let anthropic = line.anthropic_version
         || line.path.starts_with("/anthropic/")
+        || line.path == "/v1/messages"
         || line.path.starts_with("/v1/messages/");
     if anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
 }
@@ -252,6 +256,8 @@ mod tests {
             "/v1/chat/completions%3fx",
             "/v1/chat/completions%3fx/y",
             "/v1/chat/completions%2523",
+            "/v1/chat/completions#/x",
+            "/v1/chat/completions;%2fx#/y",
             "/v1/messages/",
             "/anthropic/v1//messages",
         ] {

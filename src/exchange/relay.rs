@@ -20,6 +20,7 @@ use crate::base::limit::{
 use crate::base::surface::Surface;
 use crate::dialect::error_body;
 use crate::dialect::translate::Stream;
+use crate::exchange::sequence::Sequence;
 use crate::usage::answer::{AnswerFacts, read_answer};
 use crate::usage::count::Report;
 use crate::usage::meter::{EventFact, EventKind, Meter, MeterOutcome, StreamEnd};
@@ -119,6 +120,8 @@ pub struct Relay {
     walk: Option<Box<Walk>>,
     /// Where the usage chunk ends in the bytes that were just given out: the offset of its last brace.
     usage_mark: Option<usize>,
+    /// Where the numbers of a response's events stand.
+    sequence: Sequence,
 }
 
 impl Relay {
@@ -138,6 +141,7 @@ impl Relay {
             bytes_seen: 0,
             walk: None,
             usage_mark: None,
+            sequence: Sequence::default(),
             orders,
         }
     }
@@ -254,8 +258,21 @@ impl Relay {
         self.stream_end() == Some(StreamEnd::Cut) && !matches!(self.orders.heard, Surface::Other(_))
     }
 
+    /// The event that says that the stream is not whole, behind whatever is on the wire.
     fn error_event(&self, fault: &Fault) -> Bytes {
-        Bytes::from(error_body::stream_event(self.orders.surface, fault))
+        let translator = self.orders.translator.as_ref();
+        let number = translator.map_or(self.sequence.next(), |stream| stream.next_number());
+        let event = error_body::stream_event(self.orders.surface, fault, number);
+        if self.has_open_event() {
+            // On the line of that event it would be lost with it.
+            return Bytes::from([&b"\n\n"[..], &event].concat());
+        }
+        Bytes::from(event)
+    }
+
+    /// Whether the client has a piece of an event that was too large to be held back.
+    const fn has_open_event(&self) -> bool {
+        self.orders.translator.is_none() && self.held_at > self.whole_until
     }
 
     /// What has been held back, for an answer that is given up.
@@ -449,10 +466,13 @@ impl Relay {
             self.held.extend_from_slice(&chunk);
             self.take_until(safe_end, &cuts)
         };
+        // What was cut lay before the first event.
+        let begin = begin + cuts.iter().map(|cut| cut.end - cut.start).sum::<u64>();
+        if self.orders.surface == Surface::Responses {
+            self.sequence.note_last(&self.facts, (&out, begin));
+        }
         if self.orders.mark_usage {
-            // What was cut lay before the first event.
-            let cut: u64 = cuts.iter().map(|cut| cut.end - cut.start).sum();
-            self.usage_mark = self.mark_usage(&out, begin + cut);
+            self.usage_mark = self.mark_usage(&out, begin);
         }
         self.completed(out, end)
     }
@@ -561,7 +581,8 @@ fn written_usage(out: &[u8]) -> Option<usize> {
     memchr(b'\n', &out[at..])?.checked_add(at)?.checked_sub(1)
 }
 
-fn offset(at: u64, base: u64, length: usize) -> usize {
+/// Where that place of the stream lies in so many bytes which begin at `base`.
+pub(super) fn offset(at: u64, base: u64, length: usize) -> usize {
     usize::try_from(at.saturating_sub(base)).map_or(length, |at| at.min(length))
 }
 
@@ -869,8 +890,107 @@ mod tests {
         assert!(relay.is_returnable());
         assert_eq!(relay.take_held(), "{\"error\":1}");
         let mut relay = Relay::new(orders(Kind::Failed));
-        assert_eq!(relay.feed(Bytes::from(vec![b'x'; 1 << 20]), false, 0), Step::Retry);
+        assert_eq!(
+            relay.feed(Bytes::from(vec![b'x'; ERROR_BODY_BYTES_MAX + 1]), false, 0),
+            Step::Retry
+        );
         assert!(!relay.is_returnable());
+    }
+
+    /// What the client gets in all when the provider falls silent after these pieces.
+    fn broken_off(orders: Orders, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut relay = Relay::new(orders);
+        let mut out = Vec::new();
+        for piece in pieces {
+            if let Step::Open { bytes, .. } | Step::Pass(bytes) =
+                relay.feed(Bytes::copy_from_slice(piece), false, 0)
+            {
+                out.extend_from_slice(&bytes);
+            }
+        }
+        out.extend_from_slice(&relay.break_off(&Fault::new(Code::UpstreamInvalid, "it broke off")));
+        out
+    }
+
+    /// The names and data of all events.
+    fn events(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (mut decoder, mut all) = (crate::wire::sse::Decoder::new(), Vec::new());
+        decoder.feed(stream, |event| {
+            all.push((event.name.unwrap_or_default().to_vec(), event.data.to_vec()));
+        });
+        assert_eq!(decoder.open_start(), stream.len() as u64, "an event is left open");
+        all
+    }
+
+    /// The last event, which must be our error and nothing else.
+    fn last_error(stream: &[u8]) -> serde_json::Value {
+        let (_, data) = events(stream).pop().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&data).expect("an event of its own");
+        assert!(json["error"].is_object() || json["type"] == "error", "{json}");
+        json
+    }
+
+    proptest! {
+        #[test]
+        fn who_has_a_piece_of_a_huge_event_still_reads_the_error(
+            length in 0..3 * TAIL_BYTES_MAX,
+            cuts in prop::collection::vec(any::<usize>(), 0..9),
+            behind in prop::sample::select(vec!["", "\r", "\n", "\r\n", "\ndata: more", "\n: and"]),
+        ) {
+            let text = "x".repeat(length);
+            let first = "data: {\"choices\":[{\"index\":0,\"delta\":{}}]}\n\n";
+            let stream = format!("{first}data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}{behind}");
+            for surface in [Surface::Chat, Surface::Messages, Surface::Responses] {
+                let orders = || Orders { surface, heard: surface, ..orders(Kind::Stream) };
+                let pieces = cut_at(stream.as_bytes(), &cuts);
+                let silent = broken_off(orders(), &pieces);
+                last_error(&silent);
+                let ended = relayed(orders(), &pieces).unwrap();
+                last_error(&ended);
+                // Who has whole events only gets nothing but the error behind them.
+                let fault = Fault::new(Code::UpstreamInvalid, "it broke off");
+                let error = error_body::stream_event(surface, &fault, 0);
+                let is_held = stream.len() - first.len() <= TAIL_BYTES_MAX;
+                prop_assert!(!is_held || silent == [first.as_bytes(), &error].concat());
+            }
+        }
+
+        #[test]
+        fn the_error_goes_on_counting_where_the_response_stopped(
+            cuts in prop::collection::vec(any::<usize>(), 0..9),
+            first in 0..99_u64,
+            count in 1..9_u64,
+        ) {
+            let event = |number: u64| format!(
+                "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\
+                 \"delta\":\"a\",\"sequence_number\":{number}}}\n\n: ping\n\n"
+            );
+            let stream = (first..first + count).map(event).collect::<Vec<_>>().concat();
+            let stream = format!("\u{feff}{stream}event: response.output_text.delta\ndata: {{\"se");
+            let (surface, heard) = (Surface::Responses, Surface::Responses);
+            let orders = || Orders { surface, heard, ..orders(Kind::Stream) };
+            let pieces = cut_at(stream.as_bytes(), &cuts);
+            let wanted = first + count;
+            prop_assert_eq!(&last_error(&broken_off(orders(), &pieces))["sequence_number"], wanted);
+            let ended = relayed(orders(), &pieces).unwrap();
+            prop_assert_eq!(&last_error(&ended)["sequence_number"], wanted);
+        }
+    }
+
+    #[test]
+    fn the_error_of_a_translated_response_is_numbered_too() {
+        let passage = Passage::between(Surface::Responses, Surface::Chat).unwrap();
+        let translator = Some(Box::new(passage.stream(Style::default())));
+        let orders = Orders { surface: Surface::Responses, translator, ..orders(Kind::Stream) };
+        let whole = memmem::rfind(TRUNCATED, b"\n\n").unwrap() + 2;
+        let out = broken_off(orders, &[&TRUNCATED[..whole]]);
+        let all = events(&out);
+        let numbers = all.iter().map(|(_, data)| {
+            serde_json::from_slice::<serde_json::Value>(data).unwrap()["sequence_number"].as_u64()
+        });
+        let wanted: Vec<_> = (0..all.len() as u64).map(Some).collect();
+        assert_eq!(numbers.collect::<Vec<_>>(), wanted);
+        assert!(all.len() > 3 && last_error(&out)["code"] == "upstream_invalid");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::fault::Fault;
+use crate::base::fault::{Code, Fault};
 use crate::base::limit::TRANSLATED_OUTPUT_CAP;
 use crate::base::surface::Surface;
 use crate::config::catalog::{Model, Translation};
@@ -111,7 +111,10 @@ impl Exchange {
     pub(super) fn render(&mut self) -> Result<(), Fault> {
         let Some(current) = &self.current else { return Ok(()) };
         let provider = Arc::clone(&current.provider);
-        let surface = provider.surface_for(self.asked.surface).unwrap_or(self.asked.surface);
+        let Some(surface) = provider.surface_for(self.asked.surface) else {
+            let message = format!("provider `{}` does not have this path", provider.name);
+            return Err(Fault::new(Code::InvalidRequest, message));
+        };
         let Some(passage) = Passage::between(self.asked.surface, surface) else {
             if self.rendition.take().is_some() {
                 self.counted = None;

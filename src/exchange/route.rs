@@ -142,23 +142,23 @@ pub fn is_counted_here(scene: &Scene<'_>, asked: &Asked) -> bool {
     }
     let (catalog, active) = (&scene.current.snapshot.catalog, &scene.current.snapshot.active);
     let dialect = asked.surface.dialect();
+    let lacks = |index: usize| {
+        catalog.get(index).is_some_and(|it| it.provider.surface_for(asked.surface).is_none())
+    };
     let agent = &asked.principal.agent;
     match agent.mode {
         // Whatever is named, one of the tiers would answer.
         Mode::Budget => return (Chooser { scene, asked }).by_budget().is_err(),
         Mode::Manual => {
             let switched = active.get(asked.principal.id()).and_then(|active| active.model);
-            let model = switched.and_then(|index| catalog.get(index));
-            return model.is_some_and(|model| model.dialect() != dialect);
+            return switched.is_some_and(lacks);
         }
         _ => {}
     }
     match catalog.resolve(asked.model()) {
-        Meant::Model { index, .. } => {
-            catalog.get(index).is_some_and(|model| model.dialect() != dialect)
-        }
-        Meant::Auto => catalog.auto_candidates(dialect).is_empty(),
-        Meant::Wildcard(wildcards) => wildcards.of(dialect).is_none(),
+        Meant::Model { index, .. } => lacks(index),
+        Meant::Auto => catalog.auto_candidates(dialect).iter().all(|&index| lacks(index)),
+        Meant::Wildcard(wildcards) => wildcards.of(dialect).is_none_or(lacks),
         Meant::Unknown { .. } => false,
     }
 }
@@ -535,12 +535,14 @@ impl Chooser<'_> {
         if model.provider.surface_for(surface).is_some() {
             return Ok(());
         }
-        let message = format!(
-            "model `{}` speaks the {} dialect, and what is asked on this path ({}) cannot be translated to it",
-            model.id,
-            model.dialect().name(),
-            surface.name()
-        );
+        let (id, dialect) = (&model.id, model.dialect().name());
+        let what =
+            format!("what is asked on this path ({}) cannot be translated to it", surface.name());
+        let message = if model.provider.base.is_exact() {
+            format!("model `{id}` is at one address for one kind of request, and {what}")
+        } else {
+            format!("model `{id}` speaks the {dialect} dialect, and {what}")
+        };
         Err(Fault::new(Code::InvalidRequest, message).param("model"))
     }
 }

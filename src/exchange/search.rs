@@ -160,6 +160,9 @@ impl Exchange {
         if let Some(terms) = &self.guard {
             let passed = echo::failure(terms, &answer.body, &mut self.tally);
             if let Some(stop) = passed.stop {
+                if let Some(last) = self.attempts.last_mut() {
+                    last.outcome = Outcome::Blocked;
+                }
                 return Conclusion::Refuse(stop.fault());
             }
             answer.body = passed.bytes;

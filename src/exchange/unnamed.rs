@@ -27,7 +27,8 @@ pub fn readable(asked: &Asked) -> Result<(), Fault> {
 pub fn any_provider(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
     let dialect = asked.surface.dialect();
     let Some(provider) = scene.current.snapshot.first_provider(dialect) else {
-        let message = format!("no provider of the {} dialect is configured", dialect.name());
+        let message =
+            format!("no provider with other paths of the {} dialect is configured", dialect.name());
         return Err(Fault::new(Code::InvalidRequest, message));
     };
     at_provider(provider, asked)
@@ -36,11 +37,10 @@ pub fn any_provider(scene: &Scene<'_>, asked: &Asked) -> Result<Plan, Fault> {
 /// A request without a model goes to that provider as it is.
 ///
 /// # Errors
-/// `invalid_request` if it speaks another dialect.
+/// `invalid_request` if it does not have this path.
 pub fn at_provider(provider: &Arc<Provider>, asked: &Asked) -> Result<Plan, Fault> {
-    let dialect = asked.surface.dialect();
-    if provider.dialect != dialect {
-        let message = format!("provider `{}` does not speak this path's dialect", provider.name);
+    if provider.surface_for(asked.surface).is_none() {
+        let message = format!("provider `{}` does not have this path", provider.name);
         return Err(Fault::new(Code::InvalidRequest, message));
     }
     let credential_for = asked

@@ -125,9 +125,14 @@ fn spread(group: usize) -> usize {
 
 /// Cuts by what benign texts weigh.
 pub fn cuts(examples: &[Example], judged: &[Judged]) -> Cuts {
-    let counted = examples.iter().zip(judged).filter(|(it, _)| it.is_for_cuts && !it.is_attack);
-    let benign: Vec<i32> = counted.map(|(_, judged)| judged.weight).collect();
+    let benign = benign(examples, judged);
     Cuts { suspect: train::cut(&benign, 10), certain: train::cut(&benign, 1) }
+}
+
+/// What the benign texts weigh that count when cuts are chosen.
+fn benign(examples: &[Example], judged: &[Judged]) -> Vec<i32> {
+    let counted = examples.iter().zip(judged).filter(|(it, _)| it.is_for_cuts && !it.is_attack);
+    counted.map(|(_, judged)| judged.weight).collect()
 }
 
 /// How many of how many were found.
@@ -135,23 +140,29 @@ pub fn cuts(examples: &[Example], judged: &[Judged]) -> Cuts {
 struct Tally {
     all: usize,
     suspect: usize,
+    between: usize,
     certain: usize,
     sure: usize,
 }
 
 impl Tally {
-    fn add(&mut self, judged: Judged, cuts: Cuts) {
+    fn add(&mut self, judged: Judged, (cuts, between): (Cuts, i32)) {
+        let is_found = |cut: i32| usize::from(judged.is_sure || judged.weight >= cut);
         self.all += 1;
-        self.suspect += usize::from(judged.is_sure || judged.weight >= cuts.suspect);
-        self.certain += usize::from(judged.is_sure || judged.weight >= cuts.certain);
+        self.suspect += is_found(cuts.suspect);
+        self.between += is_found(between);
+        self.certain += is_found(cuts.certain);
         self.sure += usize::from(judged.is_sure);
     }
 }
 
-/// The table of figures: what was found of each slice at both cuts, and by rules of the first tier alone.
+/// The table of figures: what was found of each slice at both cuts, at one between them (two in 1,000 of the benign
+/// texts judged here come there; nothing is decided by it), and by rules of the first tier alone.
 pub fn report(examples: &[Example], judged: &[Judged], needles: &[Judged], cuts: Cuts) -> String {
     let mut rows: BTreeMap<String, Tally> = BTreeMap::new();
-    let mut add = |name: String, judged| rows.entry(name).or_default().add(judged, cuts);
+    let between = train::cut(&benign(examples, judged), 2);
+    let all = (cuts, between);
+    let mut add = |name: String, judged| rows.entry(name).or_default().add(judged, all);
     for (example, judged) in examples.iter().zip(judged).filter(|(it, _)| !it.is_own) {
         if example.is_attack {
             add(format!("attack {}", example.slice), *judged);
@@ -174,20 +185,58 @@ pub fn report(examples: &[Example], judged: &[Judged], needles: &[Judged], cuts:
     for judged in needles {
         add("total needles".to_owned(), *judged);
     }
-    let mut out = format!("cuts: suspect {}, certain {}\n", cuts.suspect, cuts.certain);
+    table(&rows, all)
+}
+
+fn table(rows: &BTreeMap<String, Tally>, (cuts, between): (Cuts, i32)) -> String {
+    let mut out =
+        format!("cuts: suspect {}, at .2 % {between}, certain {}\n", cuts.suspect, cuts.certain);
     let _ = writeln!(
         out,
-        "{:<34}{:>6}{:>10}{:>10}{:>10}",
-        "slice", "texts", "at 1 %", "at .1 %", "sure rule"
+        "{:<34}{:>6}{:>10}{:>10}{:>10}{:>10}",
+        "slice", "texts", "at 1 %", "at .2 %", "at .1 %", "sure rule"
     );
     for (name, tally) in rows {
-        let share = |part: usize| {
+        let _ = write!(out, "{name:<34}{:>6}", tally.all);
+        for part in [tally.suspect, tally.between, tally.certain, tally.sure] {
             let mille = part * 10_000 / tally.all.max(1);
-            format!("{}.{:02}", mille / 100, mille % 100)
-        };
-        let (suspect, certain, sure) =
-            (share(tally.suspect), share(tally.certain), share(tally.sure));
-        let _ = writeln!(out, "{name:<34}{:>6}{suspect:>10}{certain:>10}{sure:>10}", tally.all);
+            let _ = write!(out, "{:>10}", format!("{}.{:02}", mille / 100, mille % 100));
+        }
+        out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(slice: &str, is_attack: bool) -> Example {
+        Example {
+            text: String::new(),
+            is_attack,
+            slice: slice.to_owned(),
+            source: "x".to_owned(),
+            lang: "en".to_owned(),
+            is_for_training: true,
+            is_for_cuts: !is_attack,
+            is_own: false,
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_at_each_cut_that_it_comes_to() {
+        let benign = (0..1_000).map(|weight| (example("chat", false), weight));
+        let attacks = [0, 991, 999, 1_000].map(|weight| (example("persona", true), weight));
+        let (examples, weights): (Vec<_>, Vec<_>) = benign.chain(attacks).unzip();
+        let judged: Vec<Judged> =
+            weights.into_iter().map(|weight| Judged { weight, is_sure: false }).collect();
+        let cuts = cuts(&examples, &judged);
+        assert_eq!(cuts, Cuts { suspect: 990, certain: 999 });
+        let report = report(&examples, &judged, &[], cuts);
+        assert!(report.starts_with("cuts: suspect 990, at .2 % 998, certain 999\n"), "{report}");
+        let line = report.lines().find(|line| line.starts_with("total core")).unwrap();
+        let figures: Vec<&str> = line.split_whitespace().skip(3).collect();
+        assert_eq!(figures, ["4", "75.00", "50.00", "50.00", "0.00"], "{report}");
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::guard::normal;
 
 /// The ideas, in the order of their numbers (from 1; 0 is none).
-pub const IDEAS: [&str; 75] = [
+pub const IDEAS: [&str; 77] = [
     "IGNORE", "BYPASS", "PREV", "INSTR", "SYSTEM", "PROMPT", "REVEAL", "SHOW", "VERBATIM",
     "HIDDEN", "PASSWORD", "ACT", "UNREST", "DAN", "MODE", "FILTER", "NOW", "ONLY", "NEW", "YOU",
     "YOUR", "ME", "ALL", "NOT", "ANSWER", "STOP", "FOLLOW", "ATTEND", "TEXT", "AI", "MAKER",
@@ -16,7 +16,7 @@ pub const IDEAS: [&str; 75] = [
     "FREE", "CONFIG", "INSTEAD", "ENCODE", "ILLEGAL", "TOOL", "SILENT", "DESTROY", "MARK", "HUMAN",
     "PROMISE", "ACCESS", "ROTCUE", "HYPO", "LETTER", "CORRECT", "NEXT", "STAY", "BOUND", "MUST",
     "EVIL", "DATA", "ASK", "WHEN", "NAMED", "DUAL", "FEEL", "PUNISH", "GAME", "LAW", "LIE",
-    "INSULT", "SHAPE", "LABEL",
+    "INSULT", "SHAPE", "LABEL", "COMPLY", "JOB",
 ];
 
 /// Buckets of the index, a power of two: some 6,000 entries leave half of them empty.
@@ -53,24 +53,47 @@ pub const REVCUE: u8 = 127;
 pub const ROTCUE: u8 = 54;
 
 struct Entry {
-    /// Its first eight bytes up to a gap, and which of them it has.
-    head: [u64; 2],
     text: Box<[u8]>,
     idea: u8,
     /// Any ending may follow.
     is_stem: bool,
     /// Of a language without spaces: it may stand inside a run of letters.
     is_dense: bool,
-    /// There is white space in it.
-    has_gaps: bool,
-    /// Bytes of its first word, and the first byte behind the gap, for entries of several words: many start
-    /// alike, and nearly all end here.
-    first: (u8, u8),
+    kind: Kind,
 }
+
+/// How an entry is compared with what stands in a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Its head is all of it.
+    Head,
+    /// All of it, byte by byte.
+    Whole,
+    /// There is white space in it, which stands for a few bytes of any gap.
+    Gaps,
+}
+
+/// How entries start, apart from them and side by side: of a hundred in a row hardly one is looked at closer.
+#[derive(Clone, Copy)]
+struct Head {
+    /// The first eight bytes up to a gap; zeros behind it.
+    bytes: u64,
+    /// Which of them count: those that it has, and the one behind, where the word has to end.
+    mask: u64,
+    /// The length of an entry that stands where its head does; 0 for those that have to be looked at.
+    len: u8,
+    idea: u8,
+}
+
+/// Of an entry of several words the bytes of its first word, and the first byte behind the gap; 0 for others.
+type First = (u8, u8);
 
 /// The table with its index by the first three bytes.
 pub struct Lexicon {
+    /// By bucket; those of several words first, since they are longer than any other that stands at their place.
     entries: Vec<Entry>,
+    heads: Box<[Head]>,
+    firsts: Box<[First]>,
     buckets: Box<[Bucket]>,
     /// For buckets of which each entry starts with a letter that stands alone: a bit for each letter that may
     /// follow. All bits for other buckets.
@@ -81,9 +104,13 @@ pub struct Lexicon {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     from: u16,
+    /// Up to there they have several words.
+    several_to: u16,
     to: u16,
     /// A bit for each fourth byte that one of them may have (`fourth_bit`). Nearly all words end here.
     fourths: u32,
+    /// A bit for each first byte of a second word.
+    nexts: u32,
 }
 
 /// What was found at a place.
@@ -116,27 +143,42 @@ impl Lexicon {
             let idea = idea(name.trim());
             entries.extend(words.split_whitespace().map(|word| entry(word, idea, &change)));
         }
-        entries.sort_by_key(|entry| (bucket(&entry.text, 0), std::cmp::Reverse(entry.text.len())));
+        entries.sort_by_key(|entry| {
+            (bucket(&entry.text, 0), !entry.is_several(), std::cmp::Reverse(entry.text.len()))
+        });
         let mut buckets: Box<[Bucket]> = vec![Bucket::default(); BUCKETS].into();
         for (at, entry) in (0u16..).zip(&entries) {
             let range = &mut buckets[bucket(&entry.text, 0)];
             if range.to == 0 {
-                range.from = at;
+                (range.from, range.several_to) = (at, at);
             }
             range.to = at + 1;
+            range.several_to += u16::from(entry.is_several());
+            if entry.is_several() {
+                range.nexts |= fourth_bit(Some(entry.first().1));
+            }
             range.fourths |= if entry.is_mark() { entry.letters() } else { entry.fourths() };
         }
         let mut seconds: Box<[u32]> = vec![0; BUCKETS].into();
         for entry in &entries {
-            let letter = (entry.first.0 == 1).then_some(entry.first.1);
+            let first = entry.first();
+            let letter = (first.0 == 1).then_some(first.1);
             seconds[bucket(&entry.text, 0)] |= letter.map_or(u32::MAX, |it| fourth_bit(Some(it)));
         }
-        Self { entries, buckets, seconds }
+        let (heads, firsts) = (entries.iter().map(Entry::head), entries.iter().map(Entry::first));
+        Self { heads: heads.collect(), firsts: firsts.collect(), entries, buckets, seconds }
     }
 
     /// The longest entry that stands in `text` at `at`, which must be the start of a word.
     #[inline]
     pub fn find(&self, text: &[u8], at: usize) -> Option<Found> {
+        let rest = text.get(at..).unwrap_or_default();
+        self.find_word(text, at, rest.iter().take(8).take_while(|byte| is_word(**byte)).count())
+    }
+
+    /// The same, where it is known how many bytes from there on are of words; 8 if they are more.
+    #[inline]
+    pub fn find_word(&self, text: &[u8], at: usize, len: usize) -> Option<Found> {
         let place = bucket(text, at);
         let bucket = self.buckets[place];
         if bucket.fourths & fourth_bit(text.get(at + 3).copied()) == 0 {
@@ -150,7 +192,11 @@ impl Lexicon {
         {
             return None;
         }
-        self.find_in(bucket, text, at)
+        self.find_in(
+            bucket,
+            (text, at),
+            head(text.get(at..).unwrap_or_default()) & first_bytes(len),
+        )
     }
 
     /// Whether an entry may start with these four bytes.
@@ -159,47 +205,67 @@ impl Lexicon {
         self.buckets[bucket(four, 0)].fourths & fourth_bit(four.get(3).copied()) != 0
     }
 
-    fn find_in(&self, bucket: Bucket, text: &[u8], at: usize) -> Option<Found> {
-        let entries = &self.entries[usize::from(bucket.from)..usize::from(bucket.to)];
-        let head = head(text.get(at..).unwrap_or_default());
-        let mut alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
+    fn find_in(&self, bucket: Bucket, (text, at): (&[u8], usize), head: u64) -> Option<Found> {
+        let single = usize::from(bucket.several_to);
+        // A word that is wholly in the head ends where that does.
+        let ends = usize::try_from(head.leading_zeros() / 8).unwrap_or(0);
+        let may_be_several = bucket.from < bucket.several_to
+            && (ends == 0
+                || !is_word(text[at])
+                || behind_gap(text, at + 8 - ends)
+                    .is_some_and(|next| bucket.nexts & fourth_bit(Some(next)) != 0));
+        if may_be_several && let Some(found) = self.find_several(bucket, (text, at), head) {
+            return Some(found);
+        }
+        let others = self.heads.get(single..usize::from(bucket.to))?.iter().enumerate();
+        let mut alike = others.filter(|(_, start)| start.is_of(head));
+        alike.find_map(|(place, start)| match start.len {
+            0 => self.entries[single + place].stands(text, at),
+            len => Some(Found { idea: start.idea, end: at + usize::from(len) }),
+        })
+    }
+
+    /// The same among those of several words.
+    fn find_several(&self, bucket: Bucket, (text, at): (&[u8], usize), head: u64) -> Option<Found> {
+        let (from, to) = (usize::from(bucket.from), usize::from(bucket.several_to));
         // Behind the gap of entries whose first words are as long: that many bytes, and what follows it.
         let mut behind = (0, None);
-        alike.find_map(|entry| {
-            if entry.first.0 > 0 {
-                if behind.0 != entry.first.0 {
-                    behind = (entry.first.0, behind_gap(text, at + usize::from(entry.first.0)));
-                }
-                if behind.1 != Some(entry.first.1) {
-                    return None;
-                }
+        let several = self.firsts.get(from..to)?.iter().zip(&self.heads[from..to]);
+        for (place, ((len, byte), start)) in several.enumerate() {
+            if behind.0 != *len {
+                behind = (*len, behind_gap(text, at + usize::from(*len)));
             }
-            entry.stands(text, at)
-        })
+            if behind.1 == Some(*byte)
+                && start.is_of(head)
+                && let Some(found) = self.entries[from + place].stands(text, at)
+            {
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// Where the longest entry of three letters and more ends that starts there, whatever follows it.
     pub fn find_start(&self, text: &[u8], at: usize) -> Option<usize> {
-        let Bucket { from, to, .. } = self.buckets[bucket(text, at)];
-        let entries = &self.entries[usize::from(from)..usize::from(to)];
-        let head = head(&text[at..]);
-        let alike = entries.iter().filter(|it| (it.head[0] ^ head) & it.head[1] == 0);
-        let ends = alike.filter(|entry| entry.text.len() >= 3);
-        ends.filter(|entry| text[at..].starts_with(&entry.text))
-            .map(|entry| at + entry.text.len())
-            .next()
+        let bucket = self.buckets[bucket(text, at)];
+        let all = usize::from(bucket.from)..usize::from(bucket.to);
+        let (first, head) = (all.start, head(&text[at..]));
+        let alike = self.heads.get(all)?.iter().enumerate().filter(|(_, start)| start.begins(head));
+        let mut ends = alike.map(|(place, _)| &self.entries[first + place].text);
+        ends.find(|entry| entry.len() >= 3 && text[at..].starts_with(entry))
+            .map(|entry| at + entry.len())
     }
 
     /// As `find`, for marks of a template, which start with a byte that no word starts with. Nearly all end at
-    /// the first letter behind them.
+    /// the first letters behind them.
     pub fn find_mark(&self, text: &[u8], at: usize) -> Option<Found> {
         let bucket = self.buckets[bucket(text, at)];
         let ahead = text.get(at + 1..)?;
-        let letter = ahead.iter().take(MARK_BYTES).find(|byte| is_word(**byte))?;
-        if bucket.fourths & fourth_bit(Some(*letter)) == 0 {
+        let letter = ahead.iter().take(MARK_BYTES).position(|byte| is_word(*byte))?;
+        if bucket.fourths & pair_bit(ahead[letter], ahead.get(letter + 1).copied()) == 0 {
             return None;
         }
-        self.find_in(bucket, text, at)
+        self.find_in(bucket, (text, at), head(text.get(at..)?))
     }
 }
 
@@ -221,13 +287,13 @@ fn entry(word: &str, idea: u8, change: &impl Fn(String) -> String) -> Entry {
         || text.len() >= 8 && matches!(text.first(), Some(0xd8..=0xdb | 0xe0));
     let is_mark = matches!(text.first(), Some(b'<' | b'[' | b'#'));
     let has_gaps = text.contains(&b' ');
-    let fixed = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let head = [head(fixed), head(&[0xff; 8][..fixed.len().min(8)])];
-    let first = match (u8::try_from(fixed.len()), text.get(fixed.len() + 1)) {
-        (Ok(len), Some(behind)) if has_gaps => (len, *behind),
-        _ => (0, 0),
+    let is_one = is_mark || text.iter().all(|byte| is_word(*byte));
+    let kind = match text.len() {
+        _ if has_gaps => Kind::Gaps,
+        ..=8 if is_one => Kind::Head,
+        _ => Kind::Whole,
     };
-    Entry { head, text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, has_gaps, first }
+    Entry { text: text.into(), idea, is_stem, is_dense: is_dense || is_mark, kind }
 }
 
 /// The byte behind the gap that starts there, if one does.
@@ -301,7 +367,72 @@ fn fourth_bit(byte: Option<u8>) -> u32 {
     1 << (byte.map_or(0, |byte| LETTERS[usize::from(byte)]) & 31)
 }
 
+/// The bit of the first letter of a mark and what follows it.
+#[inline]
+fn pair_bit(letter: u8, next: Option<u8>) -> u32 {
+    let next = next.map_or(0, |byte| LETTERS[usize::from(byte)]);
+    1 << ((letter.wrapping_mul(5) ^ next.wrapping_mul(11)) & 31)
+}
+
+/// Of so many bytes of a head all bits.
+#[inline]
+fn first_bytes(count: usize) -> u64 {
+    const MASKS: [u64; 9] = {
+        let (mut masks, mut count) = ([u64::MAX; 9], 0);
+        while count < 8 {
+            masks[count] = (1 << (8 * count)) - 1;
+            count += 1;
+        }
+        masks
+    };
+    MASKS.get(count).copied().unwrap_or(u64::MAX)
+}
+
+impl Head {
+    /// Whether it may stand where a text has such a head, without what is behind its first word.
+    #[inline]
+    const fn is_of(self, head: u64) -> bool {
+        (self.bytes ^ head) & self.mask == 0
+    }
+
+    /// The same wherever its first word ends.
+    #[inline]
+    const fn begins(self, head: u64) -> bool {
+        // A byte of it is never 0.
+        let ends = self.bytes.leading_zeros() & !7;
+        let mask = if ends >= u64::BITS { 0 } else { u64::MAX >> ends };
+        (self.bytes ^ head) & mask & self.mask == 0
+    }
+}
+
 impl Entry {
+    fn head(&self) -> Head {
+        let first = self.first();
+        let len = if first.0 > 0 { usize::from(first.0) } else { self.text.len() };
+        let ends = !self.is_mark() && (first.0 > 0 || !self.is_stem && !self.is_dense);
+        let is_all = self.kind == Kind::Head && (len < 8 || !ends);
+        Head {
+            bytes: head(&self.text[..len]),
+            mask: first_bytes(len + usize::from(ends)),
+            len: if is_all { u8::try_from(len).unwrap_or(0) } else { 0 },
+            idea: self.idea,
+        }
+    }
+
+    /// Several words, or one with a sign between.
+    fn is_several(&self) -> bool {
+        self.first().0 > 0
+    }
+
+    fn first(&self) -> First {
+        let is_gap = |byte: &u8| *byte == b' ' || !self.is_mark() && !is_word(*byte);
+        let gap = self.text.iter().position(is_gap);
+        match gap.map(|len| (u8::try_from(len), self.text.get(len + 1))) {
+            Some((Ok(len), Some(behind))) => (len, *behind),
+            _ => (0, 0),
+        }
+    }
+
     /// The bits of the fourth bytes of texts that it may stand in.
     fn fourths(&self) -> u32 {
         let (first, rest) = self.text.split_at(self.text.len().min(3));
@@ -318,22 +449,25 @@ impl Entry {
         matches!(self.text.first(), Some(b'<' | b'[' | b'#'))
     }
 
-    /// The bit of its first letter, if that is near its start.
+    /// The bit of its first letter and what follows that; all of them if the mark ends there.
     fn letters(&self) -> u32 {
-        let mut letters = self.text.iter().skip(1).filter(|byte| is_word(**byte));
-        letters.next().map_or(0, |letter| fourth_bit(Some(*letter)))
+        let mut rest = self.text.iter().skip(1).skip_while(|byte| !is_word(**byte));
+        match (rest.next(), rest.next()) {
+            (Some(letter), Some(next)) => pair_bit(*letter, Some(*next)),
+            (Some(_), None) => u32::MAX,
+            _ => 0,
+        }
     }
 
     /// Whether it stands there, where its head is known to.
     #[inline]
     fn stands(&self, text: &[u8], at: usize) -> Option<Found> {
-        let end = if self.has_gaps {
+        let end = if self.kind == Kind::Gaps {
             self.end_with_gaps(text, at)?
         } else {
             let end = at + self.text.len();
             let stands = text.get(at..end)?;
-            // Its head is all of most.
-            (self.text.len() <= 8 || stands == &*self.text).then_some(end)?
+            (self.kind == Kind::Head || stands == &*self.text).then_some(end)?
         };
         let is_whole = self.is_stem || self.is_dense || !text.get(end).is_some_and(|b| is_word(*b));
         is_whole.then_some(Found { idea: self.idea, end })

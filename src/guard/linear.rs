@@ -1,15 +1,18 @@
-//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within a
-//! few words, or within many of which each counts less, at the place where they weigh most.
+//! The linear model: what hashed words, pairs and triples of words, ideas and rules weigh together within a few
+//! words at the place where they weigh most, and by a smaller share within many words.
 //!
 //! Hot path: `benches/guard_in.rs`. Whole numbers only; the fractions of training are `train`'s.
 
-use crate::guard::rules::{Hit, Progress, RULES, Rule, Tier};
+use crate::base::limit::GUARD_DECODES_MAX;
+use crate::guard::decode::NUMBERS_MIN;
+use crate::guard::progress::{BLOCK, Progress};
+use crate::guard::rules::{Hit, RULES, Rule, Tier};
 use crate::guard::tokens::{Token, Words, mix};
 
 /// Bits of a feature's number: 256 KiB of weights, which stay in the second cache.
 pub const FEATURE_BITS: u32 = 18;
-/// Words of the long window, in which many small signs come together. Each counts `LONG_SHARE` of what it
-/// would in the short one, so that a long text is no attack for being long.
+/// Words of the long window, in which many small signs come together. What they weigh beyond the short one is added
+/// by its `LONG_SHARE`, so that a long text is no attack for being long.
 pub const WINDOW: usize = 64;
 /// Words of the short window: one order and what it is about.
 pub const SHORT: usize = 12;
@@ -59,9 +62,16 @@ pub struct Trail {
 #[derive(Clone, Copy, Debug, Default)]
 struct Behind {
     words: [u32; 2],
-    /// Ideas and their places, the latest first.
-    ideas: [(u8, u32); 5],
+    /// Ideas, the latest first.
+    ideas: [u8; IDEAS_BEHIND],
+    /// Their places.
+    places: [u32; IDEAS_BEHIND],
+    /// A bit for each of them that did not come again since.
+    latest: u32,
 }
+
+/// Ideas before a word that make pairs with it.
+const IDEAS_BEHIND: usize = 5;
 
 /// Places for features met, a power of two: 32 words have some 200.
 const MET: usize = 1_024;
@@ -162,28 +172,28 @@ impl Trail {
         self.count += 1;
         let count = self.count;
         let Self { met, behind, .. } = self;
-        behind.features(token, |feature| {
+        behind.features(token, |feature, is_there| {
             let place = &mut met[feature as usize & (MET - 1)];
             let now = (u64::from(feature) << 32) | u64::from(count);
             // Of another feature the difference is larger than any count.
             let is_new = now.wrapping_sub(*place) > u64::from(MET_WORDS);
-            *place = now;
-            give(feature, is_new);
+            *place ^= (*place ^ now) & u64::from(is_there).wrapping_neg();
+            give(feature, is_new & is_there);
         });
     }
 }
 
 impl Behind {
     #[inline]
-    fn features(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+    fn features(&mut self, token: &Token, mut give: impl FnMut(u32, bool)) {
         // Next to others a word counts as its idea: what was learned of one way to say it holds for all.
         let idea = u32::from(token.idea);
         let this = if idea > 0 { idea } else { token.hash };
         let [two, one] = self.words;
         let pair = mix(one, this).rotate_left(9);
-        give(feature(1, token.hash));
-        give(feature(2, pair));
-        give(feature(3, mix(two, pair)));
+        give(feature(1, token.hash), true);
+        give(feature(2, pair), true);
+        give(feature(3, mix(two, pair)), true);
         self.words = [one, this];
         if idea > 0 {
             self.idea(token, give);
@@ -191,29 +201,27 @@ impl Behind {
     }
 
     #[inline]
-    fn idea(&mut self, token: &Token, mut give: impl FnMut(u32)) {
+    fn idea(&mut self, token: &Token, mut give: impl FnMut(u32, bool)) {
         let idea = u32::from(token.idea);
-        give(idea);
-        // Itself, and what came nearer: they make no pair. Which do is found out first: a branch for each could
-        // not be foreseen in a hostile text.
-        let (mut met, mut pairs) = (1_u128 << (idea & 127), 0_u32);
-        for (at, (other, place)) in self.ideas.iter().enumerate() {
-            let is_near = *other != 0 && *place + PAIR_WORDS >= token.place;
-            let is_new = (met >> (other & 127)) & 1 == 0;
-            met |= 1 << (other & 127);
-            pairs |= u32::from(is_near && is_new) << at;
+        give(idea, true);
+        // Itself, and what came again nearer, make no pair. All are asked about: which do could not be foreseen in
+        // a hostile text.
+        let Self { ideas, places, latest, .. } = self;
+        if places[0] + PAIR_WORDS >= token.place {
+            for (at, (other, place)) in ideas.iter().zip(&*places).enumerate() {
+                *latest &= !(u32::from(*other == token.idea) << at);
+                let is_near = u32::from(*place + PAIR_WORDS >= token.place);
+                give(pair_feature(idea, u32::from(*other)), is_near & (*latest >> at) != 0);
+            }
         }
-        while pairs != 0 {
-            let at = pairs.trailing_zeros() as usize % self.ideas.len();
-            give(pair_feature(idea, u32::from(self.ideas[at].0)));
-            pairs &= pairs - 1;
+        let [one, two, ..] = *ideas;
+        if two > 0 && places[1] + TRIPLE_WORDS >= token.place {
+            give(triple_feature(u32::from(two), u32::from(one), idea), true);
         }
-        let [(one, _), (two, place), ..] = self.ideas;
-        if two > 0 && place + TRIPLE_WORDS >= token.place {
-            give(triple_feature(u32::from(two), u32::from(one), idea));
-        }
-        let [one, two, three, four, _] = self.ideas;
-        self.ideas = [(token.idea, token.place), one, two, three, four];
+        *latest = (*latest << 1 | 1) & ((1 << IDEAS_BEHIND) - 1);
+        ideas.copy_within(..IDEAS_BEHIND - 1, 1);
+        places.copy_within(..IDEAS_BEHIND - 1, 1);
+        (ideas[0], places[0]) = (token.idea, token.place);
     }
 }
 
@@ -236,14 +244,20 @@ pub struct Reading {
     pub turned: u32,
     /// Words that hint at text that runs backwards.
     pub reversed: u32,
+    /// What it took to read it: bytes, words and ideas, in steps of about a nanosecond.
+    pub work: u64,
+    /// Whether there was more to read than it might take.
+    pub is_cut: bool,
 }
+
+/// What a word takes to read beside its bytes, and an idea beside its word.
+const WORD_WORK: u64 = 24;
+const IDEA_WORK: u64 = 40;
 
 /// Letters in a row that stand alone before they are put together.
 const APART_MIN: usize = 6;
-/// Numbers in a row before they are read as letters.
-const NUMBERS_MIN: usize = 8;
-/// Stretches of each kind that are remembered.
-const STRETCHES_MAX: usize = 8;
+/// Stretches of each kind that are remembered: one more than may be read.
+const STRETCHES_MAX: usize = GUARD_DECODES_MAX + 1;
 
 /// Runs of words of one kind.
 #[derive(Default)]
@@ -286,6 +300,8 @@ struct Window {
     bias: i32,
     long: i32,
     short: i32,
+    /// The most that the long one came to.
+    longest: i32,
 }
 
 /// The tables that a reading needs. Most texts are so short that setting them up would cost more than reading.
@@ -293,6 +309,47 @@ struct Window {
 pub struct Tables {
     trail: Trail,
     progress: Progress,
+    block: Block,
+    window: Window,
+}
+
+/// Words that wait for the rules that may come true at them: their weights, then they join the window.
+struct Block {
+    words: [Word; BLOCK as usize],
+    count: usize,
+    /// By place in the block.
+    weights: [i32; BLOCK as usize],
+    /// A bit for each rule that has come true in the text.
+    rules: [u64; 4],
+}
+
+/// A word that waits.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    /// Its place in the block.
+    at: u8,
+    start: usize,
+    end: usize,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        let words = [Word::default(); BLOCK as usize];
+        Self { words, count: 0, weights: [0; BLOCK as usize], rules: [0; 4] }
+    }
+}
+
+impl Block {
+    #[inline]
+    fn push(&mut self, token: &Token, weight: i32) {
+        let at = (token.place % BLOCK) as u8;
+        // As many words as places at most.
+        if let Some(word) = self.words.get_mut(self.count) {
+            *word = Word { at, start: token.start, end: token.end };
+            self.count += 1;
+        }
+        self.weights[usize::from(at)] = weight;
+    }
 }
 
 impl Model {
@@ -304,90 +361,128 @@ impl Model {
 
     /// Reads a folded text once.
     pub fn read(&self, text: &str) -> Reading {
-        self.read_with(text, &mut Tables::default())
+        self.read_with(text, &mut Tables::default(), u64::MAX)
     }
 
-    /// The same, with tables that another text has been read with.
-    pub fn read_with(&self, text: &str, tables: &mut Tables) -> Reading {
+    /// The same, with tables that another text has been read with, and no farther than so much work goes, but for
+    /// a few words.
+    pub fn read_with(&self, text: &str, tables: &mut Tables, most: u64) -> Reading {
         let mut reading = Reading { best: i32::MIN, ..Reading::default() };
-        let mut window = Window::new(self.bias);
-        let Tables { trail, progress } = tables;
-        trail.restart();
-        progress.restart();
+        tables.window.restart(self.bias);
+        tables.trail.restart();
+        tables.progress.restart();
+        tables.block.rules = [0; 4];
         let (mut apart, mut numbers) = (Run::default(), Run::default());
         let bytes = text.as_bytes();
-        let mut hit_before = [0_u64; 4];
         for token in Words::new(bytes) {
-            let mut weight = trail.weigh(&token, &self.weights);
+            if tables.progress.is_beyond(token.place) {
+                self.settle(tables, &mut reading);
+                tables.progress.go_on(token.place);
+                reading.is_cut = reading.work + token.start as u64 > most;
+                if reading.is_cut {
+                    break;
+                }
+            }
+            tables.block.push(&token, tables.trail.weigh(&token, &self.weights));
             if token.idea > 0 {
                 reading.turned += u32::from(token.idea == crate::guard::lexicon::ROTCUE);
                 reading.reversed += u32::from(token.idea == crate::guard::lexicon::REVCUE);
-                let hits = &mut reading.hits;
-                progress.meet(&token, |hit| {
-                    weight += i32::from(self.weights[rule_feature(hit.rule) as usize]);
-                    let (before, bit) =
-                        (&mut hit_before[usize::from(hit.rule >> 6)], hit.rule & 63);
-                    if (*before >> bit) & 1 == 0 {
-                        *before |= 1 << bit;
-                        hits.push(hit);
-                    }
-                });
+                tables.progress.meet(&token);
+                reading.work += IDEA_WORK;
             }
             let len = token.end - token.start;
             let is_letter = len == 1 && bytes[token.start].is_ascii_alphanumeric();
             apart.step(&token, is_letter, APART_MIN, &mut reading.apart);
-            let is_number = matches!(len, 2..=3 | 7..=8) && is_hex(&bytes[token.start..token.end]);
+            let is_number = is_number(&bytes[token.start..token.end]);
             numbers.step(&token, is_number, NUMBERS_MIN, &mut reading.numbers);
-            window.step(&token, weight, &mut reading);
         }
-        window.close(bytes.len(), &mut reading);
-        if window.count > 0 {
-            reading.best -= self.unit * spare(window.count) / SPARE;
+        self.settle(tables, &mut reading);
+        let words = tables.window.close(bytes.len(), &mut reading);
+        reading.work += bytes.len() as u64;
+        if words > 0 {
+            reading.best -= self.unit * spare(words) / SPARE;
         }
         apart.close(APART_MIN, &mut reading.apart);
         numbers.close(NUMBERS_MIN, &mut reading.numbers);
         reading
     }
+
+    /// Ends a block: what its words weigh with the rules that came true at them.
+    fn settle(&self, tables: &mut Tables, reading: &mut Reading) {
+        let Tables { progress, block, window, .. } = tables;
+        let from = reading.hits.len();
+        let hits = &mut reading.hits;
+        progress.finish(|at, hit| {
+            block.weights[at as usize] += i32::from(self.weights[rule_feature(hit.rule) as usize]);
+            let (known, bit) = (&mut block.rules[usize::from(hit.rule >> 6)], 1 << (hit.rule & 63));
+            if *known & bit == 0 {
+                *known |= bit;
+                hits.push(hit);
+            }
+        });
+        hits[from..].sort_unstable_by_key(|hit| (hit.end, hit.rule));
+        for word in &block.words[..block.count] {
+            window.step((word.start, word.end), block.weights[usize::from(word.at)], reading);
+        }
+        reading.work += WORD_WORK * block.count as u64;
+        block.count = 0;
+    }
 }
 
-fn is_hex(word: &[u8]) -> bool {
-    word.iter().all(u8::is_ascii_hexdigit)
+/// Whether a word may be a number that stands for a letter.
+#[inline]
+fn is_number(word: &[u8]) -> bool {
+    let digits = match word {
+        [b'0', b'x', digits @ ..] if digits.len() == 2 => digits,
+        digits if matches!(digits.len(), 2..=3 | 7..=8) => digits,
+        _ => return false,
+    };
+    digits.iter().all(u8::is_ascii_hexdigit)
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        let (weights, starts) = ([0; RING], [0; RING]);
+        Self { weights, starts, count: 0, bias: 0, long: 0, short: 0, longest: i32::MIN }
+    }
 }
 
 impl Window {
-    /// A window without words.
-    fn new(bias: i32) -> Self {
-        Self { weights: [0; RING], starts: [0; RING], count: 0, bias, long: 0, short: bias }
+    /// Without words.
+    fn restart(&mut self, bias: i32) {
+        self.weights[..self.count.min(RING)].fill(0);
+        (self.count, self.bias, self.long, self.short) = (0, bias, 0, bias);
+        self.longest = i32::MIN;
     }
 
     #[inline]
-    fn step(&mut self, token: &Token, weight: i32, reading: &mut Reading) {
+    fn step(&mut self, (start, end): (usize, usize), weight: i32, reading: &mut Reading) {
         // The word so many words ago; before the first one there are weights of 0.
         let ago = |words: usize| self.count.wrapping_sub(words) % RING;
         let (at, leaves_long, leaves_short) = (ago(0), ago(WINDOW), ago(SHORT));
         self.long += weight - self.weights[leaves_long];
         self.short += weight - self.weights[leaves_short];
         self.weights[at] = weight;
-        self.starts[at] = token.start;
+        self.starts[at] = start;
         self.count += 1;
         if self.short > reading.best && self.count >= SHORT {
-            reading.note(self.short, (self.starts[(leaves_short + 1) % RING], token.end));
+            reading.note(self.short, (self.starts[(leaves_short + 1) % RING], end));
         }
-        let long = self.bias + (self.long >> LONG_SHARE);
-        if long > reading.best && self.count >= WINDOW {
-            reading.note(long, (self.starts[(leaves_long + 1) % RING], token.end));
-        }
+        self.longest = self.longest.max(if self.count >= WINDOW { self.long } else { i32::MIN });
     }
 
-    /// A text that is shorter than a window is one.
-    fn close(&self, end: usize, reading: &mut Reading) {
-        let long = self.bias + (self.long >> LONG_SHARE);
-        if self.count > 0 && self.count < SHORT && self.short > reading.best {
+    /// A text that is shorter than a window is one. What the many words around weigh more than the few heaviest
+    /// counts by its share. Returns how many words the text had.
+    fn close(&self, end: usize, reading: &mut Reading) -> usize {
+        if self.count == 0 {
+            return 0;
+        }
+        if self.count < SHORT {
             reading.note(self.short, (0, end));
         }
-        if self.count > SHORT && self.count < WINDOW && long > reading.best {
-            reading.note(long, (0, end));
-        }
+        let long = self.bias + if self.count < WINDOW { self.long } else { self.longest };
+        reading.best += (long - reading.best).max(0) >> LONG_SHARE;
+        self.count
     }
 }
 
@@ -432,7 +527,11 @@ mod tests {
     fn words_leave_the_window() {
         let model = model(&[("evil", 10)]);
         let text = format!("evil {}", "plain ".repeat(40)).repeat(40);
-        assert_eq!(model.read(&text).best, 10 - 1, "one in 12 words, each far from the last");
+        assert_eq!(
+            model.read(&text).best,
+            10 + ((20 - 10) >> LONG_SHARE) - 1,
+            "one in 12, two in 64"
+        );
         assert_eq!(model.read(&"evil ".repeat(400)).best, 10 - 1, "the same words count once");
     }
 
@@ -449,8 +548,17 @@ mod tests {
         let words: Vec<String> = ('a'..='m').map(|letter| format!("q{letter}")).collect();
         let signs: Vec<(&str, i8)> = words.iter().map(|word| (&**word, 10)).collect();
         let text: String = words.iter().flat_map(|word| [word.as_str(), " x x x x "]).collect();
-        assert_eq!(model(&signs).read(&text).best, ((13 * 10) >> LONG_SHARE) - 1);
+        assert_eq!(model(&signs).read(&text).best, 30 + ((130 - 30) >> LONG_SHARE) - 1);
         assert_eq!(model(&signs[..3]).read(&text).best, 30 - 1, "three of them within 12 words");
+    }
+
+    #[test]
+    fn harmless_words_around_an_order_take_nothing_away() {
+        let model = model(&[("evil", 50), ("plain", -3)]);
+        let words: Vec<String> =
+            ('a'..='z').map(|letter| format!("plain q{letter} x{letter} ")).collect();
+        let around = words.concat();
+        assert_eq!(model.read(&format!("{around} evil a b c d e f g h i j {around}")).best, 50 - 1);
     }
 
     #[test]

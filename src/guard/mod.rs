@@ -3,6 +3,7 @@
 //!
 //! No text that is looked at is ever kept, logged or returned in a verdict.
 
+pub mod attached;
 pub mod canary;
 pub mod decode;
 pub mod detect;
@@ -14,6 +15,7 @@ pub mod lexicon;
 pub mod linear;
 pub mod normal;
 pub mod pace;
+pub mod progress;
 pub mod quarantine;
 pub mod rules;
 pub mod screen;

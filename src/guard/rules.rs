@@ -1,13 +1,8 @@
 //! Rules: ideas that stand close together. A verb, what it is aimed at, whose it is, within a few words.
 //!
-//! One step for each word that has an idea, whatever the text; no rule looks back. Since ideas have words in
-//! many languages (`lexicon`), so do the rules. What a rule is worth is learned (`linear`); the tier says
-//! whether it alone is enough for the high-confidence answer.
-
-use std::sync::OnceLock;
-
-use crate::guard::lexicon;
-use crate::guard::tokens::Token;
+//! Since ideas have words in many languages (`lexicon`), so do the rules. Where they come true is found by
+//! `progress`. What a rule is worth is learned (`linear`); the tier says whether it alone is enough for the
+//! high-confidence answer.
 
 /// How sure a rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,11 +21,11 @@ pub struct Rule {
     /// How sure it is.
     pub tier: Tier,
     /// What has to come together: each part is any of the ideas in it.
-    parts: &'static [&'static str],
+    pub parts: &'static [&'static str],
     /// Within how many words.
-    within: u32,
+    pub within: u32,
     /// Whether the parts have to come in this order.
-    in_order: bool,
+    pub in_order: bool,
 }
 
 const fn any(id: &'static str, tier: Tier, parts: &'static [&'static str], within: u32) -> Rule {
@@ -359,37 +354,9 @@ pub fn worth(rule: &Rule) -> u8 {
 }
 
 /// Parts of a rule at most.
-const PARTS_MAX: u32 = 4;
+pub const PARTS_MAX: usize = 4;
 /// Words that pass before one rule counts again: the same words must not count over and over.
-const REST: u32 = 24;
-
-/// A rule that waits for an idea.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    /// Its place in `RULES`.
-    rule: u8,
-    /// The field of the part for which the idea would do, all of its bits.
-    field: u64,
-    /// Within how many words, for each part.
-    within: u64,
-}
-
-fn waiting() -> &'static [Vec<Waiting>; 128] {
-    static TABLE: OnceLock<[Vec<Waiting>; 128]> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        let mut table = [const { Vec::new() }; 128];
-        for (rule, it) in (0u8..).zip(RULES) {
-            for (part, names) in (0u8..).zip(it.parts) {
-                for name in names.split_whitespace() {
-                    let field = FIELD << (u32::from(part) % PARTS_MAX * PLACE_BITS);
-                    let waits = Waiting { rule, field, within: u64::from(it.within) * EACH };
-                    table[usize::from(lexicon::idea(name)) & 127].push(waits);
-                }
-            }
-        }
-        table
-    })
-}
+pub const REST: u32 = 24;
 
 /// A rule that has come true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -402,152 +369,16 @@ pub struct Hit {
     pub end: usize,
 }
 
-/// How far each rule has come. Hot path: an idea of which twenty rules make use costs as much as all else of its
-/// word, so the places of a rule's parts are one number, in fields, and are asked about all at once.
-pub struct Progress {
-    /// Where the parts of each rule were last met, a field for each; full for those that a rule lacks, so that
-    /// they are never too far behind.
-    met: [u64; RULES_MAX],
-    /// When each rule last came true.
-    last: [u32; RULES_MAX],
-    /// Where the words at the last places start.
-    starts: [usize; FAR as usize],
-    /// Where the words of this text start to count: so far behind those of the text before that nothing which
-    /// was met there is near.
-    base: u32,
-    /// The last place that had an idea.
-    latest: u32,
-    /// The place that is 0 in the fields.
-    zero: u32,
-    table: &'static [Vec<Waiting>; 128],
-}
-
-/// As many rules as their numbers allow, so that no place has to be checked.
-const RULES_MAX: usize = 1 << u8::BITS;
-const _: () = assert!(RULES.len() <= RULES_MAX);
-/// Further than the words of any rule may be apart, and than one rests.
-const FAR: u32 = 64;
-/// Bits of a field for the place of a part. The highest stays free, to compare all of them at once.
-const PLACE_BITS: u32 = 16;
-/// All bits of the first field.
-const FIELD: u64 = (1 << PLACE_BITS) - 1;
-/// One in each field.
-const EACH: u64 = 0x0001_0001_0001_0001;
-/// The largest place, for parts that a rule lacks.
-const LACKING: u32 = (1 << (PLACE_BITS - 1)) - 1;
-/// The highest bit of each field.
-const HIGHEST: u64 = EACH << (PLACE_BITS - 1);
-
-impl Default for Progress {
-    fn default() -> Self {
-        let mut met = [u64::from(LACKING) * EACH; RULES_MAX];
-        for (met, rule) in met.iter_mut().zip(RULES) {
-            (0_u32..).zip(rule.parts).for_each(|(part, _)| *met = with(*met, part, 0));
-        }
-        Self {
-            met,
-            last: [0; RULES_MAX],
-            starts: [0; FAR as usize],
-            base: FAR,
-            latest: 0,
-            zero: 0,
-            table: waiting(),
-        }
-    }
-}
-
-/// The places with that of one part changed.
-const fn with(met: u64, part: u32, place: u32) -> u64 {
-    let shift = part % PARTS_MAX * PLACE_BITS;
-    met & !(FIELD << shift) | ((place as u64) << shift)
-}
-
-/// The places of the parts of a rule.
-fn places(met: u64, rule: &Rule) -> impl Iterator<Item = u32> {
-    let place = move |part: u32| u32::try_from((met >> (part % PARTS_MAX * PLACE_BITS)) & FIELD);
-    (0_u32..).zip(rule.parts).map(move |(part, _)| place(part).unwrap_or(0))
-}
-
-impl Progress {
-    /// Starts anew, with another text.
-    pub fn restart(&mut self) {
-        self.base = self.base.max(self.latest) + FAR;
-        if self.base > u32::MAX / 2 {
-            *self = Self::default();
-        }
-    }
-
-    /// Takes the next word that has an idea, and tells which rules it makes true.
-    #[inline]
-    pub fn meet(&mut self, token: &Token, mut hit: impl FnMut(Hit)) {
-        let place = self.base + token.place;
-        self.latest = place;
-        if place - self.zero >= LACKING {
-            self.move_zero(place - 2 * FAR);
-        }
-        self.starts[(place % FAR) as usize] = token.start;
-        let here = u64::from(place - self.zero) * EACH;
-        let (table, rested) = (self.table, place - REST);
-        for some in table[usize::from(token.idea) & 127].chunks(64) {
-            // Which of them have all their parts near. Without a branch for each: it could not be foreseen.
-            let mut near = 0_u64;
-            for (at, waits) in some.iter().enumerate() {
-                let met = &mut self.met[usize::from(waits.rule)];
-                *met ^= (*met ^ here) & waits.field;
-                let is_near = ((*met | HIGHEST) - (here - waits.within)) & HIGHEST == HIGHEST;
-                let is_rested = self.last[usize::from(waits.rule)] < rested;
-                near |= u64::from(is_near & is_rested) << at;
-            }
-            while near != 0 {
-                let rule = some[near.trailing_zeros() as usize].rule;
-                near &= near - 1;
-                if self.is_ordered(rule) {
-                    self.last[usize::from(rule)] = place;
-                    hit(Hit { rule, start: self.start(rule), end: token.end });
-                }
-            }
-        }
-    }
-
-    /// Whether the parts of a rule were met in the order that it asks for.
-    fn is_ordered(&self, rule: u8) -> bool {
-        let of = &RULES[usize::from(rule)];
-        !of.in_order || places(self.met[usize::from(rule)], of).is_sorted_by(|a, b| a < b)
-    }
-
-    /// Where the first word of a rule starts, all of whose parts are near.
-    fn start(&self, rule: u8) -> usize {
-        let places = places(self.met[usize::from(rule)], &RULES[usize::from(rule)]);
-        places.map(|it| self.starts[((self.zero + it) % FAR) as usize]).min().unwrap_or(0)
-    }
-
-    /// The fields are full: their places count from `zero` on.
-    #[cold]
-    fn move_zero(&mut self, zero: u32) {
-        let by = zero - self.zero;
-        self.zero = zero;
-        for (met, rule) in self.met.iter_mut().zip(RULES) {
-            let before = *met;
-            for (part, place) in (0_u32..).zip(places(before, rule)) {
-                *met = with(*met, part, place.saturating_sub(by));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::normal;
     use crate::guard::tokens::Words;
-    use proptest::prelude::*;
+    use crate::guard::{lexicon, normal, progress};
 
     fn hits(text: &str) -> Vec<&'static str> {
-        let (folded, mut progress, mut ids) = (normal::folded(text), Progress::default(), vec![]);
-        for token in Words::new(folded.as_bytes()).filter(|token| token.idea > 0) {
-            progress.meet(&token, |hit| ids.push(RULES[usize::from(hit.rule)].id));
-        }
-        ids
+        let folded = normal::folded(text);
+        let words = Words::new(folded.as_bytes()).filter(|token| token.idea > 0);
+        progress::hits(words).iter().map(|(_, hit)| RULES[usize::from(hit.rule)].id).collect()
     }
 
     #[test]
@@ -613,56 +444,8 @@ mod tests {
             once.sort_unstable();
             once.dedup();
             assert_eq!(once.len(), all.len(), "{}: one word would fill two parts", rule.id);
-            assert!(rule.parts.len() <= PARTS_MAX as usize && !rule.parts.is_empty());
-            assert!(rule.within < FAR && REST < FAR);
-        }
-    }
-
-    /// As `Progress`, but each rule looks at all places by itself.
-    fn hits_by_hand(tokens: &[Token]) -> Vec<Hit> {
-        let mut met = vec![[None::<(u32, usize)>; PARTS_MAX as usize]; RULES.len()];
-        let (mut last, mut hits) = (vec![None::<u32>; RULES.len()], Vec::new());
-        for token in tokens {
-            for (number, rule) in RULES.iter().enumerate() {
-                let has = |names: &&str| names.split(' ').any(|it| lexicon::idea(it) == token.idea);
-                let Some(part) = rule.parts.iter().position(has) else { continue };
-                met[number][part] = Some((token.place, token.start));
-                let met: Option<Vec<_>> = met[number][..rule.parts.len()].iter().copied().collect();
-                let Some(met) = met else { continue };
-                let is_near = met.iter().all(|it| it.0 + rule.within >= token.place);
-                let is_rested = last[number].is_none_or(|last| token.place > last + REST);
-                if is_near && is_rested && (!rule.in_order || met.is_sorted_by(|a, b| a.0 < b.0)) {
-                    last[number] = Some(token.place);
-                    let start = met.iter().map(|it| it.1).min().unwrap_or_default();
-                    hits.push(Hit { rule: u8::try_from(number).unwrap(), start, end: token.end });
-                }
-            }
-        }
-        hits
-    }
-
-    proptest! {
-        #[test]
-        fn rules_come_true_as_if_each_looked_for_itself(
-            texts in prop::collection::vec(
-                prop::collection::vec((1_u8..=127, prop_oneof![20 => 1_u32..6, 1 => 1_u32..40_000]), 0..80), 1..4,
-            ),
-        ) {
-            let mut progress = Progress::default();
-            for text in texts {
-                let mut place = 0;
-                let tokens: Vec<Token> = text.into_iter().map(|(idea, gap)| {
-                    place += gap;
-                    let start = 7 * place as usize;
-                    Token { hash: 0, idea, place, start, end: start + 5 }
-                }).collect();
-                let mut hits = Vec::new();
-                for token in &tokens {
-                    progress.meet(token, |hit| hits.push(hit));
-                }
-                prop_assert_eq!(&hits, &hits_by_hand(&tokens));
-                progress.restart();
-            }
+            assert!(rule.parts.len() <= PARTS_MAX && !rule.parts.is_empty());
+            assert!(rule.within < progress::BLOCK);
         }
     }
 }

@@ -117,8 +117,10 @@ impl<'t> Words<'t> {
         {
             return read;
         }
-        let found = self.lexicon.find(self.text, start).or_else(|| self.behind_article(start));
-        let Some(found) = found else { return whole };
+        let is_longer = self.text.get(end).is_some_and(|byte| lexicon::is_word(*byte));
+        let len = if is_longer { 8 } else { (end - start).min(8) };
+        let found = self.lexicon.find_word(self.text, start, len);
+        let Some(found) = found.or_else(|| self.behind_article(start)) else { return whole };
         if found.end > end {
             // An entry of several words.
             return self.token(found.idea, (start, found.end));

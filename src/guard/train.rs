@@ -9,7 +9,8 @@ use crate::guard::linear::{
     FEATURE_BITS, LONG_SHARE, Model, SHORT, SPARE, Trail, WINDOW, WORDS_FROM, rule_feature,
     rule_of, spare,
 };
-use crate::guard::rules::{self, Progress};
+use crate::guard::progress;
+use crate::guard::rules;
 use crate::guard::tokens::{SEED, Words, mix};
 use crate::guard::verdict;
 
@@ -41,7 +42,8 @@ pub struct Sample {
     /// What being as long as it is costs.
     cost: f32,
     is_attack: bool,
-    is_own: bool,
+    /// Whether it counts less than others.
+    is_light: bool,
 }
 
 /// Features of the words of one reading.
@@ -52,14 +54,12 @@ struct Features {
     ends: Vec<u32>,
 }
 
-/// A stretch of words in one of the readings.
+/// The heaviest words of one of the readings.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct Found {
     view: usize,
-    from: usize,
-    to: usize,
-    /// What each word counts there.
-    share: f32,
+    /// The short and the long stretch: from, to, and what each word counts there.
+    stretches: [(usize, usize, f32); 2],
     score: f32,
 }
 
@@ -76,8 +76,8 @@ pub struct Plan {
     pub doubt: f32,
     /// How much more an attack counts than a benign text.
     pub attack_weight: f32,
-    /// How much an own benign text counts: those were written to be as close to attacks as honest texts can be,
-    /// which few are.
+    /// How much an own benign text counts, but for those of `IN_FULL`: they were written to be as close to attacks
+    /// as honest texts can be, which few are.
     pub own_benign_weight: f32,
     /// How much faster words are learned than ideas and rules.
     pub words: f32,
@@ -93,12 +93,12 @@ impl Default for Plan {
             rounds: 20,
             step: 0.1,
             fade: 2e-5,
-            doubt: 0.1,
+            doubt: 0.03,
             attack_weight: 3.0,
-            own_benign_weight: 0.1,
+            own_benign_weight: 0.05,
             words: 4.0,
-            words_most: 1.5,
-            rules_least: 1.25,
+            words_most: 1.0,
+            rules_least: 0.75,
         }
     }
 }
@@ -110,8 +110,11 @@ const UNIT: f32 = 32.0;
 /// What a word of the long window counts.
 const LONG: f32 = 0.25;
 const _: () = assert!(LONG_SHARE == 2, "a power of a half, as `LONG` says it");
+/// Slices whose own benign texts count in full. Honest tales, parts to play and delicate questions do come that close
+/// to attacks, and other sources have many of them.
+const IN_FULL: [&str; 3] = ["chat_sensitive", "roleplay_benign", "code"];
 /// Times that everything is learned anew, in another order; the weights are the mean.
-const RUNS: usize = 4;
+const RUNS: usize = 12;
 /// Groups that take turns to be judged by weights learned from the others.
 pub const FOLDS: usize = 5;
 
@@ -142,11 +145,13 @@ pub fn samples(examples: &[&Example]) -> Vec<Sample> {
 
 fn features(folded: &str) -> Features {
     let mut out = Features::default();
-    let (mut trail, mut progress) = (Trail::default(), Progress::default());
-    for token in Words::new(folded.as_bytes()) {
+    let words = || Words::new(folded.as_bytes());
+    let mut hits = progress::hits(words().filter(|token| token.idea > 0)).into_iter().peekable();
+    let mut trail = Trail::default();
+    for token in words() {
         trail.step(&token, |feature| out.all.push(feature));
-        if token.idea > 0 {
-            progress.meet(&token, |hit| out.all.push(rule_feature(hit.rule)));
+        while let Some((_, hit)) = hits.next_if(|(place, _)| *place == token.place) {
+            out.all.push(rule_feature(hit.rule));
         }
         out.ends.push(u32::try_from(out.all.len()).unwrap_or(u32::MAX));
     }
@@ -158,7 +163,8 @@ impl Sample {
     fn new(views: Vec<Features>, example: &Example) -> Self {
         let words = views.iter().map(|view| view.ends.len()).max().unwrap_or(0);
         let cost = spare(words) as f32 / SPARE as f32;
-        Self { views, cost, is_attack: example.is_attack, is_own: example.is_own }
+        let is_light = example.is_own && !IN_FULL.contains(&&*example.slice);
+        Self { views, cost, is_attack: example.is_attack, is_light }
     }
 }
 
@@ -201,32 +207,31 @@ impl Learner {
         features.iter().map(|feature| self.weights[*feature as usize]).sum()
     }
 
-    /// The heaviest window of all ways to read it.
-    fn heaviest(&self, sample: &Sample) -> Option<Stretch> {
-        let mut best: Option<Stretch> = None;
-        for (view, features) in sample.views.iter().enumerate() {
-            let count = features.ends.len();
-            let mut sums = Vec::with_capacity(count + 1);
-            sums.push(0.0);
-            for word in 0..count {
-                sums.push(sums[word] + self.sum(features.of(word, word + 1)));
-            }
-            let mut take = |from: usize, to: usize, share: f32| {
-                let score = (sums[to] - sums[from]) * share + self.bias;
-                if best.is_none_or(|best| score > best.score) {
-                    best = Some(Stretch { view, from, to, share, score });
-                }
-            };
-            for (len, share) in [(SHORT, 1.0), (WINDOW, LONG)] {
-                (len..=count).for_each(|to| take(to - len, to, share));
-            }
-            if count > 0 && count < SHORT {
-                take(0, count, 1.0);
-            } else if count < WINDOW {
-                take(0, count, LONG);
-            }
+    /// What the heaviest of all ways to read it weighs, and by which words.
+    fn heaviest(&self, sample: &Sample) -> Option<Found> {
+        let of_view = |(view, features): (usize, &Features)| self.found(view, features);
+        let all = sample.views.iter().enumerate().filter_map(of_view);
+        all.max_by(|one, other| one.score.total_cmp(&other.score))
+    }
+
+    fn found(&self, view: usize, features: &Features) -> Option<Found> {
+        let count = features.ends.len();
+        let mut sums = Vec::with_capacity(count + 1);
+        sums.push(0.0);
+        for word in 0..count {
+            sums.push(sums[word] + self.sum(features.of(word, word + 1)));
         }
-        best
+        let heaviest = |len: usize| -> Option<(f32, usize, usize)> {
+            let len = len.min(count);
+            let all = (len..=count).map(|to| (sums[to] - sums[to - len], to - len, to));
+            all.max_by(|one, other| one.0.total_cmp(&other.0))
+        };
+        let (short, from, to) = (count > 0).then(|| heaviest(SHORT))??;
+        let (long, long_from, long_to) = heaviest(WINDOW)?;
+        let share = if long > short { LONG } else { 0.0 };
+        let score = self.bias + short + (long - short) * share;
+        let stretches = [(from, to, 1.0 - share), (long_from, long_to, share)];
+        Some(Found { view, stretches, score })
     }
 
     fn learn(&mut self, sample: &Sample, (rate, plan): (f32, &Plan)) {
@@ -236,15 +241,18 @@ impl Learner {
         if error.abs() < 1e-3 {
             return;
         }
-        let slope = error * plan.weight(sample) * found.share;
-        for feature in sample.views[found.view].of(found.from, found.to) {
-            let at = *feature as usize;
-            self.squares[at] += slope * slope;
-            let step = rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
-            self.weights[at] =
-                plan.bounded(*feature, self.weights[at] - step * plan.pace(*feature));
+        let whole = error * plan.weight(sample);
+        for (from, to, share) in found.stretches.into_iter().filter(|it| it.2 > 0.0) {
+            let slope = whole * share;
+            for feature in sample.views[found.view].of(from, to) {
+                let at = *feature as usize;
+                self.squares[at] += slope * slope;
+                let step = rate * (slope / self.squares[at].sqrt() + plan.fade * self.weights[at]);
+                self.weights[at] =
+                    plan.bounded(*feature, self.weights[at] - step * plan.pace(*feature));
+            }
         }
-        self.bias -= rate * 0.02 * slope;
+        self.bias -= rate * 0.02 * whole;
     }
 
     /// Whole numbers, the few that are too large cut off.
@@ -289,7 +297,7 @@ impl Mean {
 #[expect(clippy::float_arithmetic, reason = "learning is about fractions")]
 impl Plan {
     fn weight(&self, sample: &Sample) -> f32 {
-        match (sample.is_attack, sample.is_own) {
+        match (sample.is_attack, sample.is_light) {
             (true, _) => self.attack_weight,
             (false, true) => self.own_benign_weight,
             (false, false) => 1.0,

@@ -14,8 +14,8 @@ use crate::guard::lexicon::IDEAS;
 use crate::guard::linear::{FEATURE_BITS, Model};
 use crate::guard::rules::RULES;
 
-/// The first line; the number changes when features do.
-const TITLE: &str = "weir guard weights 3";
+/// The first line; the number changes when features do, or what they come to together.
+const TITLE: &str = "weir guard weights 4";
 
 /// Why a file is no file of weights.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,11 +116,15 @@ pub fn read(file: &[u8]) -> Result<Model, WeightsError> {
     if unit <= 0 {
         return Err(WeightsError::Field("unit"));
     }
+    let (suspect, certain) = (number("suspect")?, number("certain")?);
+    if certain < suspect {
+        return Err(WeightsError::Field("certain"));
+    }
     Ok(Model {
         weights: weights.iter().map(|byte| byte.cast_signed()).collect(),
         bias: number("bias")?,
-        suspect: number("suspect")?,
-        certain: number("certain")?,
+        suspect,
+        certain,
         unit,
     })
 }
@@ -147,11 +151,10 @@ mod tests {
     fn every_broken_file_is_refused() {
         let good = write(&Model::blank(), &Origin::default());
         assert_eq!(read(b""), Err(WeightsError::Title));
-        assert_eq!(read(b"weir guard weights 33\n\n"), Err(WeightsError::Title));
-        assert_eq!(
-            read(&good[..200]),
-            Err(WeightsError::Length(0, 1 << FEATURE_BITS)).or(read(&good[..200]))
-        );
+        assert_eq!(read(b"weir guard weights 44\n\n"), Err(WeightsError::Title));
+        let head = good.len() - (1 << FEATURE_BITS);
+        assert_eq!(read(&good[..head]), Err(WeightsError::Length(0, 1 << FEATURE_BITS)));
+        assert_eq!(read(&good[..head - 1]), Err(WeightsError::Field("digest")));
         assert!(matches!(read(&good[..good.len() - 1]), Err(WeightsError::Length(..))));
         let mut flipped = good.clone();
         *flipped.last_mut().unwrap() ^= 1;
@@ -159,6 +162,9 @@ mod tests {
         assert_eq!(read(&vec![b'x'; GUARD_WEIGHTS_BYTES_MAX + 1]), Err(WeightsError::TooLarge));
         let text = String::from_utf8_lossy(&good).replace("unit: 1", "unit: none");
         assert!(matches!(read(text.as_bytes()), Err(WeightsError::Field("unit"))));
+        let turned = Model { suspect: 4, certain: 3, ..Model::blank() };
+        let turned = write(&turned, &Origin::default());
+        assert_eq!(read(&turned), Err(WeightsError::Field("certain")));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::admin::handlers::Parts;
 use crate::admin::http;
-use crate::base::limit::{DRAIN_LOOK_MS, HANDOVER_MS_MAX};
+use crate::base::limit::{DRAIN_LOOK_MS, FAREWELL_MS, HANDOVER_MS_MAX};
 use crate::engine::reloader::Reloader;
 use crate::proxy::shared::Shared;
 
@@ -94,6 +94,8 @@ pub struct Leaving {
     pub shared: Arc<Shared>,
     /// The last thing to do.
     pub leave: Leave,
+    /// Milliseconds from the signal on after which running requests are ended in words.
+    pub patience_ms: u64,
 }
 
 /// Writes what is still to be written and ends the process.
@@ -109,10 +111,31 @@ impl BackgroundService for Leaving {
         let load = &self.shared.load;
         tokio::select! {
             () = no_requests(load) => {}
+            () = self.farewell() => {}
             () = next(again.as_mut()) => tracing::warn!(open = load.requests.count(), "stopped at once, as asked"),
         }
         (self.leave)();
     }
+}
+
+impl Leaving {
+    /// Ends what still runs shortly before Pingora would cut it. Whoever waits for the last request goes on
+    /// waiting.
+    async fn farewell(&self) {
+        tokio::time::sleep(Duration::from_millis(self.patience_ms)).await;
+        let told = self.shared.farewell.say();
+        if told > 0 {
+            tracing::warn!(requests = told, "ended, as the grace of the stop is over");
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How long running requests are left alone in a grace of so many seconds.
+pub const fn patience_ms(grace_seconds: u64) -> u64 {
+    let grace_ms = grace_seconds.saturating_mul(1_000);
+    let last_ms = if grace_ms / 2 < FAREWELL_MS { grace_ms / 2 } else { FAREWELL_MS };
+    grace_ms - last_ms
 }
 
 async fn no_requests(load: &crate::proxy::shared::Load) {
@@ -167,5 +190,16 @@ impl ShutdownSignalWatch for Signals {
                 ShutdownSignal::GracefulUpgrade
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_farewell_is_taken_from_the_grace_and_never_more_than_half_of_it() {
+        let all = [0, 1, 2, 3, 30, 3_600].map(patience_ms);
+        assert_eq!(all, [0, 500, 1_000, 2_000, 29_000, 3_599_000]);
     }
 }

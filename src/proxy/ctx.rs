@@ -22,6 +22,7 @@ use crate::exchange::screening::Screened;
 use crate::exchange::settle::{self, Bill};
 use crate::exchange::{Conclusion, Exchange, Now};
 use crate::mutate::tool_results;
+use crate::proxy::farewell::Seat;
 use crate::proxy::funds;
 use crate::proxy::guards;
 use crate::proxy::held::{Drain, Gate};
@@ -93,6 +94,8 @@ pub struct Ctx {
     pub is_alarmed: bool,
     /// Its place among the open requests and streams.
     pub tickets: Vec<Ticket>,
+    /// Its place among those who are told that the process ends.
+    seat: Option<Seat>,
     /// The open stream in the metrics.
     pub stream: Option<Ongoing>,
     /// The open request in the metrics.
@@ -170,6 +173,7 @@ impl Ctx {
             repeated: false,
             is_alarmed: false,
             tickets: Vec::new(),
+            seat: None,
             stream: None,
             _request: shared.metrics.request_opened(),
             recorded: false,
@@ -187,6 +191,11 @@ impl Ctx {
     /// The dialect in which to refuse.
     pub fn dialect(&self) -> Dialect {
         self.draft.surface.map_or(Dialect::OpenAi, Surface::dialect)
+    }
+
+    /// Asks to be told when the process ends.
+    pub fn attend(&mut self) {
+        self.seat = Some(self.shared.farewell.attend(&self.gate));
     }
 
     /// Notes that somebody else is waited for.
@@ -316,6 +325,11 @@ impl Ctx {
         let now = self.now();
         self.wait_ended(now);
         let Some(exchange) = self.exchange.as_mut() else { return false };
+        if self.gate.is_leaving() && !self.gate.client_gone() {
+            exchange.on_stop(now);
+            self.refusal = Some(service::stopping());
+            return false;
+        }
         let expired = self.gate.expired();
         if self.gate.client_gone() || !expired && service::is_downstream(error) {
             exchange.on_client_gone(now);
@@ -359,7 +373,9 @@ impl Ctx {
     /// An answer under way cannot be taken back: a stream ends in an error event, anything else in a
     /// closed connection, which clients see as an incomplete body.
     async fn finish_broken(&mut self, session: &mut Session) -> u16 {
-        let fault = service::broken_stream(self.timed_out);
+        let is_stopped = self.gate.is_leaving();
+        let fault =
+            if is_stopped { service::stopping() } else { service::broken_stream(self.timed_out) };
         let event =
             self.exchange.as_mut().map(|exchange| exchange.break_off(&fault)).unwrap_or_default();
         session.set_keepalive(None);
@@ -367,6 +383,8 @@ impl Ctx {
             session.shutdown().await;
             return 0;
         }
+        // Whose fault it was not that the stream is cut.
+        self.draft.fault = is_stopped.then(|| fault.code.name()).or(self.draft.fault);
         self.body_goes_out(event.len());
         if let Err(error) = session.downstream_session.write_response_body(event, true).await {
             tracing::debug!(request_id = %self.id, %error, "the client could not be told");
@@ -380,12 +398,16 @@ impl Ctx {
             self.exchange.as_ref().map(|exchange| exchange.gateway_headers()).unwrap_or_default();
         let concluded = self.exchange.as_mut().map(|exchange| exchange.conclude());
         let mut reply = match (self.refusal.take(), concluded) {
-            (None, Some(Conclusion::Answer(answer))) => LocalReply {
-                status: answer.status,
-                headers: answer.headers,
-                body: answer.body,
-                close: false,
-            },
+            (None, Some(Conclusion::Answer(answer))) => {
+                // It goes out whole, whatever broke before.
+                self.end.get_or_insert(End::Complete);
+                LocalReply {
+                    status: answer.status,
+                    headers: answer.headers,
+                    body: answer.body,
+                    close: false,
+                }
+            }
             (Some(fault), _) | (None, Some(Conclusion::Refuse(fault))) => {
                 self.refusal_reply(&fault)
             }

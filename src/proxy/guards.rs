@@ -4,11 +4,12 @@
 //! What is judged and how is `exchange::screening`'s business, what is remembered `engine::sentry`'s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::base::fault::Fault;
-use crate::base::limit::{SCREEN_INLINE_BYTES_MAX, SCREENS_AT_ONCE_MAX};
+use crate::base::limit::{SCREEN_INLINE_BYTES_MAX, SCREEN_WAIT_MS, SCREENS_AT_ONCE_MAX};
 use crate::base::surface::Surface;
 use crate::config::current::Current;
 use crate::config::guards::{Canary, Guards};
@@ -74,7 +75,7 @@ fn plant(
 }
 
 /// What the request is found to be; `None` if nothing was found or looked for.
-async fn screened(
+pub async fn screened(
     ctx: &Ctx,
     (guards, version): (&Arc<Guards>, u64),
     asked: &Asked,
@@ -88,18 +89,34 @@ async fn screened(
     (!found.is_clear()).then_some(found)
 }
 
-/// Off the threads that carry streams, and few at a time.
+/// Off the threads that carry streams, and few at a time. Who waits too long for his turn is like one who could
+/// not be looked at.
 async fn elsewhere(
     guards: &Arc<Guards>,
     version: u64,
     (asked, sentry): (&Asked, &Arc<Sentry>),
 ) -> Screened {
-    let failed = || Screened::failure(guards.on_failure);
-    // It is never closed.
-    let Ok(_turn) = SCREENING.acquire().await else { return failed() };
     let (mine, body, memory) = (Arc::clone(guards), asked.body.clone(), Arc::clone(sentry));
     let work = move || look(&mine, version, (&body, &texts::texts(&body)), &memory);
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| failed())
+    let wait = Duration::from_millis(SCREEN_WAIT_MS);
+    in_turn(&SCREENING, wait, work).await.unwrap_or_else(|| Screened::failure(guards.on_failure))
+}
+
+/// What that work comes to; `None` if no turn came in that time, or the work broke off.
+async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
+    wait: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turn = tokio::time::timeout(wait, turns.acquire()).await.ok()?.ok()?;
+    // The turn ends with the work, not with the wait for it: a client that leaves would make room for another one
+    // while its own request is still looked at.
+    let work = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
 fn look(
@@ -124,4 +141,37 @@ pub fn alarm(ctx: &mut Ctx) {
     let (agent, id) = (&*ctx.draft.agent, ctx.id);
     tracing::error!(severity = "CRITICAL", agent, request_id = %id, "an answer gave the canary away");
     ctx.shared.keeper.canary_leaked(agent, id.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever_for_his_turn() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        let (end, ended) = mpsc::channel::<()>();
+        let first = tokio::spawn(in_turn(&TURNS, LONG, move || ended.recv().is_err()));
+        while TURNS.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(in_turn(&TURNS, Duration::from_millis(20), || ()).await, None);
+        // Whoever asked is gone, and the work goes on: so does its turn.
+        first.abort();
+        assert!(first.await.is_err());
+        assert_eq!(in_turn(&TURNS, Duration::from_millis(20), || ()).await, None);
+        drop(end);
+        assert_eq!(in_turn(&TURNS, LONG, || 7).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn work_that_breaks_off_gives_its_turn_back() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        let broken = in_turn(&TURNS, LONG, || std::panic::panic_any("as the test wants it"));
+        assert_eq!(broken.await, None::<()>);
+        assert_eq!(in_turn(&TURNS, LONG, || 7).await, Some(7));
+    }
 }

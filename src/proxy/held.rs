@@ -9,7 +9,9 @@
 //! is moved by `proxy::service` as the exchange says.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -49,6 +51,8 @@ struct State {
     content_length: Option<usize>,
     /// When the wait that is going on ends in an error.
     deadline: Option<Instant>,
+    /// The longest wait for the next piece of the answer; `None` = the connection itself looks after that.
+    pause: Option<Duration>,
     /// How long an answer is read on after the client has left, and where that is counted.
     drain: Option<Drain>,
     /// The place among the abandoned answers that are read on.
@@ -57,6 +61,10 @@ struct State {
     expired: bool,
     /// The client has left.
     gone: bool,
+    /// The process is about to end: nothing is waited for any more.
+    leaving: bool,
+    /// Who waits, to be woken for that.
+    waiter: Option<Waker>,
     /// What is written next is the last: the answer ends there.
     cut: bool,
     /// The answer has been ended; whatever comes is dropped.
@@ -74,13 +82,22 @@ impl Gate {
         state.kept.clear();
         state.content_length = None;
         state.deadline = Some(deadline);
+        state.pause = None;
         state.expired = false;
         state.cut = false;
     }
 
-    /// Sets or clears the end of the wait that is going on.
-    pub fn set_deadline(&self, deadline: Option<Instant>) {
-        self.state.lock().deadline = deadline;
+    /// Sets the end of the wait that is going on.
+    pub fn set_deadline(&self, deadline: Instant) {
+        self.state.lock().deadline = Some(deadline);
+    }
+
+    /// The header has come. From here on only pauses are waited for, `pause_ms` at most where that is given.
+    pub fn answer_begins(&self, pause_ms: Option<u64>) {
+        let mut state = self.state.lock();
+        state.deadline = None;
+        state.pause = pause_ms.map(Duration::from_millis);
+        state.wait_anew();
     }
 
     /// Opens the gate. What was kept goes out with the next write. A length is written into the kept
@@ -96,12 +113,46 @@ impl Gate {
         self.state.lock().cut = true;
     }
 
-    /// The error that ends the wait at its deadline.
+    /// Ends the wait that is going on, and all that would follow it: the process is about to end.
+    pub fn leave(&self) {
+        let waiter = {
+            let mut state = self.state.lock();
+            state.leaving = true;
+            state.waiter.take()
+        };
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_leaving(&self) -> bool {
+        self.state.lock().leaving
+    }
+
+    /// Ready when the process is about to end; until then whoever asks is woken for it.
+    fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.leaving {
+            return Poll::Ready(());
+        }
+        match &mut state.waiter {
+            // Nothing is done if it is the same task as before.
+            Some(waiter) => waiter.clone_from(cx.waker()),
+            None => state.waiter = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// The error that ends the wait before its time, or at its deadline.
     #[expect(clippy::unnecessary_box_returns, reason = "the form in which Pingora carries errors")]
     fn expire(&self) -> Box<Error> {
         let mut state = self.state.lock();
         if state.gone {
             return Error::explain(ErrorType::ConnectionClosed, "the client left");
+        }
+        if state.leaving {
+            return Error::explain(ErrorType::InternalError, "the process is about to end");
         }
         state.expired = true;
         Error::explain(ErrorType::ReadTimedout, "the deadline of this attempt passed")
@@ -192,6 +243,13 @@ impl Held {
 }
 
 impl State {
+    /// A piece of the answer has been taken, however long the client needed for it: the pause begins anew.
+    fn wait_anew(&mut self) {
+        if let Some(pause) = self.pause.filter(|_| !self.gone) {
+            self.deadline = Some(Instant::now() + pause);
+        }
+    }
+
     /// Notes that the client has left; whether the answer is read on for a while. Asked again on
     /// every turn of Pingora's loop, so the deadline is set once.
     fn client_left(&mut self) -> bool {
@@ -271,6 +329,7 @@ impl CustomSession for Held {
         tokio::select! {
             biased;
             seen = self.watch_client() => seen,
+            () = poll_fn(|cx| gate.poll_leaving(cx)) => Err(gate.expire()),
             () = deadline_of(&gate) => Err(gate.expire()),
         }
     }
@@ -312,6 +371,7 @@ impl CustomSession for Held {
                 return discard(tasks);
             }
             if state.shut {
+                state.wait_anew();
                 return keep(&mut state, tasks);
             }
             let mut ready = pass(&mut state, tasks);
@@ -326,7 +386,9 @@ impl CustomSession for Held {
             }
             ready
         };
-        self.real_mut().response_duplex_vec(ready).await
+        let is_end = self.real_mut().response_duplex_vec(ready).await;
+        self.gate.state.lock().wait_anew();
+        is_end
     }
 
     async fn write_response_header(&mut self, header: Box<ResponseHeader>, _: bool) -> Result<()> {

@@ -29,6 +29,7 @@ use crate::identity::principal::{Presented, Principal};
 use crate::proxy::collect;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::funds;
+use crate::proxy::guards;
 use crate::proxy::intake::{self, Admitted};
 use crate::proxy::service;
 use crate::proxy::ward::{self, Striker};
@@ -116,6 +117,7 @@ pub async fn admit(
     if ctx.infer.as_ref().is_some_and(|infer| infer.token.is_some()) {
         set_body(&mut asked, infer::chat_body(&ask, &system, &rules).into())?;
     }
+    guarded(ctx, &current, &mut asked).await?;
     set_json(session)?;
     start(ctx, current, asked).await
 }
@@ -221,10 +223,42 @@ fn canary(
     .ok()
 }
 
-/// What is looked for in answers to that agent, as configured; the filter's own choice where nothing is.
+/// What is looked for in answers to that agent: what the seed looks for (S1-09), or more where that is
+/// configured. That the routes of providers only observe takes nothing away here.
 fn policy(current: &Current, principal: &Principal) -> Arc<Policy> {
     let guards = current.snapshot.guarding.of(principal.agent.index);
-    guards.and_then(|guards| guards.output.clone()).unwrap_or_default()
+    let theirs = guards.and_then(|guards| guards.output.as_ref());
+    Arc::new(theirs.map_or_else(Policy::default, |theirs| theirs.and(&Policy::default())))
+}
+
+/// Where the guards of the providers' routes do more than observe, nothing passes here that would not pass
+/// there.
+///
+/// # Errors
+/// `INPUT_VALIDATION_FAILED`, which counts as an attempt (S1-08).
+async fn guarded(ctx: &mut Ctx, current: &Current, asked: &mut Asked) -> Result<(), Fault> {
+    let guards = current.snapshot.guarding.of(asked.principal.agent.index).cloned();
+    let Some(guards) = guards.filter(|guards| infer::is_stricter(guards)) else { return Ok(()) };
+    let version = current.snapshot.version;
+    let Some(screened) = guards::screened(ctx, (&guards, version), asked).await else {
+        return Ok(());
+    };
+    if let Some(rejected) = infer::rejected(&screened) {
+        note(ctx, "block", rejected.rules);
+        let striker = ctx.infer.as_ref().and_then(|infer| infer.striker.as_ref());
+        if let Some(striker) = striker.filter(|_| infer::is_rejection(&rejected.fault)) {
+            ward::strike(ctx, &current.snapshot, (striker, ctx.id.short())).await;
+        }
+        return Err(rejected.fault);
+    }
+    if !screened.edits.is_empty() {
+        note(ctx, "sanitize", screened.rules());
+        if let Some(infer) = &mut ctx.infer {
+            infer.found.strip(&screened.rules());
+        }
+        asked.amend(screened.edits)?;
+    }
+    Ok(())
 }
 
 /// What goes out is JSON, whatever came in.

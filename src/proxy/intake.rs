@@ -11,7 +11,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
 use crate::base::fault::{Code, Fault};
-use crate::base::surface::Surface;
+use crate::base::surface::{Dialect, Surface};
 use crate::config::current::Current;
 use crate::exchange::asked::{self, Asked};
 use crate::exchange::path::{self, Destination, RequestLine};
@@ -53,7 +53,16 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
     let current = ctx.shared.live.load_full();
     let head = session.req_header();
     let path = head.uri.path().to_owned();
-    let destination = path::classify(&line(head, &path))?;
+    let line = line(head, &path);
+    let destination = match path::classify(&line) {
+        Ok(destination) => destination,
+        Err(fault) => {
+            // Whoever speaks that dialect reads refusals in it.
+            let dialect = path::dialect_of(&line);
+            ctx.draft.surface = (dialect == Dialect::Anthropic).then_some(Surface::Other(dialect));
+            return Err(fault);
+        }
+    };
     if let Destination::Provider(surface) = destination {
         ctx.draft.surface = Some(surface);
     }
@@ -62,17 +71,20 @@ pub async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<Admitted, Fau
         (ctx.draft.surface, ctx.infer) = (Some(Surface::Chat), Some(Box::default()));
     }
     check_head(session)?;
+    let head = session.req_header();
+    let draining = ctx.shared.draining.load(Ordering::Relaxed);
+    let state = (draining, &*ctx.shared.keeper);
+    // Before there may be too much else to do: whoever asks for signs of life would end a gateway that is only busy.
+    if let Some(mut reply) = local::open_answer(&destination, &current, head, state)? {
+        reply.close |= doorman::is_crowded();
+        return Ok(Admitted::Here(reply));
+    }
     if doorman::is_crowded() {
         return Err(overloaded("connections"));
     }
     let ticket = ctx.shared.load.requests.enter(current.snapshot.server.requests_max);
     ctx.tickets.push(ticket.ok_or_else(|| overloaded("requests"))?);
     let head = session.req_header();
-    let draining = ctx.shared.draining.load(Ordering::Relaxed);
-    let state = (draining, &*ctx.shared.keeper);
-    if let Some(reply) = local::open_answer(&destination, &current, head, state)? {
-        return Ok(Admitted::Here(reply));
-    }
     if destination == Destination::Infer {
         return infer::admit(session, ctx, current).await;
     }

@@ -5,6 +5,7 @@ pub mod background;
 pub mod collect;
 pub mod ctx;
 pub mod doorman;
+pub mod farewell;
 pub mod funds;
 pub mod guards;
 pub mod heads;

@@ -150,7 +150,8 @@ pub fn peer(
     options.connection_timeout = Some(connect);
     // TCP and TLS together.
     options.total_connection_timeout = Some(connect);
-    options.read_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));
+    // Of the header as well, whose own deadline is the gate's: so is a pause within the answer that is shorter.
+    options.read_timeout = Some(Duration::from_millis(provider.timeouts.read_ms()));
     // Each write under a timer pays for it, also where it cannot block.
     if bytes > UNTIMED_BYTES_MAX {
         options.write_timeout = Some(Duration::from_millis(provider.timeouts.idle_ms));

@@ -12,10 +12,11 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::HttpProxy;
 
 use crate::base::limit::{
-    IDLE_UPSTREAMS_MAX, PROXY_TRIES_MAX, TLS_READ_BUFFER_BYTES, WRITE_BUFFER_BYTES,
+    IDLE_UPSTREAMS_MAX, PROXY_TRIES_MAX, STOP_SECONDS_MIN, TLS_READ_BUFFER_BYTES,
+    WRITE_BUFFER_BYTES,
 };
 use crate::config::snapshot::Server as Settings;
-use crate::proxy::background::{Admin, Leave, Leaving, Reloading, Signals};
+use crate::proxy::background::{Admin, Leave, Leaving, Reloading, Signals, patience_ms};
 use crate::proxy::doorman::{Doorman, Porch};
 use crate::proxy::service::Weir;
 use crate::proxy::shared::Shared;
@@ -48,7 +49,8 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(), String> {
     server.add_service(background_service("admin", parts.admin));
     server.add_service(background_service("reload", parts.reloading));
     let leave = Arc::clone(&parts.leave);
-    let leaving = Leaving { shared: Arc::clone(&parts.shared), leave };
+    let patience_ms = patience_ms(settings.grace_seconds);
+    let leaving = Leaving { shared: Arc::clone(&parts.shared), leave, patience_ms };
     server.add_service(background_service("leaving", leaving));
     server.run(RunArgs { shutdown_signal: Box::new(Signals { handing_over }) });
     (parts.leave)();
@@ -62,8 +64,9 @@ fn conf(settings: &Settings) -> ServerConf {
     };
     ServerConf {
         threads,
-        grace_period_seconds: Some(settings.grace_seconds),
-        // What still runs at the end of the grace is dropped; contexts record themselves then.
+        grace_period_seconds: Some(settings.grace_seconds.max(STOP_SECONDS_MIN)),
+        // Who was told of the end and still runs at the end of the grace (a client that does not read) is
+        // dropped; contexts record themselves then.
         graceful_shutdown_timeout_seconds: Some(1),
         upgrade_sock: settings.upgrade_sock.display().to_string(),
         upstream_keepalive_pool_size: IDLE_UPSTREAMS_MAX,

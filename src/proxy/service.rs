@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::ERROR_BODY_WAIT_MS;
 use crate::exchange::OnHeader;
-use crate::exchange::headers::answer_header_passes;
+use crate::exchange::headers::{answer_header_passes, named_by_connection};
 use crate::exchange::relay::{Kind, Relay};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::funds;
@@ -77,6 +77,7 @@ impl ProxyHttp for Weir {
             Ok(Admitted::Upstream) => match funds::next_attempt(ctx).await {
                 Ok(Some(attempt)) => {
                     ctx.ready = Some(attempt);
+                    ctx.attend();
                     held::wrap(session, &ctx.gate);
                     return Ok(false);
                 }
@@ -100,6 +101,10 @@ impl ProxyHttp for Weir {
         ctx: &mut Box<Ctx>,
     ) -> Result<Box<HttpPeer>> {
         ctx.wants_next = false;
+        if ctx.gate.is_leaving() {
+            ctx.refusal = Some(stopping());
+            return Err(internal("the process is about to end"));
+        }
         loop {
             let next = match ctx.ready.take() {
                 Some(ready) => Ok(Some(ready)),
@@ -270,10 +275,11 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
     let kind = exchange.relay().map_or(Kind::Opaque, Relay::kind);
     if kind == Kind::Failed {
         let wait = Duration::from_millis(ERROR_BODY_WAIT_MS);
-        ctx.gate.set_deadline(Some(Instant::now() + wait));
+        ctx.gate.set_deadline(Instant::now() + wait);
         return Ok(());
     }
-    ctx.gate.set_deadline(None);
+    ctx.gate
+        .answer_begins(exchange.current_provider().and_then(|it| it.timeouts.shorter_idle_ms()));
     ctx.status = header.status.as_u16();
     // An empty answer of a model is none: the exchange says what becomes of it.
     let empty = header.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
@@ -315,8 +321,8 @@ fn accept_header(session: &Session, header: &mut ResponseHeader, ctx: &mut Ctx) 
 
 /// Removes what belongs to the upstream's connection or origin.
 fn drop_upstream(headers: &mut HeaderMap) {
-    let dropped: Vec<HeaderName> =
-        headers.keys().filter(|name| !answer_header_passes(name.as_str())).cloned().collect();
+    let mut dropped = named_by_connection(headers);
+    dropped.extend(headers.keys().filter(|name| !answer_header_passes(name.as_str())).cloned());
     for name in &dropped {
         headers.remove(name);
     }
@@ -353,6 +359,11 @@ pub fn heard(error: &Error) -> Heard {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => Heard::TimedOut,
         _ => Heard::Broken,
     }
+}
+
+/// What clients are told whose answers end because the process does.
+pub fn stopping() -> Fault {
+    Fault::new(Code::Draining, "the gateway is being stopped; try again")
 }
 
 /// The refusal when a stream breaks off.

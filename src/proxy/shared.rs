@@ -21,6 +21,7 @@ use crate::engine::warden::Warden;
 use crate::exchange::Now;
 use crate::exchange::defence::Defence;
 use crate::ledger::account::AccountId;
+use crate::proxy::farewell::Farewell;
 use crate::proxy::peer::{Resolver, Trust};
 use crate::routing::round_robin::Rotation;
 use crate::telemetry::metrics::Metrics;
@@ -67,6 +68,8 @@ pub struct Shared {
     pub load: Load,
     /// Set when the process begins to stop.
     pub draining: Arc<AtomicBool>,
+    /// Whom to tell when it is about to end.
+    pub farewell: Arc<Farewell>,
     /// Connections that file descriptors suffice for.
     connections_possible: usize,
     id_prefix: u64,
@@ -93,6 +96,7 @@ impl Shared {
             sentry,
             load: Load::default(),
             draining: Arc::default(),
+            farewell: Arc::default(),
             connections_possible: descriptors::connections(),
             id_prefix,
             id_next: AtomicU64::new(1),

@@ -6,7 +6,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderNa
 use pingora::http::RequestHeader;
 use pingora_core::Result;
 
-use crate::exchange::headers::{request_header_passes, speaks_dialect};
+use crate::exchange::headers::{named_by_connection, request_header_passes, speaks_dialect};
 use crate::exchange::rewrite::Attempt;
 use crate::proxy::heads;
 
@@ -43,8 +43,8 @@ pub fn prepare(head: &mut RequestHeader, attempt: &Attempt) -> Result<()> {
 /// speaks to the provider of its own dialect.
 fn drop_client(headers: &mut HeaderMap, foreign: bool) {
     let passes = |name: &str| request_header_passes(name) && !(foreign && speaks_dialect(name));
-    let dropped: Vec<HeaderName> =
-        headers.keys().filter(|name| !passes(name.as_str())).cloned().collect();
+    let mut dropped = named_by_connection(headers);
+    dropped.extend(headers.keys().filter(|name| !passes(name.as_str())).cloned());
     for name in &dropped {
         headers.remove(name);
     }

@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 
 use crate::base::surface::Surface;
 use crate::config::snapshot::AccessLog as Target;
@@ -99,7 +100,8 @@ impl Sink {
             Target::Stdout => Self::Stdout,
             Target::Stderr => Self::Stderr,
             Target::File(path) => {
-                Self::File(OpenOptions::new().create(true).append(true).open(path)?)
+                // Who asked for what and when is the business of the owner and of a group that collects logs.
+                Self::File(OpenOptions::new().create(true).append(true).mode(0o640).open(path)?)
             }
         })
     }
@@ -252,6 +254,7 @@ mod tests {
     use crate::record::sample;
     use crate::record::{ChoiceRecord, End, Outcome};
     use serde_json::{Value, json};
+    use std::os::unix::fs::PermissionsExt;
 
     fn line_of(record: &Record) -> Value {
         let mut out = Vec::new();
@@ -394,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_added_to_a_file() {
+    fn lines_are_added_to_a_file_that_not_everybody_reads() {
         let folder = std::env::temp_dir().join(format!("weir-lines-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let target = Target::File(folder.join("access.jsonl"));
@@ -404,6 +407,8 @@ mod tests {
         }
         let text = std::fs::read_to_string(folder.join("access.jsonl")).unwrap();
         assert_eq!(text.lines().count(), 4);
+        let mode = std::fs::metadata(folder.join("access.jsonl")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(AccessLog::open(&target).is_err());
     }

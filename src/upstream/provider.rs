@@ -23,6 +23,18 @@ pub struct Timeouts {
     pub idle_ms: u64,
 }
 
+impl Timeouts {
+    /// The longest wait for any read, of the answer's header too.
+    pub fn read_ms(&self) -> u64 {
+        self.first_byte_ms.max(self.idle_ms)
+    }
+
+    /// The longest pause within an answer, where one read may wait longer than that.
+    pub fn shorter_idle_ms(&self) -> Option<u64> {
+        (self.idle_ms < self.read_ms()).then_some(self.idle_ms)
+    }
+}
+
 /// The field of a chat request by which a provider bounds the tokens of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputCapField {
@@ -127,6 +139,9 @@ impl Provider {
     /// The surface on which it is asked for what a client asks on `asked`: the same one if it has that,
     /// else the one to translate to. `None` if it cannot answer that at all.
     pub fn surface_for(&self, asked: Surface) -> Option<Surface> {
+        if let Some(only) = self.only_surface() {
+            return (only == asked || is_translated(only) && is_translated(asked)).then_some(only);
+        }
         match (asked, self.dialect) {
             (Surface::Chat | Surface::Responses | Surface::Messages, Dialect::Anthropic) => {
                 Some(Surface::Messages)
@@ -139,6 +154,17 @@ impl Provider {
             }
             (other, dialect) => (other.dialect() == dialect).then_some(other),
         }
+    }
+
+    /// The one thing that can be asked where the whole address is given: whatever else went there would be held,
+    /// capped and screened as something that it is not. `None` where paths are added to the address.
+    fn only_surface(&self) -> Option<Surface> {
+        let usual = match self.dialect {
+            Dialect::Anthropic => Surface::Messages,
+            Dialect::OpenAi if self.abilities.chat => Surface::Chat,
+            Dialect::OpenAi => Surface::Responses,
+        };
+        self.base.is_exact().then(|| self.base.named_surface().unwrap_or(usual))
     }
 
     /// Whether this is `OpenRouter`, or something that takes its fields.
@@ -171,6 +197,11 @@ impl Provider {
     pub fn has_credential(&self) -> bool {
         self.auth.is_some()
     }
+}
+
+/// Whether requests on a surface can be told on the others of this kind.
+const fn is_translated(surface: Surface) -> bool {
+    matches!(surface, Surface::Chat | Surface::Responses | Surface::Messages)
 }
 
 impl fmt::Debug for Provider {

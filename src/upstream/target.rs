@@ -4,6 +4,8 @@
 
 use http::Uri;
 
+use crate::base::surface::Surface;
+
 /// Why a text cannot be a base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
@@ -33,8 +35,8 @@ pub enum BaseUrlError {
 /// How the path of a request meets the path of the base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Join {
-    /// The base path and nothing else (S4-06, `isBaseUrl: false`).
-    Exact,
+    /// The base path and nothing else (S4-06, `isBaseUrl: false`); what is asked there, if the path tells.
+    Exact(Option<Surface>),
     /// The base path, which names the API version, and the request's path without its `/v1` (S4-07).
     Versioned,
     /// The base path and the whole path of the request.
@@ -83,7 +85,7 @@ impl BaseUrl {
         let port = port_of(authority, tls)?;
         let host = authority.host().to_ascii_lowercase();
         let path = uri.path().to_owned();
-        Ok(Self::of(tls, &host, port, if exact { (path, Join::Exact) } else { by_path(&path) }))
+        Ok(Self::of(tls, &host, port, if exact { as_written(path) } else { by_path(&path) }))
     }
 
     fn of(tls: bool, host: &str, port: u16, (path, join): (String, Join)) -> Self {
@@ -103,7 +105,7 @@ impl BaseUrl {
             None => (path_and_query, ""),
         };
         let path = match self.join {
-            Join::Exact => "",
+            Join::Exact(_) => "",
             Join::Versioned => without_version(path),
             Join::Whole => path,
         };
@@ -123,6 +125,20 @@ impl BaseUrl {
         format!("{scheme}://{}{}", self.authority, self.join(path_and_query))
     }
 
+    /// Whether it is one address, to which every request goes whatever its path was.
+    pub const fn is_exact(&self) -> bool {
+        matches!(self.join, Join::Exact(_))
+    }
+
+    /// The surface of that one address, by how its path ends; `None` if it is no such address, or its path does
+    /// not tell.
+    pub const fn named_surface(&self) -> Option<Surface> {
+        match self.join {
+            Join::Exact(surface) => surface,
+            Join::Versioned | Join::Whole => None,
+        }
+    }
+
     /// The path of the base URL as it is used, without a slash at its end unless it is exact.
     pub fn path(&self) -> &str {
         &self.path
@@ -135,6 +151,21 @@ fn port_of(authority: &http::uri::Authority, tls: bool) -> Result<u16, BaseUrlEr
         None => Ok(if tls { 443 } else { 80 }),
         Some(text) => text.parse().ok().filter(|&port| port != 0).ok_or(BaseUrlError::Port),
     }
+}
+
+fn as_written(path: String) -> (String, Join) {
+    /// The longer endings of the same kind first.
+    const ENDS: [(&str, Surface); 6] = [
+        ("/chat/completions", Surface::Chat),
+        ("/completions", Surface::Completions),
+        ("/embeddings", Surface::Embeddings),
+        ("/responses", Surface::Responses),
+        ("/messages/count_tokens", Surface::CountTokens),
+        ("/messages", Surface::Messages),
+    ];
+    let end = path.trim_end_matches('/').to_ascii_lowercase();
+    let surface = ENDS.iter().find(|(known, _)| end.ends_with(known)).map(|(_, surface)| *surface);
+    (path, Join::Exact(surface))
 }
 
 fn by_path(path: &str) -> (String, Join) {
@@ -220,6 +251,28 @@ mod tests {
         assert_eq!(base.url(""), "https://x.y/openai/deployments/d/chat/");
         let base = BaseUrl::parse("http://h:81/a/", false).unwrap();
         assert_eq!(base.url("/budgets"), "http://h:81/a/budgets");
+    }
+
+    #[test]
+    fn the_path_of_an_exact_url_tells_what_is_asked_there() {
+        let of = |path: &str| BaseUrl::parse(&format!("https://h{path}"), true).unwrap();
+        for (path, surface) in [
+            ("/v1/chat/completions", Some(Surface::Chat)),
+            ("/openai/deployments/d/Chat/Completions/", Some(Surface::Chat)),
+            ("/v1/completions", Some(Surface::Completions)),
+            ("/v1/embeddings", Some(Surface::Embeddings)),
+            ("/v1/responses", Some(Surface::Responses)),
+            ("/anthropic/v1/messages", Some(Surface::Messages)),
+            ("/v1/messages/count_tokens", Some(Surface::CountTokens)),
+            ("/v1/mychat/completionsx", None),
+            ("/v1", None),
+            ("", None),
+        ] {
+            assert!(of(path).is_exact(), "{path}");
+            assert_eq!(of(path).named_surface(), surface, "{path}");
+        }
+        let whole = BaseUrl::parse("https://h/v1/chat/completions", false).unwrap();
+        assert_eq!((whole.is_exact(), whole.named_surface()), (false, None));
     }
 
     #[test]

@@ -115,8 +115,10 @@ fn disposed(mut rest: &[u8]) -> Option<&[u8]> {
         let (place, value) = match rest {
             _ if rest.starts_with(b"name=\"") => (&mut name, &rest[6..]),
             _ if rest.starts_with(b"filename=\"") => (&mut file, &rest[10..]),
-            // The same name in another encoding; files only.
-            _ if rest.starts_with(b"filename*=") && file.is_some() => return name,
+            // The same name in another encoding; files only, and nothing behind it.
+            _ if rest.starts_with(b"filename*=") && file.is_some() => {
+                return name.filter(|_| rest[10..].iter().copied().all(is_extended));
+            }
             _ => return None,
         };
         let end = value.iter().position(|byte| *byte == b'"')?;
@@ -129,6 +131,11 @@ fn disposed(mut rest: &[u8]) -> Option<&[u8]> {
             _ => return None,
         }
     }
+}
+
+/// Whether a value of RFC 8187 may hold that byte.
+fn is_extended(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~'%".contains(&byte)
 }
 
 fn is_name(value: &[u8]) -> bool {
@@ -164,6 +171,8 @@ mod tests {
         let one = form(&[file, ("name=\"model\"", "whisper-1"), ("name=\"language\"", "en")]);
         assert_eq!(named(&one), Some("whisper-1"));
         assert_eq!(model(KIND, &form(&[file])), Some(Found::Nothing));
+        let far = ("name=\"file\"; filename=\"gr.mp3\"; filename*=utf-8''gr%C3%BC.mp3", "ID3");
+        assert_eq!(model(KIND, &form(&[far])), Some(Found::Nothing));
         assert_eq!(model(b"multipart/form-data; boundary=\"XX\"", &one), model(KIND, &one));
     }
 
@@ -194,6 +203,8 @@ mod tests {
             "name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
             "name=\"x\"\r\nContent-Disposition : form-data; name=\"model\"",
             "name=\"x\"\nX-Other: y",
+            "name=\"x\"; filename=\"a\"; filename*=utf-8''a; name=\"model\"",
+            "name=\"x\"; filename=\"a\"; filename*=\"a\"",
         ] {
             bodies.push(form(&[(odd, "a")]));
         }

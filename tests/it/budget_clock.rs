@@ -47,7 +47,7 @@ impl Clock for Steered {
 #[ignore = "runs a gateway until it is told to end"]
 fn steered_gateway() {
     let Some(ahead) = std::env::var(AHEAD).ok().and_then(|text| text.parse().ok()) else { return };
-    let start = Start { watch: false, upgrade: false, clock: Arc::new(Steered(ahead)) };
+    let start = Start { clock: Arc::new(Steered(ahead)), ..Start::new(false, false) };
     let refused = app::serve(PathBuf::from("weir.yaml"), start);
     panic!("it does not run: {refused:?}");
 }

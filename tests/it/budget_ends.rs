@@ -434,3 +434,27 @@ async fn a_stream_that_stands_still_is_booked_at_its_worst() {
     gateway.line_of(&answer).await;
     compare(&gateway, &up, "m", (Open, true)).await;
 }
+
+#[tokio::test]
+async fn what_a_stop_ends_is_booked_at_its_worst() {
+    let rows = [("stalled", "chunks=20-stall=4", true), ("late", "latency=600000", false)];
+    let models =
+        rows.iter().map(|(id, faults, _)| ((*id).to_owned(), "up", (*faults).to_owned(), true));
+    let (mut gateway, up) = start("grace_seconds: 1", &models.collect::<Vec<_>>()).await;
+    let mut open = Vec::new();
+    for (id, _, stream) in rows {
+        let mut line = Line::open(gateway.data).await.unwrap();
+        line.send(&ask(id, stream).to_bytes()).await;
+        open.push(line);
+    }
+    let head = open[0].head().await.unwrap();
+    wait_until("the provider has both", || async { up.requests().len() == 2 }).await;
+    gateway.signal("TERM");
+    assert!(open[0].rest(head).await.text().contains("draining"));
+    assert_eq!(open[1].answer().await.unwrap().status, 503);
+    assert_eq!(gateway.exit_code(SOON).await, Some(0));
+    let gateway = gateway.started_again().await;
+    for (id, ..) in rows {
+        compare(&gateway, &up, id, (Open, true)).await;
+    }
+}

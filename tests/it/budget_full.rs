@@ -125,6 +125,24 @@ async fn a_full_disk_refuses_what_must_be_held_until_there_is_room() {
 }
 
 #[tokio::test]
+async fn what_an_operator_changes_on_a_full_disk_is_in_force_and_he_is_told() {
+    let (gateway, _up) = start().await;
+    assert!(hard_is_served(&gateway).await);
+    disk(&gateway, true);
+    let frozen = admin(&gateway, Ask::new("POST", "/api/freeze/soft")).await;
+    assert_eq!(frozen.status, 503, "{}", frozen.text());
+    assert!(frozen.text().contains("the change is in force"), "{}", frozen.text());
+    let refused = gateway.ask(chat("soft", "quick")).await;
+    assert_eq!(refused.status, 402, "{}", refused.text());
+    disk(&gateway, false);
+    wait_until("there is room again", || hard_is_served(&gateway)).await;
+    // It was kept as soon as that could be.
+    let gateway = gateway.killed_and_started().await;
+    assert_eq!(gateway.ask(chat("soft", "quick")).await.status, 402);
+    verified(&gateway);
+}
+
+#[tokio::test]
 async fn a_process_that_dies_on_a_full_disk_has_counted_all_that_was_sent() {
     let (gateway, up) = start().await;
     assert!(hard_is_served(&gateway).await);

@@ -279,36 +279,69 @@ async fn the_last_answer_comes_back_byte_for_byte() {
     }
 }
 
+/// What a client gets of a failure with a page of that size: from the only candidate, from one before another that
+/// nobody can reach, and from a guarded one.
+async fn pages(status: &str, size: usize) -> (Vec<u8>, [Answer; 3]) {
+    let page = vec![b'e'; size];
+    let busy = Canned::json(status, "retry-after: 7\r\n", &page).await;
+    let yaml = |guard: &str| {
+        format!(
+            "providers:\n{}{}models:\n  - {{id: only, provider: busy}}\n  - {{id: one, provider: busy}}\n  \
+             - {{id: two, provider: nobody}}\nrouting: {{cooldown_ms: 0, fallbacks: {{one: [two]}}}}\n{guard}",
+            openai("busy", busy.address, ""),
+            openai("nobody", crate::gateway::free_port(), "")
+        )
+    };
+    let plain = Setup::new(yaml("")).start().await;
+    let guarded = Setup::new(yaml("guard: {output: {secrets: redact}}\n")).start().await;
+    let only = plain.ask(Ask::chat("only", false)).await;
+    let one = plain.ask(Ask::chat("one", false)).await;
+    (page, [only, one, guarded.ask(Ask::chat("only", true)).await])
+}
+
 #[tokio::test]
 async fn a_large_error_page_comes_back_whole() {
-    let page = vec![b'e'; 300 * KIB];
-    let first = Canned::json("503 Busy", "", &page).await;
+    for (status, number) in [("503 Busy", 503), ("400 No", 400)] {
+        let (page, answers) = pages(status, 300 * KIB).await;
+        for (at, answer) in answers.iter().enumerate() {
+            assert_eq!(
+                (answer.status, answer.header("retry-after")),
+                (number, "7"),
+                "{status} {at}"
+            );
+            assert_eq!(answer.body.len(), page.len(), "{status} {at}");
+            assert!(answer.body == page && answer.whole, "{status} {at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_an_error_page_without_end_the_status_comes_back() {
+    for (status, number) in [("503 Busy", 503), ("400 No", 400)] {
+        let (page, [only, one, guarded]) = pages(status, 3 * 1024 * KIB).await;
+        assert_eq!(
+            (only.status, only.body == page),
+            (number, true),
+            "{status}: nobody has to keep it"
+        );
+        // Half a body under its status would be another answer.
+        let told: &[&Answer] = if number == 503 { &[&one, &guarded] } else { &[&guarded] };
+        for answer in told {
+            assert_eq!((answer.status, answer.header("retry-after")), (number, "7"), "{status}");
+            assert_eq!(answer.openai_code(), "upstream_invalid", "{status}");
+            assert!(answer.whole, "{status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_nobody_reached_the_refusal_is_ours() {
     let yaml = format!(
-        "providers:\n{}{}models:\n  - {{id: one, provider: first}}\n  - {{id: two, provider: nobody}}\n\
-         routing: {{cooldown_ms: 0, fallbacks: {{one: [two]}}}}\n",
-        openai("first", first.address, ""),
+        "providers:\n{}models:\n  - {{id: two, provider: nobody}}\nrouting: {{cooldown_ms: 0}}\n",
         openai("nobody", crate::gateway::free_port(), "")
     );
-    let gateway = Setup::new(yaml).start().await;
-    for model in ["one", "two"] {
-        let answer = gateway.ask(Ask::chat(model, false)).await;
-        if model == "two" {
-            assert_eq!(
-                (answer.status, answer.openai_code().as_str()),
-                (502, "upstream_unreachable")
-            );
-            continue;
-        }
-        // Returned unchanged, or not at all: half a body under its status would be neither.
-        let honest = answer.body == page || answer.status == 502;
-        assert!(
-            honest,
-            "status {} with {} of {} bytes",
-            answer.status,
-            answer.body.len(),
-            page.len()
-        );
-    }
+    let answer = Setup::new(yaml).start().await.ask(Ask::chat("two", false)).await;
+    assert_eq!((answer.status, answer.openai_code().as_str()), (502, "upstream_unreachable"));
 }
 
 #[tokio::test]

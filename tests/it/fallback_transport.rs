@@ -7,7 +7,7 @@ use loadtest::upstream::server::Upstream;
 
 use crate::client::{Ask, Line};
 use crate::gateway::{Gateway, SOON, Setup, free_port};
-use crate::provider::{Canned, anthropic, mock, openai};
+use crate::provider::{Canned, anthropic, mock, openai, scripted};
 
 /// A gateway whose first provider fails as named, and whose second one is sound.
 struct Stage {
@@ -107,6 +107,8 @@ async fn with_nobody_left_the_refusal_is_in_the_clients_dialect() {
     for (fault, _, code, status) in SILENT {
         let answer = stage.gateway.ask(Ask::chat(&format!("{fault}-alone"), false)).await;
         assert_eq!((answer.status, answer.openai_code().as_str()), (status, code), "{fault}");
+        let said = answer.json();
+        assert_eq!(said["detail"], said["error"]["message"], "the seed's key (S4-12): {said}");
         assert_eq!(answer.header("x-gateway-attempt-count"), "1", "{fault}");
         assert!(answer.has("x-gateway-request-id"));
         let answer = stage.gateway.ask(Ask::messages(&format!("m-{fault}-alone"), true)).await;
@@ -265,4 +267,70 @@ async fn a_dead_connection_of_the_pool_is_no_failure() {
         assert_eq!((answer.status, answer.header("x-gateway-attempt-count")), (200, "1"));
     }
     assert_eq!(again.requests().len(), 2);
+}
+
+/// A gateway before one provider that waits long for an answer to begin, and not long within one.
+async fn patient(address: std::net::SocketAddr) -> Gateway {
+    let times = ", first_byte_timeout_ms: 30000, idle_timeout_ms: 600";
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: m, provider: up}}\nrouting: {{cooldown_ms: 0}}\n",
+        openai("up", address, times)
+    );
+    Setup::new(yaml).start().await
+}
+
+#[tokio::test]
+async fn the_wait_for_an_answer_is_not_cut_short_by_the_pause_within_one() {
+    let up = mock("up").await;
+    let times = ", first_byte_timeout_ms: 30000, idle_timeout_ms: 300";
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: m, provider: up, upstream_id: 'mock-latency=1500'}}\n",
+        openai("up", up.addr, times)
+    );
+    let gateway = Setup::new(yaml).start().await;
+    for stream in [false, true] {
+        let answer = gateway.ask(Ask::chat("m", stream)).await;
+        assert_eq!((answer.status, answer.whole), (200, true), "{}", answer.text());
+        assert_eq!(answer.header("x-gateway-attempt-count"), "1");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_within_an_answer_ends_it_however_long_its_beginning_may_take() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let event = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\
+                 \"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
+    // Before anything is shown, and after.
+    for (said, shown) in [("", false), (event, true)] {
+        let (address, script) = scripted().await;
+        let gateway = patient(address).await;
+        script.send(format!("{head}{said}").into_bytes()).unwrap();
+        let began = tokio::time::Instant::now();
+        let answer = gateway.ask(Ask::chat("m", true)).await;
+        let took = began.elapsed();
+        drop(script);
+        assert!(took < std::time::Duration::from_secs(15), "{took:?}");
+        if shown {
+            assert!(answer.text().contains("\"error\""), "{}", answer.text());
+        } else {
+            assert_eq!((answer.status, answer.openai_code().as_str()), (504, "upstream_timeout"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_is_no_pause_of_the_provider() {
+    let up = mock("up").await;
+    let times = ", first_byte_timeout_ms: 30000, idle_timeout_ms: 400";
+    let yaml = format!(
+        "providers:\n{}models:\n  - {{id: m, provider: up, upstream_id: 'mock-chunks=40000'}}\n",
+        openai("up", up.addr, times)
+    );
+    let gateway = Setup::new(yaml).start().await;
+    let mut line = Line::open_narrow(gateway.data).await.unwrap();
+    let head = line.begin(&Ask::chat("m", true)).await.unwrap();
+    // Longer than the pause that is allowed, while the provider's words stand in every buffer on the way.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let answer = line.rest(head).await;
+    assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.body.len());
 }

@@ -114,9 +114,16 @@ async fn what_a_server_repeats_in_its_refusal_is_searched() {
         let text = answer.text();
         assert!(status.starts_with(&answer.status.to_string()), "{status}: {text}");
         assert_eq!(answer.json()["detail"][0]["input"]["name"], "[REDACTED_API_KEY_GROQ_1]");
+        // It is told as it would be without a guard.
+        let line = gateway.line_of(&answer).await;
+        let attempt = &line["attempts"][0]["outcome"];
+        assert_eq!((&line["end"], attempt), (&json!("complete"), &json!("answered")), "{line}");
+        assert_eq!(line["final_model"], "m", "{line}");
         let gateway = guarded(&up, "{output: {secrets: block}}").await;
         let answer = gateway.ask(Ask::chat("m", false)).await;
         assert_eq!(answer.status, 403, "{}", answer.text());
         assert!(!answer.text().contains("q7Zk"));
+        let line = gateway.line_of(&answer).await;
+        assert_eq!(line["attempts"][0]["outcome"], "blocked", "{line}");
     }
 }

@@ -228,6 +228,8 @@ async fn paths_that_are_not_there() {
             answer.openai_code()
         };
         assert_eq!(told, code, "{method} {path}");
+        let theirs = path.starts_with("/v1/messages");
+        assert_eq!(answer.json().get("type").is_some(), theirs, "{method} {path}");
     }
     // Ways out of /v1 must not reach other paths of a provider with our key.
     for path in

@@ -71,6 +71,20 @@ fn check_prints_every_problem_at_its_path() {
 }
 
 #[test]
+fn check_finds_a_log_that_serve_could_not_open_and_makes_none() {
+    let folder = new_folder();
+    fs::create_dir(folder.join("logs")).unwrap();
+    for (log, good) in [("./logs", false), ("./none/a.log", false), ("./logs/a.log", true)] {
+        fs::write(folder.join("weir.yaml"), format!("{GOOD}log: {{access: {log}}}\n")).unwrap();
+        let check = weir(&folder, &["check", "-c", "weir.yaml"]);
+        let said = text(&check.stderr);
+        assert_eq!((check.status.success(), said.contains("log.access")), (good, !good), "{said}");
+    }
+    assert!(!folder.join("logs/a.log").exists());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn the_usual_answers_of_a_command_line() {
     let folder = new_folder();
     let version = weir(&folder, &["--version"]);

@@ -1,4 +1,5 @@
-//! Changes while the gateway works: reloads under load, files that are broken, stops, hand-overs.
+//! Changes while the gateway works: reloads under load, files that are broken, stops, hand-overs. Stops that cut
+//! something are the subject of `farewell`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -291,23 +292,6 @@ async fn a_stop_finishes_streams_and_is_prompt_when_idle() {
         assert_eq!(lines.len(), 4, "every request has its line: {lines:#?}");
         assert!(lines.iter().all(|line| line["end"] == "complete"), "{lines:#?}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_ends_what_outlives_its_grace() {
-    let up = mock("up").await;
-    let models = "  - {id: endless, provider: up, upstream_id: mock-chunks=100000-interval=50}\n";
-    let yaml = format!("providers:\n{}models:\n{models}", openai("up", up.addr, ""));
-    let mut gateway = Setup::new(yaml).server("grace_seconds: 1").start().await;
-    let mut line = Line::open(gateway.data).await.unwrap();
-    let head = line.begin(&Ask::chat("endless", true)).await.unwrap();
-    assert!(matches!(line.piece().await, Piece::Bytes(_)));
-    gateway.signal("TERM");
-    assert_eq!(gateway.exit_code(SOON).await, Some(0));
-    assert!(!line.rest(head).await.whole, "the client can tell that it was cut");
-    let lines = gateway.lines();
-    assert_eq!((lines.len(), &lines[0]["end"]), (1, &"dropped".into()), "{lines:#?}");
-    assert_eq!(lines[0]["usage_source"], "estimated", "what was consumed is booked: {lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

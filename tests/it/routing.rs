@@ -10,7 +10,7 @@ use loadtest::upstream::server::Upstream;
 
 use crate::client::{Ask, chat_body};
 use crate::gateway::{AGENT_KEY, Gateway, Setup};
-use crate::provider::{anthropic, key_of, mock, openai};
+use crate::provider::{Canned, anthropic, key_of, mock, openai};
 
 /// A gateway before two providers, with every kind of name.
 async fn start() -> (Gateway, Upstream, Upstream) {
@@ -388,6 +388,29 @@ async fn credentials_and_headers_are_the_providers() {
     up.clear();
     assert_eq!(gateway.ask(Ask::chat("bare", false)).await.status, 200);
     assert!(up.requests()[0].credentials.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_connection_names_ends_with_it() {
+    let body = br#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[]}"#;
+    let hop = "connection: keep-alive, X-Hop\r\nx-hop: 1\r\nx-own: 2\r\n";
+    let up = mock("up").await;
+    let canned = Canned::json("200 OK", hop, body).await;
+    let (plain, other) = (openai("up", up.addr, ""), openai("canned", canned.address, ""));
+    let models = "models:\n  - {id: m, provider: up}\n  - {id: c, provider: canned}\n";
+    let gateway = Setup::new(format!("providers:\n{plain}{other}{models}")).start().await;
+    let ask = Ask::chat("m", false)
+        .header("connection", "keep-alive, X-Mine")
+        .header("connection", "x-Too")
+        .header("x-mine", "1")
+        .header("x-too", "2")
+        .header("x-kept", "3");
+    assert_eq!(gateway.ask(ask).await.status, 200);
+    let seen = up.requests().remove(0);
+    assert_eq!((seen.header("x-mine"), seen.header("x-too")), (None, None));
+    assert_eq!(seen.header("x-kept"), Some("3"));
+    let answer = gateway.ask(Ask::chat("c", false)).await;
+    assert_eq!((answer.status, answer.has("x-hop"), answer.header("x-own")), (200, false, "2"));
 }
 
 #[tokio::test]

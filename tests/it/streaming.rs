@@ -17,7 +17,8 @@ const LARGE_PIECES: usize = 3_000;
 /// What the gateway may grow by meanwhile. Sockets and buffers on the way hold some hundred KiB.
 const GROWTH_KIB_MAX: u64 = 10 * 1024;
 
-async fn start(provider: &str, server: &str) -> (Upstream, Gateway) {
+/// A gateway before a mock of both dialects, with those keys of `server`.
+pub async fn start(provider: &str, server: &str) -> (Upstream, Gateway) {
     let up = mock("up").await;
     let yaml = format!(
         "providers:\n{}{}models:\n  - {{id: '*', provider: up}}\n  - {{id: '*', provider: claude}}\n\
@@ -30,21 +31,26 @@ async fn start(provider: &str, server: &str) -> (Upstream, Gateway) {
 }
 
 /// The same request on every surface.
-fn asks(model: &str) -> [Ask; 3] {
+pub fn asks(model: &str) -> [Ask; 3] {
     [Ask::chat(model, true), Ask::messages(model, true), Ask::responses(model, true)]
 }
 
 /// The last event of a stream that broke off: in the dialect, whole, and after whole events only.
-fn check_error_event(at: usize, answer: &Answer, code: &str) {
+pub fn check_error_event(at: usize, answer: &Answer, code: &str) {
     let text = answer.text();
     assert_eq!((answer.status, answer.whole), (200, true), "{text}");
     assert!(text.ends_with("\n\n"), "{text}");
     let events: Vec<&str> = text.trim_end().split("\n\n").collect();
     let last = events.last().unwrap();
     let json: Value = serde_json::from_str(last.split_once("data: ").unwrap().1).expect(last);
+    let mut number = None;
     for event in &events[..events.len() - 1] {
         let data = event.split_once("data: ").map_or("{}", |(_, data)| data);
-        serde_json::from_str::<Value>(data).expect("a whole event");
+        let data = serde_json::from_str::<Value>(data).expect("a whole event");
+        number = data["sequence_number"].as_u64().or(number);
+    }
+    if let Some(number) = number {
+        assert_eq!(json["sequence_number"], number + 1, "{text}");
     }
     match at {
         0 => assert_eq!(json["error"]["code"], code, "{text}"),
@@ -258,7 +264,7 @@ async fn an_abandoned_stream_is_read_on_for_its_usage() {
 }
 
 /// Waits until the process reads nothing more: it has felt that its client does not.
-async fn until_it_stops_reading(gateway: &Gateway) {
+pub async fn until_it_stops_reading(gateway: &Gateway) {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let (mut last, mut same) = (0, 0);
     for _ in 0..2_000 {

@@ -132,7 +132,7 @@ impl<'a> Route<'a> {
         let exact = !self.flag("isBaseUrl", false);
         let models = self.models();
         let Some(url) = reader.url(&self.own, "url", exact) else { return };
-        let dialect = dialect(&url.value.text);
+        let dialect = dialect(&url.value.text, exact);
         let given = self.own.text("name").map(|at| at.value.text).unwrap_or_default();
         let wish = if given.trim().is_empty() { format!("route-{}", self.at + 1) } else { given };
         let name = draft.provider_name(&wish);
@@ -267,8 +267,12 @@ fn add(
 }
 
 /// What an address speaks: everything is taken for `OpenAI`'s dialect but what can only be Anthropic's.
-fn dialect(url: &str) -> Dialect {
-    let host = BaseUrl::parse(url, false).map(|base| base.host).unwrap_or_default();
+fn dialect(url: &str, exact: bool) -> Dialect {
+    let base = BaseUrl::parse(url, exact).ok();
+    if let Some(surface) = base.as_ref().and_then(BaseUrl::named_surface) {
+        return surface.dialect();
+    }
+    let host = base.map(|base| base.host).unwrap_or_default();
     let path = url.trim_end_matches('/');
     let is_theirs = host == "anthropic.com" || host.ends_with(".anthropic.com");
     if is_theirs || path.ends_with("/messages") || path.ends_with("/anthropic") {
@@ -330,12 +334,20 @@ mod tests {
     #[test]
     fn addresses_tell_what_they_speak() {
         for url in ["https://api.anthropic.com", "http://x/v1/messages", "https://y/anthropic/"] {
-            assert_eq!(dialect(url), Dialect::Anthropic, "{url}");
+            assert_eq!(dialect(url, false), Dialect::Anthropic, "{url}");
         }
+        let exact = |path: &str| dialect(&format!("https://api.anthropic.com{path}"), true);
+        assert_eq!(
+            exact("/v1/chat/completions"),
+            Dialect::OpenAi,
+            "the path says more than the host"
+        );
+        assert_eq!(exact("/v1/messages/count_tokens"), Dialect::Anthropic);
+        assert_eq!(exact("/own"), Dialect::Anthropic);
         for url in
             ["https://api.openai.com/v1", "https://notanthropic.com", "http://x/v1/messages2"]
         {
-            assert_eq!(dialect(url), Dialect::OpenAi, "{url}");
+            assert_eq!(dialect(url, false), Dialect::OpenAi, "{url}");
         }
     }
 

@@ -219,7 +219,7 @@ impl Provider {
         line("dialect", self.dialect.name());
         line("base_url", &quoted(&self.base_url));
         if self.exact {
-            line("exact_url", "true   # the address as it is, whatever path was asked for");
+            line("exact_url", "true   # the address as it is, and only for what its path names");
         }
         if let Some(key) = &self.key {
             line("api_key", &quoted(key));

@@ -3,7 +3,7 @@
 use super::*;
 
 use crate::base::money::PicoUsdPerToken;
-use crate::base::surface::Dialect;
+use crate::base::surface::{Dialect, Surface};
 use crate::config::catalog::Tier;
 use crate::config::snapshot::AccessLog;
 use crate::dialect::notice::NoticeMode;
@@ -13,6 +13,8 @@ use crate::identity::principal::Presented;
 use crate::routing::strategy::Strategy;
 use crate::upstream::breaker::Cooldowns;
 use crate::upstream::retry::RETRY_STATUSES;
+
+const ONE_MODEL: &str = "models: [{id: a, provider: p}]\n";
 
 #[test]
 fn defaults_are_those_of_the_contract() {
@@ -188,6 +190,54 @@ fn doubtful_settings_bring_warnings() {
     assert!(text.contains("models[0].id: is very cheap"), "{text}");
     let text = warnings(&format!("{PROVIDERS}models: [{{id: a, provider: p, enabled: false}}]"));
     assert!(text.contains("has no price") && text.contains("none is enabled"), "{text}");
+}
+
+#[test]
+fn an_address_that_is_used_as_it_is_is_asked_for_one_thing() {
+    const ALL: [Surface; 8] = [
+        Surface::Chat,
+        Surface::Completions,
+        Surface::Embeddings,
+        Surface::Responses,
+        Surface::Messages,
+        Surface::CountTokens,
+        Surface::Other(Dialect::OpenAi),
+        Surface::Other(Dialect::Anthropic),
+    ];
+    let of = |path: &str, keys: &str| {
+        let url = format!("base_url: 'http://127.0.0.1:1{path}', exact_url: true");
+        let snapshot = read(&format!("providers: {{p: {{{url}, {keys}}}}}\n{ONE_MODEL}")).unwrap();
+        let provider = &snapshot.providers[0];
+        let asked = ALL.iter().filter_map(|&it| Some((it, provider.surface_for(it)?))).collect();
+        let warns = snapshot
+            .warnings
+            .iter()
+            .any(|it| it.starts_with("providers.p.base_url: does not tell"));
+        let unnamed = snapshot.first_provider(provider.dialect).is_some();
+        assert!(!unnamed, "{path}: it has no other paths");
+        (asked, warns)
+    };
+    let chats = [Surface::Chat, Surface::Responses, Surface::Messages];
+    let all_to = |only| chats.map(|asked| (asked, only)).to_vec();
+    let openai = |path| of(path, "dialect: openai");
+    assert_eq!(openai("/v1/chat/completions"), (all_to(Surface::Chat), false));
+    assert_eq!(openai("/v1/responses"), (all_to(Surface::Responses), false));
+    assert_eq!(openai("/own/path"), (all_to(Surface::Chat), true), "the usual one");
+    let without_chat = of("/own/path", "dialect: openai, chat: false");
+    assert_eq!(without_chat, (all_to(Surface::Responses), true));
+    for (path, warns) in [("/v1/messages", false), ("/own/path", true), ("", true)] {
+        assert_eq!(of(path, "dialect: anthropic"), (all_to(Surface::Messages), warns), "{path}");
+    }
+    for (path, only) in [
+        ("/v1/embeddings", Surface::Embeddings),
+        ("/v1/completions", Surface::Completions),
+        ("/v1/messages/count_tokens", Surface::CountTokens),
+    ] {
+        let keys = format!("dialect: {}", only.dialect().name());
+        assert_eq!(of(path, &keys), (vec![(only, only)], false), "{path}");
+    }
+    let keys = "dialect: anthropic, exact_url: true, base_url: 'http://h/v1/chat/completions'";
+    provider_refused(keys, "providers.p.base_url", "a path of the openai dialect (chat)");
 }
 
 #[test]

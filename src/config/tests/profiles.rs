@@ -168,15 +168,72 @@ fn the_audit_has_two_keys() {
 }
 
 #[test]
-fn guards_are_off_unless_they_are_given_and_then_observe() {
+fn one_word_says_what_is_done_about_all_texts() {
+    use crate::config::guards::Actions;
+    use crate::guard::verdict::Action::Sanitize;
+    let said = with("guard: {input: sanitize}\n", &[]).unwrap().guarding;
+    let all = Actions {
+        user: Sanitize,
+        tool: Sanitize,
+        document: Sanitize,
+        assistant: Sanitize,
+        ..Actions::OBSERVE
+    };
+    assert_eq!(said.given_input().unwrap().actions, all);
+    refused("guard: {input: redact}\n", "guard.input", "sanitize");
+    refused("guard: {input: [user]}\n", "guard.input", "must be a mapping");
+}
+
+#[test]
+fn a_guard_that_only_looks_on_stands_in_nobodys_way() {
+    use crate::config::guards::OnFailure::{Block, Pass};
+    let of = |yaml: &str| with(yaml, &[]).unwrap().guarding.of(0).unwrap().on_failure;
+    assert_eq!((of(""), of("guard: {output: {ssn: observe}}\n")), (Pass, Pass));
+    assert_eq!(of("guard: {on_failure: block}\n"), Block);
+    for acts in ["input: {tool: sanitize}", "output: {ssn: redact}", "canary: block"] {
+        assert_eq!(of(&format!("guard: {{{acts}}}\n")), Block, "{acts}");
+        assert_eq!(of(&format!("guard: {{{acts}, on_failure: pass}}\n")), Pass, "{acts}");
+    }
+}
+
+#[test]
+fn what_is_off_for_all_is_off_for_an_agent_that_does_not_name_it() {
+    use crate::config::guards::Actions;
+    use crate::guard::detect::policy::Policy;
+    use crate::guard::detect::{Action as Found, Detector};
+    use crate::guard::verdict::Action::{Block, Off};
+    let own =
+        "agents:\n  default: {}\n  own: {guard: {input: {user: block}, output: {ssn: redact}}}\n";
+    let output = ["secrets", "private_keys", "ssn", "cards", "iban", "prompt_leak"];
+    let output = output.map(|key| format!("{key}: 'off'")).join(", ");
+    let said = with(&format!("{own}guard: {{input: 'off', output: {{{output}}}}}\n"), &[]);
+    let guarding = said.unwrap().guarding;
+    assert!(guarding.of(0).is_none());
+    let guards = guarding.of(1).unwrap();
+    let off = Actions { user: Off, tool: Off, document: Off, assistant: Off, ..Actions::OBSERVE };
+    let actions = guards.input.as_ref().unwrap().actions;
+    assert_eq!(actions, Actions { user: Block, ..off });
+    let policy = guards.output.as_ref().unwrap();
+    let wanted = Policy::all(Found::Off).with(&[(Detector::Ssn, Found::Redact)]);
+    for detector in Detector::ALL {
+        assert_eq!(policy.action(detector), wanted.action(detector), "{detector:?}");
+    }
+}
+
+#[test]
+fn requests_are_observed_and_other_guards_are_off_unless_they_are_given() {
     use crate::config::guards::{Actions, Canary};
     use crate::guard::detect::{Action, Detector};
     use crate::guard::verdict;
-    assert!(with("", &[]).unwrap().guarding.of(0).is_none());
-    assert!(with("guard: {on_failure: pass}\n", &[]).unwrap().guarding.of(0).is_none());
+    let unsaid = with("", &[]).unwrap().guarding;
+    let guards = unsaid.of(0).unwrap();
+    assert_eq!(guards.input.as_ref().unwrap().actions, Actions::OBSERVE);
+    assert!(!guards.watches_answers() && unsaid.given_input().is_none());
+    let off = with("guard: {input: 'off'}\n", &[]).unwrap().guarding;
+    assert!(off.of(0).is_none());
     let said = with("guard: {input: {}, output: {ssn: redact}}\n", &[]).unwrap().guarding;
     let guards = said.of(0).unwrap();
-    assert_eq!(guards.input.as_ref().unwrap().actions, Actions::OBSERVE);
+    assert_eq!(said.given_input().unwrap().actions, Actions::OBSERVE);
     let output = guards.output.as_ref().unwrap();
     let actions = [Detector::Ssn, Detector::ApiKey, Detector::Email].map(|it| output.action(it));
     assert_eq!(actions, [Action::Redact, Action::Observe, Action::Off]);

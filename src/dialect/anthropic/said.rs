@@ -4,6 +4,9 @@
 //! tools in the message right after the calls, and before everything else in it. Instructions in the
 //! middle become text of the user: only some models take them as what they are.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::dialect::anthropic::offer;
 use crate::dialect::anthropic::place::At;
 use crate::dialect::canonical::fields::refused;
@@ -239,20 +242,16 @@ impl Blocks<'_> {
     fn document(&mut self, document: &Media<'_>, part: &Part<'_>) -> Result<(), Refused> {
         self.open(b"{\"type\":\"document\",\"source\":");
         match &document.source {
-            Source::Base64 { media_type, data } => {
-                if !media_type.is("application/pdf") {
-                    let why = "must be a PDF document or plain text";
-                    return Err(refused(place(part.place), why));
-                }
+            Source::Base64 { media_type, data } if media_type.is("application/pdf") => {
                 self.base64(media_type, data);
             }
-            Source::Plain(plain) => {
-                self.out.extend_from_slice(
-                    b"{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":",
-                );
-                plain.quote_into(self.out);
-                self.out.push(b'}');
+            Source::Base64 { media_type, data } => {
+                let why = "must be a PDF document or plain text in UTF-8";
+                let text = decoded(media_type, data);
+                let text = text.ok_or_else(|| refused(place(part.place), why))?;
+                self.plain(&Text::of(&text));
             }
+            Source::Plain(plain) => self.plain(plain),
             source => self.other_source(source, part.place)?,
         }
         if let Some(name) = document.name.as_ref().filter(|name| !name.is_empty()) {
@@ -261,6 +260,12 @@ impl Blocks<'_> {
         }
         close(part.cache, self.out);
         Ok(())
+    }
+
+    fn plain(&mut self, text: &Text<'_>) {
+        self.out.extend_from_slice(b"{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":");
+        text.quote_into(self.out);
+        self.out.push(b'}');
     }
 
     fn base64(&mut self, media_type: &Text<'_>, data: &Text<'_>) {
@@ -282,6 +287,13 @@ impl Blocks<'_> {
         self.out.push(b'}');
         Ok(())
     }
+}
+
+/// The text that a document in base64 is, if it says that it is one; Anthropic takes it only as such.
+fn decoded(media_type: &Text<'_>, data: &Text<'_>) -> Option<String> {
+    let is_text = media_type.plain()?.to_ascii_lowercase().starts_with("text/");
+    let bytes = BASE64_STANDARD.decode(data.plain().filter(|_| is_text)?.as_bytes()).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// Where a part stood in the client's body.

@@ -158,6 +158,22 @@ pub struct Media<'a> {
     pub name: Option<Text<'a>>,
 }
 
+impl Media<'_> {
+    /// The name of a document, where a dialect wants one; one that fits what it holds if it has none.
+    pub fn name_or_usual(&self) -> Text<'_> {
+        let is_text = |media_type: &Text<'_>| {
+            media_type.plain().is_some_and(|name| name.to_ascii_lowercase().starts_with("text/"))
+        };
+        match (&self.name, &self.source) {
+            (Some(name), _) => name.clone(),
+            (None, Source::Base64 { media_type, .. }) if is_text(media_type) => {
+                Text::written(b"document.txt")
+            }
+            _ => Text::written(b"document.pdf"),
+        }
+    }
+}
+
 /// Where the content of a picture or document is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source<'a> {

@@ -206,7 +206,7 @@ impl<'w> Script<'w> {
             return Ok(());
         }
         self.put(b"\"filename\":");
-        file.name.as_ref().unwrap_or(&Text::written(b"document.pdf")).quote_into(self.out);
+        file.name_or_usual().quote_into(self.out);
         self.put(b",\"file_data\":");
         match &file.source {
             Source::Base64 { media_type, data } => self.data_url(media_type, data),

@@ -187,9 +187,8 @@ impl Told<'_> {
 
     fn file_data(&mut self, media: &Media<'_>, media_type: &Text<'_>, data: &Text<'_>) {
         // The dialect wants a name beside the data.
-        let unnamed = Text::written(b"document.pdf");
         self.out.extend_from_slice(b"{\"type\":\"input_file\",\"filename\":");
-        media.name.as_ref().unwrap_or(&unnamed).quote_into(self.out);
+        media.name_or_usual().quote_into(self.out);
         self.out.extend_from_slice(b",\"file_data\":\"data:");
         self.out.extend_from_slice(media_type.as_written());
         self.out.extend_from_slice(b";base64,");

@@ -22,6 +22,13 @@ pub struct Pen<'p> {
     pub out: &'p mut Vec<u8>,
 }
 
+impl Line {
+    /// The number of the next event.
+    pub const fn next(&self) -> u64 {
+        self.sequence
+    }
+}
+
 impl Pen<'_> {
     /// Writes an event. `fill` appends its members, each with a comma in front.
     pub fn event(&mut self, name: &str, fill: impl FnOnce(&mut Vec<u8>)) {

@@ -89,6 +89,11 @@ impl Writer {
         self.is_over
     }
 
+    /// The number of the event that would come next.
+    pub const fn next_number(&self) -> u64 {
+        self.line.next()
+    }
+
     fn start(&mut self, start: &Start<'_>, out: &mut Vec<u8>) {
         if self.head.is_some() {
             return;

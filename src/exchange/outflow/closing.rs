@@ -7,6 +7,7 @@ use crate::base::surface::Surface;
 use crate::dialect::error_body;
 use crate::exchange::outflow::event::word;
 use crate::exchange::outflow::walk;
+use crate::exchange::sequence::Sequence;
 use crate::usage::finish::Finish;
 use crate::wire::json;
 use crate::wire::pull::Pull;
@@ -18,8 +19,11 @@ use crate::wire::syntax::Span;
 pub struct Frame {
     /// Members that every chunk of Chat repeats, or that a response is known by, as they were written.
     head: Vec<u8>,
-    /// Choices that have not finished, or blocks that have not stopped.
+    /// Choices that have not finished, or blocks that have not stopped; no calls of tools, which a stop would make
+    /// calls that the model never made.
     open: Vec<u64>,
+    /// Where the numbers of a response's events stand.
+    sequence: Sequence,
 }
 
 impl Frame {
@@ -28,12 +32,15 @@ impl Frame {
         let data = event.data;
         match surface {
             Surface::Messages => self.block(data),
-            Surface::Responses if self.head.is_empty() => {
+            Surface::Responses => {
+                self.sequence.note(data);
+                if !self.head.is_empty() {
+                    return;
+                }
                 if let Some(response) = json::find(data, Span::whole(data), "response") {
                     self.head = members(data, response, &["id", "created_at", "model"]);
                 }
             }
-            Surface::Responses => {}
             _ => {
                 if self.head.is_empty() {
                     self.head = members(data, Span::whole(data), &["id", "created", "model"]);
@@ -52,7 +59,7 @@ impl Frame {
     fn block(&mut self, data: &[u8]) {
         let Some(index) = walk::number(data, Span::whole(data), "index") else { return };
         match word(data, "type") {
-            b"content_block_start" => self.open(index),
+            b"content_block_start" if !begins_a_call(data) => self.open(index),
             b"content_block_stop" => self.open.retain(|open| *open != index),
             _ => {}
         }
@@ -91,18 +98,19 @@ impl Frame {
                 }
                 let delta = br#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_sequence":null},"usage":{"output_tokens":0}}"#;
                 write_event(&mut out, Some("message_delta"), delta);
-                out.extend_from_slice(&error_body::stream_event(surface, fault));
+                out.extend_from_slice(&error_body::stream_event(surface, fault, 0));
             }
             Surface::Responses => {
-                out.extend_from_slice(&error_body::stream_event(surface, fault));
-                let mut data = b"{\"type\":\"response.incomplete\",\"sequence_number\":0,\"response\":{\"object\":\"response\",".to_vec();
+                let number = self.sequence.next();
+                out.extend_from_slice(&error_body::stream_event(surface, fault, number));
+                let mut data = format!("{{\"type\":\"response.incomplete\",\"sequence_number\":{},\"response\":{{\"object\":\"response\",", number.saturating_add(1)).into_bytes();
                 data.extend_from_slice(&self.head);
                 data.extend_from_slice(br#""status":"incomplete","incomplete_details":{"reason":"content_filter"},"error":null,"output":[],"parallel_tool_calls":true,"tool_choice":"auto","tools":[]}}"#);
                 write_event(&mut out, Some("response.incomplete"), &data);
             }
             _ => {
                 self.close_choices(surface, &mut out);
-                out.extend_from_slice(&error_body::stream_event(surface, fault));
+                out.extend_from_slice(&error_body::stream_event(surface, fault, 0));
             }
         }
         out
@@ -125,6 +133,12 @@ impl Frame {
     }
 }
 
+fn begins_a_call(start: &[u8]) -> bool {
+    let block = json::find(start, Span::whole(start), "content_block");
+    let kind = block.and_then(|block| json::find(start, block, "type"));
+    kind.is_some_and(|kind| kind.of(start).ends_with(b"tool_use\""))
+}
+
 /// Those members as they were written, each with a comma behind it. They are short, or left out.
 fn members(data: &[u8], object: Span, names: &[&str]) -> Vec<u8> {
     const BYTES_MAX: usize = 512;
@@ -139,4 +153,45 @@ fn members(data: &[u8], object: Span, names: &[&str]) -> Vec<u8> {
         out.push(b',');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fault::Code;
+
+    #[test]
+    fn a_call_that_breaks_off_is_not_closed_into_one() {
+        let mut frame = Frame::default();
+        let starts = [
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+            r#"{"type":"content_block_start","index":2,"content_block":{"type":"server_tool_use","id":"u"}}"#,
+        ];
+        for data in starts {
+            let text = format!("data: {data}\n\n");
+            let mut decoder = sse::Decoder::new();
+            decoder.feed(text.as_bytes(), |event| frame.note(Surface::Messages, &event));
+        }
+        let closing = frame.closing(Surface::Messages, &Fault::new(Code::OutputBlocked, "no"));
+        let closing = String::from_utf8(closing).unwrap();
+        assert_eq!(closing.matches("content_block_stop\",\"index").count(), 1, "{closing}");
+        assert!(closing.contains("content_block_stop\",\"index\":0"), "{closing}");
+    }
+
+    #[test]
+    fn the_last_events_of_a_response_go_on_counting() {
+        let mut frame = Frame::default();
+        let text = "data: {\"type\":\"response.created\",\"sequence_number\":6,\"response\":{\"id\":\"r\"}}\n\n\
+            data: {\"type\":\"response.output_text.delta\",\"delta\":\"a\",\"sequence_number\":7}\n\n";
+        let mut decoder = sse::Decoder::new();
+        decoder.feed(text.as_bytes(), |event| frame.note(Surface::Responses, &event));
+        let closing = frame.closing(Surface::Responses, &Fault::new(Code::OutputBlocked, "no"));
+        let (mut decoder, mut numbers) = (sse::Decoder::new(), Vec::new());
+        decoder.feed(&closing, |event| {
+            let data: serde_json::Value = serde_json::from_slice(event.data).unwrap();
+            numbers.push(data["sequence_number"].as_u64());
+        });
+        assert_eq!(numbers, [Some(8), Some(9)]);
+    }
 }

@@ -5,6 +5,7 @@
 use memchr::memmem;
 
 use crate::exchange::outflow::Stop;
+use crate::exchange::outflow::beside::is_name;
 use crate::wire::sse::{self, write_event};
 use crate::wire::syntax::Span;
 
@@ -47,22 +48,39 @@ impl Cut<'_> {
         }
     }
 
-    /// An event goes on with those changes of its data.
-    pub fn replace(&mut self, event: &sse::Event<'_>, edits: &[(Span, Vec<u8>)]) {
-        let end = self.place(event.range.end);
-        let block = &self.whole[self.done.min(end)..end];
-        let data = changed(event.data, edits);
+    /// The bytes of an event.
+    pub fn block(&self, event: &sse::Event<'_>) -> &[u8] {
+        let (start, end) = (self.place(event.range.start), self.place(event.range.end));
+        self.whole.get(start..end).unwrap_or_default()
+    }
+
+    /// Neither an event nor anything behind it goes on.
+    pub fn end(&mut self, event: &sse::Event<'_>, stop: Stop) {
+        self.keep_until(event.range.start);
+        self.stop = Some(stop);
+    }
+
+    /// Other bytes go on in the place of an event. What is before it must be in `out`.
+    pub fn put(&mut self, event: &sse::Event<'_>, block: &[u8]) {
+        self.out.extend_from_slice(block);
+        self.done = self.place(event.range.end);
+    }
+
+    /// An event goes on with other data; `lines` is what the bytes of the event have become, if anything.
+    pub fn replace(&mut self, event: &sse::Event<'_>, (lines, data): (Option<&[u8]>, &[u8])) {
+        let mut out = Vec::new();
+        let block = lines.unwrap_or_else(|| self.block(event));
         let at = memmem::find(block, event.data).filter(|_| !event.data.is_empty());
-        if let Some(at) = at {
-            self.out.extend_from_slice(&block[..at]);
-            self.out.extend_from_slice(&data);
-            self.out.extend_from_slice(&block[at + event.data.len()..]);
+        if let Some(at) = at.filter(|_| !data.contains(&b'\n')) {
+            out.extend_from_slice(&block[..at]);
+            out.extend_from_slice(data);
+            out.extend_from_slice(&block[at + event.data.len()..]);
         } else {
             // Its data stood in several lines.
-            let name = event.name.map(String::from_utf8_lossy);
-            write_event(&mut self.out, name.as_deref(), &data);
+            let name = event.name.filter(|name| is_name(name)).map(String::from_utf8_lossy);
+            write_event(&mut out, name.as_deref(), data);
         }
-        self.done = end;
+        self.put(event, &out);
     }
 }
 

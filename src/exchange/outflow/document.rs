@@ -1,15 +1,17 @@
 //! A whole answer in JSON, and texts that are whole in one event: each string is searched from its beginning to
-//! its end, and so is the JSON of arguments that stand in no string.
+//! its end, and so is the JSON of arguments that stand in no string. What goes over the end of a text into the next
+//! is found by `across`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
 use crate::base::surface::Surface;
-use crate::config::guards::Canary;
+use crate::exchange::outflow::across::Across;
 use crate::exchange::outflow::cut::changed;
+use crate::exchange::outflow::tally::{Against, Tally};
 use crate::exchange::outflow::walk::{self, Found, What};
-use crate::exchange::outflow::{Passed, Stop, Tally, Terms};
+use crate::exchange::outflow::{Passed, Terms};
 use crate::exchange::outflow::{echo, seal};
 use crate::guard::filter::Finding;
 use crate::wire::json;
@@ -24,8 +26,8 @@ pub struct Text {
     pub replacement: Option<Vec<u8>>,
     /// What was found.
     pub findings: Vec<Finding>,
-    /// Why the answer must not go on.
-    pub stop: Option<Stop>,
+    /// What speaks against showing it.
+    pub against: Against,
 }
 
 /// Searches one text.
@@ -36,7 +38,12 @@ pub fn text(terms: &Terms, data: &[u8], found: Found) -> Text {
     field.feed(raw, &mut out);
     field.finish(&mut out);
     let replacement = (out != raw).then_some(out);
-    Text { span: found.span, replacement, findings: field.take_findings(), stop: field.stop() }
+    Text {
+        span: found.span,
+        replacement,
+        findings: field.take_findings(),
+        against: field.against(),
+    }
 }
 
 /// Searches a whole answer. What is left of it, and why it must not be shown, if it must not.
@@ -60,18 +67,24 @@ fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Pass
             None => Passed { bytes: body, stop: None },
         };
     }
-    let mut edits = Vec::new();
+    let across = Across::of(terms, surface, &body);
+    tally.add(&across.findings, false);
+    if let Some(stop) = tally.judge(terms.guards.canary, across.against) {
+        return Passed { bytes: Bytes::new(), stop: Some(stop) };
+    }
+    let mut edits = across.edits.clone();
     for found in parts(surface, &body) {
-        let edits_before = edits.len();
-        for one in found.iter().filter(|one| one.what != What::Logprobs) {
-            let text = text(terms, &body, *one);
+        let (edits_before, is_touched) = (edits.len(), across.touches(&found));
+        let texts = found.iter().filter(|one| one.what != What::Logprobs);
+        for one in texts.filter_map(|one| across.rest(*one)) {
+            let text = text(terms, &body, one);
             tally.add(&text.findings, false);
-            if let Some(stop) = stop(terms, text.stop, tally) {
+            if let Some(stop) = tally.judge(terms.guards.canary, text.against) {
                 return Passed { bytes: Bytes::new(), stop: Some(stop) };
             }
             edits.extend(text.replacement.map(|with| (text.span, with)));
         }
-        if edits.len() > edits_before {
+        if is_touched || edits.len() > edits_before {
             let empty: &[u8] = if surface == Surface::Responses { b"[]" } else { b"null" };
             let probabilities = found.iter().filter(|one| one.what == What::Logprobs);
             edits.extend(probabilities.map(|one| (one.span, empty.to_vec())));
@@ -84,15 +97,6 @@ fn look(terms: &Terms, surface: Surface, body: Bytes, tally: &mut Tally) -> Pass
     }
     edits.sort_by_key(|(span, _)| span.start);
     Passed { bytes: Bytes::from(changed(&body, &edits)), stop: None }
-}
-
-/// What a find means: an alarm for a canary that is only watched, else the end.
-pub fn stop(terms: &Terms, stop: Option<Stop>, tally: &mut Tally) -> Option<Stop> {
-    if stop != Some(Stop::Canary) {
-        return stop;
-    }
-    tally.leaked(terms.guards.canary);
-    (terms.guards.canary == Canary::Block).then_some(Stop::Canary)
 }
 
 /// The texts of an answer, by its parts: each choice for itself, and what stands beside them. Of a response only

@@ -13,9 +13,10 @@ use memchr::memmem;
 use crate::base::surface::Surface;
 use crate::exchange::canary;
 use crate::exchange::outflow::cut::changed;
-use crate::exchange::outflow::document::{self, stop};
+use crate::exchange::outflow::document;
+use crate::exchange::outflow::tally::Tally;
 use crate::exchange::outflow::walk::{Found, What};
-use crate::exchange::outflow::{Passed, Tally, Terms};
+use crate::exchange::outflow::{Passed, Terms};
 use crate::wire::json;
 use crate::wire::pull::Pull;
 use crate::wire::syntax::Span;
@@ -68,12 +69,13 @@ fn look(terms: &Terms, body: &Bytes, tally: &mut Tally) -> Passed {
     let cut = lines(terms, body, Span::whole(body));
     let body = if cut.is_empty() { body.clone() } else { Bytes::from(changed(body, &cut)) };
     match json::check(&body) {
-        Ok(value) => {
+        Ok(value) if matches!(value.of(&body).first(), Some(b'{' | b'[' | b'"')) => {
             let mut found = Vec::new();
             strings(&body, value, &mut found);
             searched(terms, (&body, &found), tally)
         }
-        Err(_) => plain(terms, &body, tally),
+        // A number alone is read as it is written.
+        Ok(_) | Err(_) => plain(terms, &body, tally),
     }
 }
 
@@ -83,7 +85,7 @@ fn searched(terms: &Terms, (body, found): (&Bytes, &[Found]), tally: &mut Tally)
     for one in found {
         let text = document::text(terms, body, *one);
         tally.add(&text.findings, false);
-        if let Some(stop) = stop(terms, text.stop, tally) {
+        if let Some(stop) = tally.judge(terms.guards.canary, text.against) {
             return Passed { bytes: Bytes::new(), stop: Some(stop) };
         }
         edits.extend(text.replacement.map(|with| (text.span, with)));

@@ -106,15 +106,17 @@ impl Parsed {
     }
 }
 
-/// Reads an event. Only what ends the text for every client ends it here: else a secret could be cut in two by
+/// Whether data are the mark of the end.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
+}
+
+/// Reads an event, whose data are an object from their first byte on, or the mark of the end. Only what ends the text for every client ends it here: else a secret could be cut in two by
 /// an event that says nothing.
 pub fn parse(surface: Surface, event: &sse::Event<'_>) -> Parsed {
     let data = event.data;
-    if !data.trim_ascii_start().starts_with(b"{") {
-        // The mark of the end, or nothing that any client reads.
-        let is_done = data.trim_ascii() == b"[DONE]";
-        let ends = if is_done { vec![Ends::All] } else { Vec::new() };
-        return Parsed { ends, ..Parsed::default() };
+    if is_done(data) {
+        return Parsed { ends: vec![Ends::All], ..Parsed::default() };
     }
     let mut parsed = match surface {
         Surface::Messages => messages(data),
@@ -245,8 +247,6 @@ fn messages(data: &[u8]) -> Parsed {
     let group = walk::number(data, Span::whole(data), "index").unwrap_or(u64::MAX);
     match word(data, "type") {
         b"content_block_delta" => parsed.block_delta(data, group),
-        b"content_block_stop" => parsed.ends.push(Ends::Group(group)),
-        b"ping" => {}
         kind => {
             parsed.whole(data, Span::whole(data), group);
             if kind == b"content_block_start" {
@@ -254,6 +254,9 @@ fn messages(data: &[u8]) -> Parsed {
                 let block = find(data, "content_block");
                 let begun = block.and_then(|(block, _)| begin::block(data, group, block));
                 parsed.begin(begun.into_iter().collect());
+            }
+            if kind == b"content_block_stop" {
+                parsed.ends.push(Ends::Group(group));
             }
             if [&b"message_delta"[..], b"message_stop", b"error"].contains(&kind) {
                 parsed.ends.push(Ends::All);
@@ -265,8 +268,11 @@ fn messages(data: &[u8]) -> Parsed {
 
 impl Parsed {
     fn block_delta(&mut self, data: &[u8], group: u64) {
-        let Some((delta, _)) = find(data, "delta") else { return };
-        self.group = group;
+        let Some((delta, _)) = find(data, "delta").filter(|(_, it)| it.starts_with(b"{")) else {
+            self.whole(data, Span::whole(data), group);
+            return;
+        };
+        self.all(walk::texts_beside(data, Span::whole(data), "delta"), group);
         if word_of(data, delta, "type") == b"signature_delta" {
             // It is over all of the thoughts, so none of them follow.
             let key = Key { group, name: walk::joined(0, b"thinking") };
@@ -294,13 +300,15 @@ fn responses(data: &[u8]) -> Parsed {
     let part = number("content_index").min(number("summary_index"));
     let field = |base: &[u8]| Key { group, name: walk::joined(part, base) };
     if let Some(base) = kind.strip_suffix(b".delta") {
-        let delta = find(data, "delta").and_then(|(value, _)| inside(data, value));
-        if let Some(span) = delta {
-            let is_json = base.ends_with(b"arguments");
-            parsed.texts.push(Said { key: field(base), span, is_json, way: Way::More });
-        }
-        if let Some((value, _)) = find(data, "logprobs") {
-            parsed.logprobs.push((group, value, "[]"));
+        let delta = find(data, "delta").map(|(value, _)| value);
+        match delta.and_then(|value| inside(data, value)) {
+            Some(span) => {
+                let is_json = base.ends_with(b"arguments");
+                parsed.texts.push(Said { key: field(base), span, is_json, way: Way::More });
+                // Probabilities stand there, and whatever nobody knows yet.
+                parsed.all(walk::texts_beside(data, Span::whole(data), "delta"), group);
+            }
+            None => parsed.whole(data, Span::whole(data), group),
         }
         return parsed;
     }
@@ -311,13 +319,14 @@ fn responses(data: &[u8]) -> Parsed {
         None => {}
     }
     parsed.repeats = true;
-    match find(data, "response") {
+    match find(data, "response").filter(|(_, it)| it.starts_with(b"{")) {
         // What is asked for stands there too, and is the client's own.
         Some((response, _)) => {
             let said = ["output", "output_text", "error"];
             for value in said.iter().filter_map(|name| json::find(data, response, name)) {
                 parsed.whole(data, value, group);
             }
+            parsed.all(walk::texts_beside(data, Span::whole(data), "response"), group);
         }
         None => parsed.whole(data, Span::whole(data), group),
     }
@@ -337,9 +346,15 @@ pub fn with_rest(surface: Surface, (data, span): (&[u8], Span), rest: &[u8]) -> 
     let mut out = Vec::with_capacity(256 + rest.len());
     match surface {
         Surface::Messages | Surface::Responses => {
-            let logprobs = find(data, "logprobs").map(|(value, _)| (value, b"[]".to_vec()));
+            // What else stands there has been told, and may be what had to be taken out.
+            let others = walk::texts(data, Span::whole(data)).into_iter();
+            let others = others.filter(|it| it.span.end < span.start || span.end < it.span.start);
             let mut edits = vec![(span, rest.to_vec())];
-            edits.extend(logprobs);
+            edits.extend(others.map(|it| match it.what {
+                What::Text | What::Json => (it.span, Vec::new()),
+                What::Bare => (it.span, b"{}".to_vec()),
+                What::Logprobs => (it.span, b"[]".to_vec()),
+            }));
             edits.sort_by_key(|(span, _)| span.start);
             out = changed(data, &edits);
         }

@@ -4,8 +4,9 @@
 //! Arguments of tool calls are JSON, in a string or not: what their own strings stand for is searched, and what
 //! was JSON stays JSON.
 
+use crate::exchange::outflow::Terms;
+use crate::exchange::outflow::tally::Against;
 use crate::exchange::outflow::walk::What;
-use crate::exchange::outflow::{Stop, Terms};
 use crate::guard::canary::Canary;
 use crate::guard::filter::Finding;
 use crate::guard::json_inner::{Form, Listener, Place, Reader};
@@ -110,14 +111,14 @@ impl Field {
         self.filter.as_ref().map(|filter| filter.held_text()).unwrap_or_default()
     }
 
-    /// Why the text must not go on.
-    pub fn stop(&self) -> Option<Stop> {
+    /// What speaks against letting the text go on.
+    pub fn against(&self) -> Against {
         let canary = self.canary.as_deref();
         let inner = self.inner.as_deref().map(|inner| &inner.canary);
-        if canary.into_iter().chain(inner).any(Canary::is_found) {
-            return Some(Stop::Canary);
+        Against {
+            canary: canary.into_iter().chain(inner).any(Canary::is_found),
+            block: self.filter.as_ref().is_some_and(|filter| filter.is_blocked()),
         }
-        self.filter.as_ref().filter(|filter| filter.is_blocked()).map(|_| Stop::Found)
     }
 
     /// What was found since this was asked last.

@@ -6,19 +6,22 @@
 //! changes keeps its place and its shape. Text that is still held when its field ends goes out in a last event
 //! of that field.
 //!
-//! Fields are not joined: a secret that is cut in two between blocks, parts or calls of one answer is not found,
+//! Fields of streams are not joined: a secret that is cut in two between blocks, parts or calls is not found there,
 //! and neither is one that is spread over fields of a kind that nobody knows yet. To find it, the end of each block
 //! in whose last words something could begin would have to wait, with all that follows, until the next one has
-//! gone on; what has been let through of it stays a secret's beginning else. Whole answers, and the events that say
-//! a part again at its end, would have to be cut at the same places. And blocks that have nothing to do with each
-//! other would hide secrets from one another: what stands alone at the beginning of one would be glued to a word.
+//! gone on; what has been let through of it stays a secret's beginning else. The events that say a part again at
+//! its end would have to be cut at the same places. In whole answers, texts that readers see as one are searched
+//! as one too.
 //!
 //! `field` is one text, `walk` finds texts in JSON, `event` reads the events of each dialect, `begin` the texts
-//! that begin in them, `document` whole answers, `echo` what repeats the request, `seal` signatures of what was
-//! changed, `closing` ends a stream that must not go on. What is told to people about a find is decided by
+//! that begin in them, `beside` comments and data that are no objects, `document` whole answers, `across` what
+//! goes over the end of a text there, `echo` what repeats the request, `seal` signatures of what was changed,
+//! `closing` ends a stream that must not go on, `tally` counts. What is told to people about a find is decided by
 //! whoever reads `Outflow::record`.
 
+pub mod across;
 pub mod begin;
+pub mod beside;
 pub mod closing;
 pub mod cut;
 pub mod document;
@@ -27,6 +30,7 @@ pub mod event;
 pub mod field;
 pub mod open;
 pub mod seal;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod walk;
@@ -40,23 +44,20 @@ use bytes::{Bytes, BytesMut};
 use crate::base::fault::{Code, Fault};
 use crate::base::limit::{GUARD_FIELDS_MAX, SSE_EVENT_BYTES_MAX};
 use crate::base::surface::Surface;
-use crate::config::guards::{Canary, Guards, OnFailure};
+use crate::config::guards::{Guards, OnFailure};
 use crate::dialect::canonical::marks::UNSIGNED;
-use crate::exchange::outflow::cut::{Cut, Looked};
+use crate::exchange::outflow::cut::{Cut, Looked, changed};
 use crate::exchange::outflow::event::{Ends, Key, Parsed, Said, Way};
 use crate::exchange::outflow::field::{Field, Seam};
 use crate::exchange::outflow::open::{Last, Open, last};
+use crate::exchange::outflow::tally::Tally;
 use crate::exchange::outflow::walk::What;
-use crate::exchange::screening::FAILURE;
 use crate::guard::detect::Action;
 use crate::guard::filter::Finding;
 use crate::guard::{self, canary::Token};
 use crate::record::GuardRecord;
 use crate::wire::sse::{self, Decoder};
 use crate::wire::syntax::Span;
-
-/// The rule that a canary is counted under.
-pub const CANARY: &str = "canary";
 
 /// What is looked for in the answers of one exchange.
 #[derive(Clone)]
@@ -150,79 +151,6 @@ pub struct Outflow {
     frame: closing::Frame,
     /// Nothing is searched any more: nothing passes (`true`), or everything does.
     over: Option<bool>,
-}
-
-/// What was found so far.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Rules with what was done, each once.
-    verdicts: Vec<(&'static str, &'static str)>,
-    redactions: u64,
-    canary: bool,
-    failures: u32,
-}
-
-impl Tally {
-    /// Adds what was found in a text. What only repeats another text of the answer is not counted again.
-    pub fn add(&mut self, findings: &[Finding], repeats: bool) {
-        for found in findings {
-            let verdict = (found.rule, found.action.name());
-            if !self.verdicts.contains(&verdict) {
-                self.verdicts.push(verdict);
-            }
-            if found.action == Action::Redact && !repeats {
-                self.redactions += found.count;
-            }
-        }
-    }
-
-    /// The canary was seen.
-    pub fn leaked(&mut self, canary: Canary) {
-        if !std::mem::replace(&mut self.canary, true) {
-            self.verdicts.push((CANARY, canary.name()));
-        }
-    }
-
-    /// Something could not be looked at; why the answer must not go on, if it must not.
-    pub fn failed(&mut self, on_failure: OnFailure) -> Option<Stop> {
-        self.failures += 1;
-        let verdict = (FAILURE, on_failure.name());
-        if !self.verdicts.contains(&verdict) {
-            self.verdicts.push(verdict);
-        }
-        (on_failure == OnFailure::Block).then_some(Stop::Failed)
-    }
-
-    /// Whether anything could not be looked at.
-    pub const fn has_failed(&self) -> bool {
-        self.failures > 0
-    }
-
-    /// Whether the canary was seen.
-    pub const fn canary_leaked(&self) -> bool {
-        self.canary
-    }
-
-    /// For the record; `None` if nothing was found.
-    pub fn record(&self) -> Option<GuardRecord> {
-        if self.verdicts.is_empty() {
-            return None;
-        }
-        let strength = |action: &str| {
-            ["pass", "observe", "redact", "block"].iter().position(|it| *it == action)
-        };
-        let strongest =
-            self.verdicts.iter().map(|(_, action)| *action).max_by_key(|it| strength(it));
-        Some(GuardRecord {
-            action: strongest.unwrap_or_default(),
-            rules: self.verdicts.iter().map(|(rule, _)| *rule).collect(),
-            verdicts: self.verdicts.clone(),
-            failures: self.failures,
-            redactions: u32::try_from(self.redactions).unwrap_or(u32::MAX),
-            canary_leaked: self.canary,
-            ..GuardRecord::default()
-        })
-    }
 }
 
 impl Outflow {
@@ -395,9 +323,10 @@ impl Outflow {
             }
             return;
         }
-        if !event.has_data {
+        let Some((event, lines)) = beside::rest(&self.terms, event, cut, &mut self.tally) else {
             return;
-        }
+        };
+        let (event, lines) = (&event, lines.as_deref());
         let parsed = event::parse(self.surface, event);
         let mut changes = self.changes(event, &parsed);
         let (held, stop) = self.ending(&parsed);
@@ -412,13 +341,16 @@ impl Outflow {
         if changes.stop.is_none() {
             self.frame.note(self.surface, event);
         }
-        if changes.before.is_empty() && changes.edits.is_empty() && changes.stop.is_none() {
+        let is_same = changes.edits.is_empty() && lines.is_none();
+        if changes.before.is_empty() && is_same && changes.stop.is_none() {
             return;
         }
         cut.keep_until(event.range.start);
         cut.out.extend_from_slice(&changes.before);
-        if changes.stop.is_none() {
-            cut.replace(event, &changes.edits);
+        match lines {
+            _ if changes.stop.is_some() => {}
+            Some(lines) if changes.edits.is_empty() => cut.put(event, lines),
+            lines => cut.replace(event, (lines, &changed(event.data, &changes.edits))),
         }
         // An event that must not go on is not shown at all: what else is in it was not looked at.
         cut.stop = changes.stop;
@@ -443,7 +375,8 @@ impl Outflow {
             self.tally.add(&found.findings, parsed.repeats);
             changes.touched.extend(found.replacement.is_some().then_some(parsed.group));
             changes.edits.extend(found.replacement.map(|with| (found.span, with)));
-            changes.stop = changes.stop.or_else(|| self.judge(found.stop));
+            let stop = self.tally.judge(self.terms.guards.canary, found.against);
+            changes.stop = changes.stop.or(stop);
         }
         changes.edits.extend(seal::broken(self.surface, event.data, &changes.edits));
         for (group, span, empty) in &parsed.logprobs {
@@ -454,16 +387,6 @@ impl Outflow {
         changes.edits.extend(echo::instructions(&self.terms, self.surface, event.data));
         changes.edits.sort_by_key(|(span, _)| span.start);
         changes
-    }
-
-    /// What a find means: an alarm for a canary that is only watched, else the end.
-    fn judge(&mut self, stop: Option<Stop>) -> Option<Stop> {
-        if stop != Some(Stop::Canary) {
-            return stop;
-        }
-        let canary = self.terms.guards.canary;
-        self.tally.leaked(canary);
-        (canary == Canary::Block).then_some(Stop::Canary)
     }
 
     /// Sends one piece of text through its field; why the answer must not go on, if it must not.
@@ -503,7 +426,7 @@ impl Outflow {
         if parsed.ends(said.key) {
             open.field.finish(&mut out);
         }
-        let (held_now, stop) = (open.field.held(), open.field.stop());
+        let (held_now, against) = (open.field.held(), open.field.against());
         if held > 0 || held_now > 0 || out != raw {
             changes.touched.push(said.key.group);
         }
@@ -525,7 +448,7 @@ impl Outflow {
         if out != raw {
             changes.edits.push((said.span, out));
         }
-        self.judge(stop)
+        self.tally.judge(self.terms.guards.canary, against)
     }
 
     /// Ends what a provider begins once more though it has not ended it: what is held of it is told before.
@@ -564,14 +487,15 @@ impl Outflow {
             let Some(open) = self.fields.get_mut(key) else { continue };
             let mut rest = Vec::new();
             open.field.finish(&mut rest);
-            let (findings, found) = (open.field.take_findings(), open.field.stop());
+            let (findings, found) = (open.field.take_findings(), open.field.against());
             if let Some(last) = open.last.as_ref().filter(|_| !rest.is_empty()) {
                 last.write(self.surface, &rest, &mut out);
             }
             let repeats = open.is_so_far;
             self.count(*key, &findings, repeats);
             // What was held to the last may be what must not go out.
-            stop = stop.or_else(|| self.judge(found));
+            let found = self.tally.judge(self.terms.guards.canary, found);
+            stop = stop.or(found);
         }
         // Not before all of them are done: if one breaks, what the others held is not lost.
         self.fields.retain(|key, _| !keys.contains(key));

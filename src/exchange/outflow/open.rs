@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::base::surface::Surface;
 use crate::exchange::outflow::Terms;
+use crate::exchange::outflow::beside::is_name;
 use crate::exchange::outflow::event::{self, Parsed, Said, Way};
 use crate::exchange::outflow::field::Field;
 use crate::exchange::outflow::walk::What;
@@ -69,6 +70,7 @@ pub fn last(
         let (name, data) = (Some(more.name.clone()), Bytes::copy_from_slice(&more.data));
         return Last { name, data, span: more.span, before, held };
     }
-    let name = event.name.map(|name| String::from_utf8_lossy(name).into_owned());
+    let name = event.name.filter(|name| is_name(name));
+    let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
     Last { name, data: Bytes::copy_from_slice(event.data), span: said.span, before, held }
 }

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::document::document;
+use super::tally::CANARY;
 use super::*;
+use crate::config::guards::Canary;
 use crate::guard::detect::policy::Policy;
 use crate::guard::detect::{self, Action, Detector};
 use crate::guard::filter;
@@ -173,6 +175,138 @@ fn heard(surface: Surface, stream: &str) -> (String, String) {
         }
     }
     (text, arguments)
+}
+
+/// An event of that dialect that says a word.
+fn said(surface: Surface, text: &str) -> Value {
+    match surface {
+        Surface::Messages => {
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+        }
+        Surface::Responses => {
+            json!({"type": "response.output_text.delta", "output_index": 0, "delta": text})
+        }
+        _ => json!({"choices": [{"index": 0, "delta": {"content": text}}]}),
+    }
+}
+
+#[test]
+fn what_is_no_object_is_searched_in_every_dialect() {
+    for surface in SURFACES {
+        let word = said(surface, "word");
+        for (told, shown) in [
+            (
+                format!("data: Internal error, key {KEY}\n\n"),
+                format!("data: Internal error, key {MARK}\n\n"),
+            ),
+            (format!("data: [\"{KEY}\"]\n\n"), format!("data: [\"{MARK}\"]\n\n")),
+            (format!("data: \"{KEY}\"\r\n\r\n"), format!("data: \"{MARK}\"\r\n\r\n")),
+            (format!("data: {{\"a\": {KEY}\n\n"), format!("data: {{\"a\": {MARK}\n\n")),
+            (format!("data: {{}} {KEY}\n\n"), format!("data: {{}} {MARK}\n\n")),
+            (format!("data: oops\ndata: {KEY}\n\n"), format!("data: oops\ndata: {MARK}\n\n")),
+            (format!(": key={KEY}\n"), format!(": key={MARK}\n")),
+            (format!(": key={KEY}\n\n"), format!(": key={MARK}\n\n")),
+            (format!("id: {KEY}\r\n\r\n"), format!("id: {MARK}\r\n\r\n")),
+            (format!("database: {KEY}\n\n"), format!("database: {MARK}\n\n")),
+            (
+                format!(": {KEY}\nid: {KEY}\ndata: {word}\n\n"),
+                format!(": {MARK}\nid: {MARK}\ndata: {word}\n\n"),
+            ),
+            (format!("event: {KEY}\ndata: {word}\n\n"), format!("event: {MARK}\ndata: {word}\n\n")),
+            (format!("data: {word}\nx: {KEY}\n\n"), format!("data: {word}\nx: {MARK}\n\n")),
+            (format!("data:  {{\"x\":\"{KEY}\"}}\n\n"), format!("data:  {{\"x\":\"{MARK}\"}}\n\n")),
+        ] {
+            let told = format!("data: {word}\n\n{told}data: {word}\n\n");
+            let shown = format!("data: {word}\n\n{shown}data: {word}\n\n");
+            let cuts = [told.len(), told.len() / 2, 3, 1];
+            for cut in cuts {
+                let pieces: Vec<&[u8]> = told.as_bytes().chunks(cut).collect();
+                assert_eq!(flown(redacting(), surface, &pieces), (shown.clone(), None), "{told}");
+            }
+            let blocking = terms(guards(Policy::all(Action::Block)));
+            let (out, stop) = flown(blocking, surface, &[told.as_bytes()]);
+            assert_eq!(stop, Some(Stop::Found), "{told}");
+            assert!(!out.contains("q7Zk"), "{out}");
+        }
+    }
+}
+
+#[test]
+fn the_canary_beside_the_data_ends_the_stream() {
+    let canary = || terms(Guards { canary: Canary::Block, ..Guards::default() });
+    for surface in SURFACES {
+        for told in [format!(": {}\n", token().as_str()), format!("data: {}\n\n", token().as_str())]
+        {
+            assert_eq!(flown(canary(), surface, &[told.as_bytes()]).1, Some(Stop::Canary));
+        }
+    }
+}
+
+#[test]
+fn signs_of_life_pass_as_they_are_and_at_once() {
+    for surface in SURFACES {
+        let mut flow = Outflow::new(redacting(), surface);
+        for piece in [
+            ": ping\n\n",
+            ":\n\n",
+            ": OPENROUTER PROCESSING\n\n",
+            ": ping - 2026-11-21 23:18:00.123456+00:00\r\n\r\n",
+            "event: ping\ndata: {\"type\": \"ping\"}\n\n",
+            "id: 17\nretry: 3000\n\n",
+            "data:\n\n",
+            "\n",
+            "data: [DONE]\n\n",
+        ] {
+            let bytes = Bytes::from_static(piece.as_bytes());
+            let passed = flow.feed(bytes.clone(), false);
+            assert_eq!((&passed.bytes, passed.stop), (&bytes, None), "{piece:?}");
+            assert_eq!(passed.bytes.as_ptr(), bytes.as_ptr(), "{piece:?} was copied");
+        }
+    }
+}
+
+#[test]
+fn what_stands_beside_a_delta_is_searched_as_well() {
+    let of = |surface, events: &[Value]| {
+        let mut told = Vec::new();
+        for event in events {
+            write_event(&mut told, None, event.to_string().as_bytes());
+        }
+        let (out, stop) = flown(redacting(), surface, &[&told]);
+        assert_eq!(stop, None);
+        assert!(!out.contains("q7Zk"), "{out}");
+        out
+    };
+    let delta = |more: Value| {
+        let mut event = json!({"type": "response.mcp_call_arguments.delta", "output_index": 0});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    for more in [
+        json!({"delta": {"k": KEY}}),
+        json!({"delta": [KEY]}),
+        json!({"delta": null, "text": KEY}),
+        json!({"delta": "a", "text": KEY}),
+        json!({"type": "response.new.delta", "words": {"of": KEY}}),
+        json!({"type": "response.completed", "response": {"output": []}, "note": KEY}),
+        json!({"type": "response.failed", "response": KEY}),
+    ] {
+        let out = of(Surface::Responses, &[delta(more.clone())]);
+        assert!(out.contains("[REDACTED_API_KEY_GROQ_"), "{more}: {out}");
+    }
+    for event in [
+        json!({"type": "ping", "note": KEY}),
+        json!({"type": "content_block_stop", "index": 0, "note": KEY}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}, "note": KEY}),
+        json!({"type": "content_block_delta", "index": 0, "delta": KEY}),
+    ] {
+        of(Surface::Messages, &[event]);
+    }
+    // What is held goes out in an event that is made of the one that it came in.
+    let mut held = said(Surface::Responses, "a gsk_");
+    held["note"] = KEY.into();
+    let out = of(Surface::Responses, &[held, said(Surface::Responses, "-")]);
+    assert_eq!(heard(Surface::Responses, &out).0, "a gsk_-");
 }
 
 fn redacted(text: &str) -> String {
@@ -377,6 +511,28 @@ fn the_canary_is_found_split_and_dressed_up() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_canary_that_is_only_watched_hides_no_block() {
+    let policy = || Policy::default().with(&[(Detector::ApiKey, detect::Action::Block)]);
+    let told = format!("It is {} and {KEY} ok", token().as_str());
+    for (canary, stop) in [(Canary::Observe, Stop::Found), (Canary::Block, Stop::Canary)] {
+        let terms = || terms(Guards { canary, ..guards(policy()) });
+        for surface in SURFACES {
+            for size in [3, 500] {
+                let stream = stream(surface, &pieces(&told, &[size]), &[]);
+                let mut flow = Outflow::new(terms(), surface);
+                let passed = flow.feed(Bytes::from(stream), true);
+                assert_eq!((passed.stop, flow.canary_leaked()), (Some(stop), true), "{surface:?}");
+            }
+        }
+        let body =
+            json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": told}}]});
+        let mut tally = Tally::default();
+        let passed = document(&terms(), Surface::Chat, Bytes::from(body.to_string()), &mut tally);
+        assert_eq!((passed.stop, tally.canary_leaked()), (Some(stop), true));
     }
 }
 

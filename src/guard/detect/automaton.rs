@@ -26,6 +26,9 @@ pub struct Literal {
     pub gate: Gate,
 }
 
+/// How many bytes after a literal are looked at one by one.
+const FIRST: usize = 4;
+
 /// What must follow a literal: so many bytes of these classes. With it most of what only begins like a secret is
 /// passed over before it waits in line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,9 +74,14 @@ impl Gate {
     /// Whether what is known of the text after a literal may be that.
     pub fn takes(self, look: &mut Look<'_>, after: usize) -> bool {
         let Some(last) = self.least.checked_sub(1) else { return true };
+        let known = self.run.and_then(|(class, most)| look.known_run(class, after, most + 1));
+        if let (Some(length), Some((_, most))) = (known, self.run) {
+            return (self.least..=most).contains(&length);
+        }
         let seen = look.ahead(after, self.least);
         let fits = |at: usize| seen.get(at).is_none_or(|byte| is_of(self.classes, *byte));
-        if !(fits(0) && fits(last / 2) && fits(last)) {
+        let is_begun = seen.iter().take(FIRST).all(|byte| is_of(self.classes, *byte));
+        if !(is_begun && fits(last / 2) && fits(last)) {
             return false;
         }
         let Some((class, most)) = self.run else { return true };

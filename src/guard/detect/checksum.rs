@@ -15,15 +15,19 @@ pub fn is_luhn(digits: &[u8]) -> bool {
 /// Whether an IBAN in its compact form has the right check digits.
 pub fn is_mod97(iban: &[u8]) -> bool {
     let Some((head, tail)) = iban.split_at_checked(4) else { return false };
-    let mut rest = 0_u32;
+    let mut rest = 0_u64;
     for byte in tail.iter().chain(head) {
         rest = match byte {
-            b'0'..=b'9' => rest * 10 + u32::from(byte - b'0'),
-            b'A'..=b'Z' => rest * 100 + u32::from(byte - b'A') + 10,
+            b'0'..=b'9' => rest * 10 + u64::from(byte - b'0'),
+            b'A'..=b'Z' => rest * 100 + u64::from(byte - b'A') + 10,
             _ => return false,
-        } % 97;
+        };
+        // Divisions are dear: one for many digits.
+        if rest > u64::MAX / 1_000 {
+            rest %= 97;
+        }
     }
-    rest == 1
+    rest % 97 == 1
 }
 
 const CRC_TABLE: [u32; 256] = crc_table();

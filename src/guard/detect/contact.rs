@@ -60,7 +60,7 @@ fn international_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let (mut place, mut digits) = (from, 0);
     let mut end = None;
     while place - from < PRINT_MAX {
-        let group = look.run(Class::Digit, place, *INTERNATIONAL.end() + 1)?;
+        let group = look.few(Class::Digit, place, *INTERNATIONAL.end() + 1)?;
         if group == 0 {
             break;
         }
@@ -80,7 +80,7 @@ fn international_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
 }
 
 fn area_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
-    if look.run(Class::Digit, from + 1, 4)? != 3 || !look.says(from + 4, ")")? {
+    if look.few(Class::Digit, from + 1, 4)? != 3 || !look.says(from + 4, ")")? {
         return Ok(None);
     }
     let blank = usize::from(look.at(from + 5)? == Some(b' '));
@@ -88,17 +88,17 @@ fn area_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
 }
 
 fn groups_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
-    let is_area = look.run(Class::Digit, from, 4)? == 3
+    let is_area = look.few(Class::Digit, from, 4)? == 3
         && matches!(look.at(from)?, Some(b'2'..=b'9'))
         && matches!(look.at(from + 3)?, Some(b'-' | b'.'));
     if is_area { last_seven(look, from + 4) } else { Ok(None) }
 }
 
 fn last_seven(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
-    let is_number = look.run(Class::Digit, from, 4)? == 3
+    let is_number = look.few(Class::Digit, from, 4)? == 3
         && matches!(look.at(from)?, Some(b'2'..=b'9'))
         && matches!(look.at(from + 3)?, Some(b'-' | b'.' | b' '))
-        && look.run(Class::Digit, from + 4, 5)? == 4
+        && look.few(Class::Digit, from + 4, 5)? == 4
         && !look.is(Class::Word, from + NATIONAL - 2)?;
     Ok(is_number.then_some(from + NATIONAL - 2))
 }

@@ -1,5 +1,6 @@
 //! Keys of known form: parts one after another, then the proof of their body.
 
+use super::checksum::is_crc62;
 use super::look::{Class, Look, Sight};
 use super::proof::Proof;
 use super::rule::Part;
@@ -16,9 +17,16 @@ pub fn end(look: &mut Look<'_>, from: usize, parts: &[Part], proof: Proof) -> Si
     if let Some(Part::Run(Class::Url | Class::Path, ..)) = parts.last() {
         place = trimmed(look, from, place);
     }
-    let (text, base) = (look.text, look.base);
-    let body = text.get(from - base..place - base).unwrap_or_default();
-    Ok(proof.is_passed(body, || look.body(from, place)).then_some(place))
+    Ok(is_proved(look, proof, (from, place)).then_some(place))
+}
+
+fn is_proved(look: &mut Look<'_>, proof: Proof, (from, to): (usize, usize)) -> bool {
+    match proof {
+        Proof::Crc62 => is_crc62(look.span(from, to)),
+        Proof::Varied => look.is_varied(from, to),
+        Proof::Random => look.has_mixed_part(from, to) && look.is_varied(from, to),
+        Proof::Holds(words) => look.seek(words, from, to).is_some() && look.is_varied(from, to),
+    }
 }
 
 fn after(look: &mut Look<'_>, place: usize, part: Part) -> Sight<Option<usize>> {

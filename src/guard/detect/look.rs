@@ -1,7 +1,7 @@
 //! Looking at text of which the rest may be still to come. Every answer is either sure or `Wait`: a verifier
 //! that gets `Wait` is asked again when there is more, and then decides as if it had seen everything at once.
 
-use super::proof::{Body, Rest};
+use super::proof::{Body, LEFT, Page};
 
 /// The text does not reach far enough to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,13 @@ const fn classes_of(byte: u8) -> u16 {
 const fn is_pem_mark(byte: u8) -> bool {
     matches!(
         byte,
-        b'-' | b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')'
-    )
+        b'-' | b'+' | b'/' | b'=' | b'\\' | b':' | b',' | b'.' | b'"' | b'\'' | b'(' | b')' | b'<'
+    ) || is_quote_mark(byte)
+}
+
+/// What people put before each line of a text that they quote, or put into a comment or a table.
+pub const fn is_quote_mark(byte: u8) -> bool {
+    matches!(byte, b'>' | b'#' | b'*' | b'|')
 }
 
 const fn bit(class: Class, is_member: bool) -> u16 {
@@ -109,8 +114,8 @@ impl Class {
     }
 }
 
-/// How many runs are remembered: no verifier asks for more runs of one class one after another.
-const REMEMBERED: usize = 8;
+/// How many words are looked for inside of something: ends of keys, and what keys and URLs hold.
+const SOUGHT: usize = 3;
 
 /// A part of a run that has been walked: everything from `from` to `to` is of the class.
 #[derive(Clone, Copy, Debug)]
@@ -118,19 +123,26 @@ struct Known {
     class: Class,
     from: usize,
     to: usize,
+    /// It ends there.
+    is_whole: bool,
 }
 
 /// The runs walked lately. Candidates that lie in one run ask for its end again and again; without this
-/// they would walk it as often.
+/// they would walk it as often. Who reads at another place has its own: else each would make the other forget.
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
-    known: [Option<Known>; REMEMBERED],
+    known: Vec<Known>,
     /// Which one was asked for last; it is asked for again most of the time.
     last: usize,
-    /// The words looked for lately.
-    sought: Option<Sought>,
-    /// The body that was judged last, and where it lies.
-    body: Option<Box<(usize, usize, Body)>>,
+    /// The words looked for lately, each for itself.
+    sought: [Option<Sought>; SOUGHT],
+    /// The body that was judged last.
+    body: Option<Body>,
+}
+
+/// How many runs of a class are remembered: as many long ones as a form has one after another.
+const fn room(class: Class) -> usize {
+    if matches!(class, Class::Word) { 3 } else { 1 }
 }
 
 /// A part of the text in which words were looked for: none of it holds them before `at`.
@@ -143,28 +155,47 @@ struct Sought {
 }
 
 impl Runs {
-    /// The one that ends first: candidates go from left to right, so it is the least likely to be asked for.
-    fn nearest(&self) -> usize {
-        let ends = self.known.iter().map(|known| known.map_or(0, |known| known.to));
-        ends.enumerate().min_by_key(|(_, end)| *end).map_or(0, |(at, _)| at)
+    /// How many bytes of the run that was asked for last follow from a place on, if that is known already.
+    #[inline]
+    fn known_length(&self, class: Class, from: usize, most: usize) -> Option<usize> {
+        let known = self.known.get(self.last)?;
+        let is_in = known.class == class && known.from <= from && from < known.to;
+        let length = known.to.wrapping_sub(from);
+        (is_in && (known.is_whole || length >= most)).then(|| length.min(most))
     }
 
     fn find(&mut self, class: Class, from: usize) -> &mut Known {
-        let holds = |known: &Option<Known>| {
-            known
-                .is_some_and(|known| known.class == class && known.from <= from && from <= known.to)
-        };
-        if !self.known.get(self.last).is_some_and(holds) {
-            self.last = self.known.iter().position(holds).unwrap_or_else(|| {
-                let at = self.nearest();
-                self.known[at] = None;
-                at
-            });
+        let fresh = Known { class, from, to: from, is_whole: false };
+        let holds = |known: &Known| known.class == class && (known.from..=known.to).contains(&from);
+        let at = self.known.iter().position(holds);
+        self.last = at.unwrap_or_else(|| self.replace(fresh));
+        if self.last == self.known.len() {
+            self.known.push(fresh);
         }
-        let at = self.last;
-        self.known[at].get_or_insert(Known { class, from, to: from })
+        &mut self.known[self.last]
+    }
+
+    /// Where a run is put. If there is no room, the one of its class that ends first goes: candidates go from left
+    /// to right, so it is the least likely to be asked for.
+    fn replace(&mut self, fresh: Known) -> usize {
+        let same = self.known.iter().enumerate().filter(|(_, it)| it.class == fresh.class);
+        if same.clone().count() < room(fresh.class) {
+            return self.known.len();
+        }
+        let at = same.min_by_key(|(_, it)| it.to).map_or(self.known.len(), |(at, _)| at);
+        if let Some(known) = self.known.get_mut(at) {
+            *known = fresh;
+        }
+        at
     }
 }
+
+/// Bytes of the longest body that is read again rather than remembered for longer ones.
+const SHORT_BODY: usize = 64;
+/// Digits and semicolons of the longest colour: `38;2;255;255;255`, and an attribute.
+const COLOUR_MAX: usize = 20;
+/// Literals that begin together end no further from one another.
+const NEAR: usize = 8;
 
 /// The text as far as it is known. Places count from the beginning of the whole text.
 pub struct Look<'a> {
@@ -224,27 +255,50 @@ impl Look<'_> {
     }
 
     /// How many bytes of the class follow from a place on; no more than `most` are counted.
+    #[inline]
     pub fn run(&mut self, class: Class, from: usize, most: usize) -> Sight<usize> {
+        match self.runs.known_length(class, from, most) {
+            Some(length) => Ok(length),
+            None => self.walk(class, from, most),
+        }
+    }
+
+    #[inline(never)]
+    fn walk(&mut self, class: Class, from: usize, most: usize) -> Sight<usize> {
         if !self.is(class, from)? {
             return Ok(0);
         }
         let known = self.runs.find(class, from);
         let far = from + most;
-        if known.to < far {
+        if known.to < far && !known.is_whole {
             let rest = self.text.get(known.to - self.base..).unwrap_or_default();
             let wanted = far - known.to;
             let more = rest.iter().take(wanted).take_while(|byte| class.has(**byte)).count();
             known.to += more;
             if more < wanted {
-                let is_known = more < rest.len() || self.is_last;
-                return if is_known { Ok(known.to - from) } else { Err(Wait) };
+                known.is_whole = more < rest.len() || self.is_last;
+                return if known.is_whole { Ok(known.to - from) } else { Err(Wait) };
             }
         }
-        Ok(most)
+        Ok(most.min(known.to - from))
+    }
+
+    /// The same, if it is known already.
+    #[inline]
+    pub fn known_run(&self, class: Class, from: usize, most: usize) -> Option<usize> {
+        self.runs.known_length(class, from, most)
+    }
+
+    /// The same without remembering anything: for runs that are short, and that nobody asks for again.
+    pub fn few(&self, class: Class, from: usize, most: usize) -> Sight<usize> {
+        let seen = self.ahead(from, most);
+        let count = seen.iter().take_while(|byte| class.has(**byte)).count();
+        let is_known = count < seen.len() || seen.len() == most || self.is_last;
+        if is_known { Ok(count) } else { Err(Wait) }
     }
 
     /// Where these words stand first in the run of the class that begins at `from`, of which no more than `most`
-    /// bytes are looked at. What was looked through for a place further left is not looked through again.
+    /// bytes are looked at.
     pub fn first(
         &mut self,
         words: &'static str,
@@ -252,7 +306,18 @@ impl Look<'_> {
     ) -> Sight<Option<usize>> {
         let run = self.run(class, from, most);
         let to = run.map_or(self.end(), |length| from + length);
-        let known = self.runs.sought.filter(|it| {
+        match self.seek(words, from, to) {
+            Some(at) => Ok(Some(at)),
+            None => run.map(|_| None),
+        }
+    }
+
+    /// Where these words stand first between two places. What was looked through for a place further left is not
+    /// looked through again.
+    pub fn seek(&mut self, words: &'static str, from: usize, to: usize) -> Option<usize> {
+        let known = self.runs.sought.iter().position(|it| it.is_some_and(|it| it.words == words));
+        let slot = known.or_else(|| self.runs.sought.iter().position(Option::is_none)).unwrap_or(0);
+        let known = self.runs.sought[slot].filter(|it| {
             it.words == words
                 && it.from <= from
                 && from <= it.to
@@ -264,23 +329,46 @@ impl Look<'_> {
             let found = memchr::memmem::find(self.span(start, to), words.as_bytes());
             sought = Sought { to, at: found.map(|at| start + at), ..sought };
         }
-        self.runs.sought = Some(sought);
-        match sought.at.filter(|at| at + words.len() <= to) {
-            Some(at) => Ok(Some(at)),
-            None => run.map(|_| None),
-        }
+        self.runs.sought[slot] = Some(sought);
+        sought.at.filter(|at| at + words.len() <= to)
     }
 
-    /// What is known of the body that lies there; of one that ends where the last one did, that is known already.
-    pub fn body(&mut self, from: usize, to: usize) -> Rest<'_> {
-        let known = self.runs.body.take().filter(|it| it.0 <= from && from <= it.1 && it.1 == to);
-        let known = known.unwrap_or_else(|| Box::new((from, to, Body::of(self.span(from, to)))));
-        let (start, _, body) = &**self.runs.body.insert(known);
-        Rest { body, at: from - start }
+    /// Whether the body that lies there is varied enough, and no example.
+    pub fn is_varied(&mut self, from: usize, to: usize) -> bool {
+        let (page, body) = self.body(from, to);
+        body.is_varied(page, from)
+    }
+
+    /// Whether a part of it mixes letters and digits.
+    pub fn has_mixed_part(&mut self, from: usize, to: usize) -> bool {
+        let (page, body) = self.body(from, to);
+        body.has_mixed_part(page, from)
+    }
+
+    /// Whether it could be a password without quotes.
+    pub fn is_noisy(&mut self, from: usize, to: usize) -> bool {
+        let (page, body) = self.body(from, to);
+        body.is_noisy(page, from)
+    }
+
+    /// What is known of the body that lies there, and the text with no more to its left than there always is.
+    /// Beginnings of one body follow one another, and those that come together begin near by.
+    fn body(&mut self, from: usize, to: usize) -> (Page<'_>, &mut Body) {
+        let is_kept = |body: &&Body| self.base <= body.from().saturating_sub(LEFT);
+        let known = self.runs.body.as_ref().filter(|body| body.covers(from, to)).filter(is_kept);
+        let near = if to - from > SHORT_BODY { NEAR } else { 0 };
+        let begin = known.map_or(from.saturating_sub(near).max(self.base), Body::from);
+        let base = begin.saturating_sub(LEFT).max(self.base);
+        let page = Page { text: self.text.get(base - self.base..).unwrap_or_default(), base };
+        if known.is_none() {
+            self.runs.body = None;
+        }
+        (page, self.runs.body.get_or_insert_with(|| Body::of(page, begin, to)))
     }
 
     /// Whether a word could begin here, as far as the left is concerned. Escapes count as space: in
-    /// `\nsk-...` the `n` is no letter, and neither is `3D` in `%3Dsk-...`; so no word begins with that `n`.
+    /// `\nsk-...` the `n` is no letter, and neither is `3D` in `%3Dsk-...`, nor `0022` in `\u0022sk-...`; so no word
+    /// begins with that `n`.
     pub fn is_word_edge(&self, place: usize) -> bool {
         let Some(byte) = self.before(place, 1) else { return true };
         let before = self.before(place, 2);
@@ -291,9 +379,28 @@ impl Look<'_> {
             return true;
         }
         matches!(byte, b'n' | b'r' | b't') && before == Some(b'\\')
-            || byte.is_ascii_hexdigit()
-                && before.is_some_and(|b| b.is_ascii_hexdigit())
-                && self.before(place, 3) == Some(b'%')
+            || self.is_behind_code(place)
+            || byte == b'm' && self.is_behind_colour(place)
+    }
+
+    /// Whether what ends on the left sets a colour in a terminal: `ESC[1;32m`.
+    fn is_behind_colour(&self, place: usize) -> bool {
+        let is_number = |back: &usize| {
+            self.before(place, *back).is_some_and(|byte| byte.is_ascii_digit() || byte == b';')
+        };
+        let digits = (2..2 + COLOUR_MAX).take_while(is_number).count();
+        self.before(place, 2 + digits) == Some(b'[') && self.before(place, 3 + digits) == Some(0x1b)
+    }
+
+    /// Whether the digits on the left are those of a character that is written by its number: `%3D`, `\x3d`, `\u003d`.
+    fn is_behind_code(&self, place: usize) -> bool {
+        let is_digit = |back| self.before(place, back).is_some_and(|b| b.is_ascii_hexdigit());
+        let says = |back, letter| self.before(place, back) == Some(letter);
+        is_digit(1)
+            && is_digit(2)
+            && (says(3, b'%')
+                || says(3, b'x') && says(4, b'\\')
+                || says(5, b'u') && says(6, b'\\') && is_digit(3) && is_digit(4))
     }
 
     /// Whether this is the second hyphen of some that are glued to a word.
@@ -308,7 +415,7 @@ impl Look<'_> {
     pub fn is_number_edge(&self, place: usize) -> bool {
         // In long numbers, nearly always.
         let is_digit = |back| self.before(place, back).is_some_and(|b| b.is_ascii_digit());
-        if is_digit(1) && self.before(place, 3) != Some(b'%') {
+        if is_digit(1) && !self.is_behind_code(place) {
             return false;
         }
         if !self.is_word_edge(place) {

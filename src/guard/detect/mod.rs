@@ -84,8 +84,8 @@ impl Detector {
     }
 }
 
-/// What is done about a find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done about a find, from nothing to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// It is not looked for.
     Off,

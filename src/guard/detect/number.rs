@@ -58,7 +58,7 @@ pub fn ssn_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
                 _ => return Ok(None),
             }
         }
-        let digits = look.run(Class::Digit, place, wanted + 1)?;
+        let digits = look.few(Class::Digit, place, wanted + 1)?;
         if digits != wanted || !is_given(look.span(place, place + wanted), wanted) {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ pub fn card_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     if !may_be_card(look.ahead(from, ISSUER_DIGITS)) {
         return Ok(None);
     }
-    let length = look.run(Class::Digit, from, CARD_DIGITS_MAX + 1)?;
+    let length = look.few(Class::Digit, from, CARD_DIGITS_MAX + 1)?;
     if length == 4 {
         return grouped_end(look, from);
     }
@@ -141,7 +141,7 @@ fn grouped_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
                 _ => break,
             }
         }
-        let size = look.run(Class::Digit, card.end, most + 1)?;
+        let size = look.few(Class::Digit, card.end, most + 1)?;
         if size > most {
             break;
         }
@@ -276,7 +276,7 @@ const IBAN_GROUP: usize = 4;
 
 /// Where an IBAN ends: compact, or in groups of four.
 pub fn iban_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
-    if look.run(Class::Digit, from + 2, 2)? != 2 {
+    if look.few(Class::Digit, from + 2, 2)? != 2 {
         return Ok(None);
     }
     let Some(length) = iban_length(look.span(from, from + 2)) else { return Ok(None) };
@@ -289,7 +289,7 @@ pub fn iban_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
             place += gap;
         }
         let group = if is_grouped { IBAN_GROUP.min(length - count) } else { length };
-        if look.run(Class::Upper, place, group)? != group {
+        if look.few(Class::Upper, place, group)? != group {
             return Ok(None);
         }
         compact[count..count + group].copy_from_slice(look.span(place, place + group));
@@ -309,7 +309,7 @@ pub fn bot_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     if look.ahead(from, 1) == b"0" {
         return Ok(None);
     }
-    let digits = look.run(Class::Digit, from, BOT_DIGITS.end() + 1)?;
+    let digits = look.few(Class::Digit, from, BOT_DIGITS.end() + 1)?;
     let secret = from + digits + 1;
     if !BOT_DIGITS.contains(&digits) || !look.says(from + digits, ":A")? {
         return Ok(None);

@@ -38,6 +38,12 @@ impl Policy {
         Self::of(actions)
     }
 
+    /// What is the stricter of both for each detector.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self::of(std::array::from_fn(|at| self.actions[at].max(other.actions[at])))
+    }
+
     /// The same action for every detector.
     pub fn all(action: Action) -> Self {
         Self::of([action; Detector::ALL.len()])
@@ -83,4 +89,19 @@ fn detectors(literals: &Literals) -> Vec<u16> {
         rules.fold(0, |bits, rule| bits | rule.detector.bit())
     };
     literals.literals.iter().map(|literal| of(&literal.rules)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_policies_the_stricter_counts_by_detector() {
+        let mild = Policy::all(Action::Off).with(&[(Detector::Email, Action::Block)]);
+        let both = mild.and(&Policy::default());
+        assert_eq!(both.action(Detector::Email), Action::Block);
+        assert_eq!(both.action(Detector::Ssn), Action::Redact);
+        assert_eq!(both.action(Detector::PromptLeak), Action::Observe);
+        assert_eq!(both.action(Detector::Phone), Action::Off);
+    }
 }

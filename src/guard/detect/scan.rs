@@ -60,6 +60,8 @@ struct Lane {
     queue: VecDeque<Candidate>,
     /// Everything before this place belongs to a find.
     done: usize,
+    /// What has been read where its candidates lie.
+    runs: Runs,
 }
 
 impl Lane {
@@ -93,7 +95,6 @@ struct Page {
     text: Vec<u8>,
     /// The place of its first byte.
     base: usize,
-    runs: Runs,
 }
 
 impl Page {
@@ -101,8 +102,8 @@ impl Page {
         self.base + self.text.len()
     }
 
-    fn look(&mut self, is_last: bool) -> Look<'_> {
-        Look { text: &self.text, base: self.base, is_last, runs: &mut self.runs }
+    fn look<'a>(&'a self, runs: &'a mut Runs, is_last: bool) -> Look<'a> {
+        Look { text: &self.text, base: self.base, is_last, runs }
     }
 
     fn span(&self, from: usize, to: usize) -> &[u8] {
@@ -114,7 +115,10 @@ impl Page {
     fn is_in_number(&self, after: usize) -> bool {
         let is_digit = |byte: &u8| byte.is_ascii_digit();
         match self.text.get(..after - self.base) {
-            Some([.., escape, _, before, _]) => is_digit(before) && *escape != b'%',
+            // What ends in a digit may be a character by its number: `%22`, `\x22`, `\u0022`.
+            Some([.., long, _, short, _, before, _]) => {
+                is_digit(before) && !matches!(short, b'%' | b'x') && *long != b'u'
+            }
             _ => false,
         }
     }
@@ -134,6 +138,8 @@ impl Page {
 pub struct Scan {
     policy: Arc<Policy>,
     page: Page,
+    /// What has been read at the end of the text.
+    runs: Runs,
     /// Everything before this place has gone on.
     passed: usize,
     state: Option<StateID>,
@@ -158,6 +164,7 @@ impl Scan {
         Self {
             policy,
             page: Page::default(),
+            runs: Runs::default(),
             passed: 0,
             state: LITERALS.as_ref().map(Literals::start),
             acting,
@@ -233,7 +240,7 @@ impl Scan {
             return;
         }
         let Some(literal) = literals.literals.get(usize::from(number)) else { return };
-        let mut look = self.page.look(false);
+        let mut look = self.page.look(&mut self.runs, false);
         let mut start = after - literal.length;
         if !is_edge(&look, literal.edge, start) {
             return;
@@ -265,7 +272,7 @@ impl Scan {
     /// Where the text may be in the middle of a literal, or of a word that an address could end.
     fn open(&mut self, literals: &Literals, state: StateID) -> Open {
         let (acting, watching) = (self.acting.detectors, self.watching.detectors);
-        let look = self.page.look(false);
+        let look = self.page.look(&mut self.runs, false);
         let end = look.end();
         let partials = literals.partials(state);
         let any = partials.iter().map(|partial| end - partial.length).min();
@@ -296,13 +303,11 @@ impl Scan {
         (limit, is_last): (usize, bool),
         sink: &mut impl Sink,
     ) {
-        while let Some(hit) =
-            next_hit(&mut self.watching, (literals, limit), self.page.look(is_last))
+        while let Some(hit) = next_hit(&mut self.watching, (literals, limit), (&self.page, is_last))
         {
             sink.found(&self.hit(hit), &[]);
         }
-        while let Some(found) =
-            next_hit(&mut self.acting, (literals, limit), self.page.look(is_last))
+        while let Some(found) = next_hit(&mut self.acting, (literals, limit), (&self.page, is_last))
         {
             let hit = self.hit(found);
             self.pass(hit.from, sink);
@@ -327,7 +332,8 @@ impl Scan {
         Some(match edge {
             Some(Edge::Name) => {
                 let next = self.acting.queue.get(1).map_or(usize::MAX, |next| next.start);
-                secret::held_from(&self.page.look(false), front.start, front.after).min(next)
+                let look = self.page.look(&mut self.runs, false);
+                secret::held_from(&look, front.start, front.after).min(next)
             }
             _ => front.start,
         })
@@ -357,20 +363,23 @@ fn is_edge(look: &Look<'_>, edge: Edge, start: usize) -> bool {
 fn next_hit(
     lane: &mut Lane,
     (literals, limit): (&Literals, usize),
-    mut look: Look<'_>,
+    (page, is_last): (&Page, bool),
 ) -> Option<Found> {
     while let Some(front) = lane.queue.front().filter(|front| front.start < limit) {
+        let mut look = page.look(&mut lane.runs, is_last);
         match verdict(literals, (*front, lane.detectors), &mut look) {
             Err(_) => return None,
             Ok(None) => drop(lane.queue.pop_front()),
-            Ok(Some(found)) => match is_named_inside(literals, (lane, found), &mut look) {
-                Err(_) => return None,
-                Ok(true) => drop(lane.queue.pop_front()),
-                Ok(false) => {
-                    lane.drop_before(found.2);
-                    return Some(found);
+            Ok(Some(found)) => {
+                match is_named_inside(literals, (&lane.queue, lane.detectors), found, &mut look) {
+                    Err(_) => return None,
+                    Ok(true) => drop(lane.queue.pop_front()),
+                    Ok(false) => {
+                        lane.drop_before(found.2);
+                        return Some(found);
+                    }
                 }
-            },
+            }
         }
     }
     None
@@ -379,16 +388,16 @@ fn next_hit(
 /// Whether what is assigned to a name is a key of known form, which then names the find.
 fn is_named_inside(
     literals: &Literals,
-    (lane, (rule, _, to)): (&Lane, Found),
+    (queue, detectors): (&VecDeque<Candidate>, u16),
+    (rule, _, to): Found,
     look: &mut Look<'_>,
 ) -> Sight<bool> {
     if rule.form != Form::Assigned {
         return Ok(false);
     }
-    for candidate in lane.queue.iter().skip(1).take_while(|candidate| candidate.start < to) {
+    for candidate in queue.iter().skip(1).take_while(|candidate| candidate.start < to) {
         let begins = !matches!(look.before(candidate.start, 1), Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/'));
-        let found =
-            if begins { verdict(literals, (*candidate, lane.detectors), look)? } else { None };
+        let found = if begins { verdict(literals, (*candidate, detectors), look)? } else { None };
         if found.is_some_and(|(inner, _, end)| inner.form != Form::Assigned && end + 2 >= to) {
             return Ok(true);
         }

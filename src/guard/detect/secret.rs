@@ -1,7 +1,7 @@
 //! Passwords: in URLs, and assigned to telling names; private keys in PEM.
 
 use super::key::trimmed;
-use super::look::{Class, Look, Sight, Wait};
+use super::look::{Class, Look, Sight, Wait, is_quote_mark};
 use super::proof::{distinct, is_example, kinds};
 use crate::base::limit::GUARD_FIND_BYTES_MAX;
 
@@ -21,11 +21,19 @@ pub fn url_end(look: &mut Look<'_>, from: usize) -> Sight<Option<usize>> {
     let password = from + user + 1;
     let length = look.run(Class::Url, password, URL_MAX)?;
     let rest = look.span(password, password + length);
-    let Some(at) = rest.iter().position(|byte| *byte == b'@') else { return Ok(None) };
+    let Some(at) = password_length(rest) else { return Ok(None) };
     if !is_password(&rest[..at]) {
         return Ok(None);
     }
     Ok(Some(trimmed(look, password + at, password + length)))
+}
+
+/// How long the password is at the beginning of the rest of a URL. It holds no second scheme: so no two URLs share
+/// a password, and each is read once.
+fn password_length(rest: &[u8]) -> Option<usize> {
+    let ends = |at: &usize| rest[*at] == b'@' || rest[*at..].starts_with(b"://");
+    let at = memchr::memchr2_iter(b'@', b':', rest).find(ends)?;
+    (rest[at] == b'@' && !rest.starts_with(b"//")).then_some(at)
 }
 
 fn is_password(word: &[u8]) -> bool {
@@ -143,7 +151,7 @@ fn quoted(look: &mut Look<'_>, from: usize, quote: Quote) -> Sight<Option<(usize
         return Ok(None);
     }
     let word = look.span(from, to);
-    let is_one = is_password(word) && kinds(word) >= 3 && !is_handle(word);
+    let is_one = kinds(word) >= 3 && is_password(word) && !is_handle(word);
     Ok(is_one.then_some((from, to)))
 }
 
@@ -153,12 +161,8 @@ fn bare(look: &mut Look<'_>, from: usize) -> Sight<Option<(usize, usize)>> {
     if !(BARE_MIN..=VALUE_MAX).contains(&length) || is_code(look, to)? {
         return Ok(None);
     }
-    let (text, base) = (look.text, look.base);
-    let word = text.get(from - base..to - base).unwrap_or_default();
-    if !look.body(from, to).is_varied(word) {
-        return Ok(None);
-    }
-    let is_one = kinds(word) >= 3 && has_noise(word) && !is_handle(word);
+    let is_one =
+        look.is_varied(from, to) && look.is_noisy(from, to) && !is_handle(look.span(from, to));
     Ok(is_one.then_some((from, to)))
 }
 
@@ -169,12 +173,6 @@ fn is_code(look: &Look<'_>, place: usize) -> Sight<bool> {
         Some(b'.') => look.is(Class::Alnum, place + 1),
         _ => Ok(false),
     }
-}
-
-/// Names in code have their digits at the end; noise has them everywhere.
-fn has_noise(word: &[u8]) -> bool {
-    let changes = word.windows(2).filter(|two| two[0].is_ascii_digit() != two[1].is_ascii_digit());
-    changes.count() >= 3
 }
 
 /// Beginnings of what gateways and providers call things by: no secrets.
@@ -262,9 +260,9 @@ fn broken_pem(look: &mut Look<'_>, body: usize) -> Sight<Option<usize>> {
     Ok(end)
 }
 
-/// The length of a blank, or of the end of a line as it is written in JSON and in code.
+/// The length of a blank, of a mark of what is quoted, or of the end of a line as it is written in JSON and in code.
 fn blank_at(look: &Look<'_>, place: usize) -> Sight<usize> {
-    if look.is(Class::Space, place)? {
+    if look.is(Class::Space, place)? || look.at(place)?.is_some_and(is_quote_mark) {
         return Ok(1);
     }
     Ok(if look.says(place, "\\n")? || look.says(place, "\\r")? { 2 } else { 0 })

@@ -104,6 +104,10 @@ fn keys_are_found_whatever_stands_around_them() {
             ("|", "|"),
             ("<b>", "</b>"),
             ("is ", "!"),
+            (r"\u0022", r"\u0022"),
+            (r"{\x22", r"\x22}"),
+            (r"\u003E", r"\u003C/b"),
+            ("\u{1b}[1;32m", "\u{1b}[0m"),
         ] {
             let text = format!("{left}{key}{right}");
             let (out, wanted) = (redacted(&text), format!("{left}[X]{right}"));
@@ -139,9 +143,21 @@ fn numbers_of_people_are_found() {
         "212-315-7821",
         "(212) 315-7821",
     ] {
-        for (left, right) in
-            [("", ""), ("is ", "."), ("=", "\n"), ("\"", "\""), ("号码：", "，谢谢")]
-        {
+        for (left, right) in [
+            ("", ""),
+            ("is ", "."),
+            ("=", "\n"),
+            ("\"", "\""),
+            ("号码：", "，谢谢"),
+            (r"\u0022", r"\u0022"),
+            (r"\x22", r"\x22"),
+            (r"\u003e", "<"),
+            ("\u{1b}[38;2;255;100;100m", "\u{1b}[m"),
+        ] {
+            // An address may have such letters itself.
+            if left.ends_with(|it: char| it.is_ascii_alphanumeric()) && number.contains('@') {
+                continue;
+            }
             assert_eq!(redacted(&format!("{left}{number}{right}")), format!("{left}[X]{right}"));
         }
     }
@@ -174,6 +190,9 @@ fn look_alikes_are_left() {
         "357892983153494".to_owned(),
         "000-12-3456 666-12-3456 912-12-3456 219-00-1234 219-09-0000".to_owned(),
         "1219-09-9999".to_owned(),
+        "[32mAKIAQ3VBZ7LXWM2RTNY6 mAKIAQ3VBZ7LXWM2RTNY6".to_owned(),
+        "x22219-09-9999 u0022219-09-9999 \\u022219-09-9999".to_owned(),
+        "\\\\v0022AKIAQ3VBZ7LXWM2RTNY6 0x22AKIAQ3VBZ7LXWM2RTNY6".to_owned(),
         "DE88370400440532013000".to_owned(),
         "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----".to_owned(),
         "-----BEGIN [A-Z ]+ PRIVATE KEY-----".to_owned(),
@@ -203,6 +222,28 @@ fn the_word_of_examples_behind_noise_hides_no_key() {
 }
 
 #[test]
+fn a_character_over_and_over_within_noise_hides_no_key() {
+    for text in [
+        "gsk_q7Zk2Vb9Lx4Wm8Rt3Ny6aaaaaaHc5Jd1Pf0GsTuEaKiXoBvQlMwYzCr",
+        "sk-proj-000000q7Zk2Vb9Lx4Wm8Rt3Ny6Hc5Jd1Pf0GsT",
+        "glpat-q7Zk2Vb9Lx4Wm8Rt3NyXXXXXX",
+    ] {
+        assert_eq!(redacted(text), "[X]", "{text}");
+    }
+    for text in ["gsk_a1b2c3d4e5f6g7h8i9j0000000000000000000000", "AKIAAAAAAA7LXWM2RTNY"] {
+        assert_eq!(redacted(text), text);
+    }
+}
+
+#[test]
+fn urls_in_a_row_hide_no_password() {
+    let url = "postgres://app:q7Zk2Vb9@db:5432/main";
+    let row = "amqp://".repeat(300);
+    let out = redacted(&format!("{row}x {url} {row}{url}"));
+    assert_eq!(out, format!("{row}x [X] {row}[X]"));
+}
+
+#[test]
 fn assignments_stay_parsable() {
     assert_eq!(redacted(r#"db_password: "fc4f28Ti0oSGW9kMF5" x"#), "[X] x");
     assert_eq!(redacted(r#"{"db_password": "fc4f28Ti0oSGW9kMF5"}"#), r#"{"db_password": "[X]"}"#);
@@ -220,6 +261,27 @@ fn a_key_that_breaks_off_is_still_one() {
     assert_eq!(redacted(&text.replace('\n', "\\n")), "[X]");
     assert_eq!(redacted(&text.replace('\n', "\\r\\n")), "[X]");
     assert_eq!(redacted(&format!("sk-ant-api03-{}", noise(60))), "[X]");
+}
+
+#[test]
+fn a_private_key_is_found_as_people_quote_it() {
+    let lines =
+        ["-----BEGIN PRIVATE KEY-----", &noise(64), &noise(64), "-----END PRIVATE KEY-----"];
+    let quoted = |lines: &[&str], between: &str| {
+        let out = redacted(&format!("It is: {}{between}ok", lines.join(between)));
+        assert_eq!(out, format!("It is: [X]{between}ok"));
+    };
+    for between in ["\n> ", "\n# ", "\n * ", "\n| "] {
+        quoted(&lines, between);
+        // One that breaks off.
+        quoted(&lines[..3], between);
+    }
+    for between in ["\n// ", "<br>", "<br/>\n", "\\n\" +\n\"", "\n  12\t"] {
+        quoted(&lines, between);
+    }
+    let told =
+        "It begins with `-----BEGIN PRIVATE KEY-----`, then # and > and | are no part of it.";
+    assert_eq!(redacted(told), told);
 }
 
 /// How many of those deltas pass in the moment in which they come.
@@ -296,6 +358,12 @@ fn glued() -> impl Strategy<Value = String> {
         "password = \"fc4f28Ti0oSGW9kMF5\"",
         "\"",
         "\\",
+        "\\u0022",
+        "\\x3e",
+        "%3D",
+        "u",
+        "\u{1b}[32m",
+        "x",
         " ",
         "-",
         "_",

@@ -4,6 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use weir::guard::attached;
 use weir::guard::linear::Model;
 use weir::guard::screen::{self, Known};
 use weir::guard::verdict;
@@ -12,13 +13,15 @@ use weir::wire::texts::texts;
 fuzz_target!(|body: &[u8]| {
     let model = Model::blank();
     let found = texts(body);
-    for piece in found.pieces.iter().chain(&found.tools) {
+    for piece in found.pieces.iter().chain(&found.tools).chain(&found.files) {
         assert!(piece.span.end <= body.len());
+        screen::meant(piece, body);
     }
     let mut known = Known::new(100, 7);
     let first: Vec<_> = levels(&screen::screen(&model, (body, &texts(body)), &mut known));
     assert_eq!(first, levels(&screen::screen(&model, (body, &texts(body)), &mut known)));
     let text = String::from_utf8_lossy(body);
+    assert!(!attached::is_other(body) || attached::text(&text).is_none());
     for mark in verdict::judge(&model, &text).marks {
         assert!(mark.start <= mark.end && mark.end <= text.len());
     }
