@@ -5,10 +5,10 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 extra=$(mktemp)
 trap 'rm -f "$extra"' EXIT
-for guard in "" "guard: {input: {}, output: {}}" \
+for guard in "guard: {input: 'off'}" "guard: {input: {}, output: {}}" \
   "guard: {input: {}, output: {secrets: redact, cards: redact, ssn: redact}, canary: block, canary_secret: a-secret-of-the-loadtest}"; do
   echo "$guard" >"$extra"
-  echo "== ${guard:-no guards}" >&2
+  echo "== $guard" >&2
   for scenario in unary_1k sse_200; do
     PROXIES=weir WEIR_EXTRA=$extra "$here/$scenario.sh"
   done
