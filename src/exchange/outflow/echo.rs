@@ -74,8 +74,9 @@ fn look(terms: &Terms, body: &Bytes, tally: &mut Tally) -> Passed {
             strings(&body, value, &mut found);
             searched(terms, (&body, &found), tally)
         }
-        // A number alone is read as it is written.
-        Ok(_) | Err(_) => plain(terms, &body, tally),
+        // A number alone is searched as it is written, and what is left of one is a string: JSON stays JSON.
+        Ok(_) => plain(terms, &body, true, tally),
+        Err(_) => plain(terms, &body, false, tally),
     }
 }
 
@@ -94,8 +95,8 @@ fn searched(terms: &Terms, (body, found): (&Bytes, &[Found]), tally: &mut Tally)
     Passed { bytes, stop: None }
 }
 
-/// Searches what is no JSON as one text.
-fn plain(terms: &Terms, body: &Bytes, tally: &mut Tally) -> Passed {
+/// Searches a body as one text. What has been changed is quoted if that is asked for.
+fn plain(terms: &Terms, body: &Bytes, is_quoted: bool, tally: &mut Tally) -> Passed {
     let mut quoted = Vec::new();
     json::quote_into(&String::from_utf8_lossy(body), &mut quoted);
     let (quoted, path) = (Bytes::from(quoted), 0);
@@ -108,6 +109,9 @@ fn plain(terms: &Terms, body: &Bytes, tally: &mut Tally) -> Passed {
     if passed.stop.is_some() || passed.bytes == quoted {
         let bytes = if passed.stop.is_some() { Bytes::new() } else { body.clone() };
         return Passed { bytes, ..passed };
+    }
+    if is_quoted {
+        return passed;
     }
     let inside = &passed.bytes[1..passed.bytes.len() - 1];
     let text = json::unescape(inside).unwrap_or_else(|| String::from_utf8_lossy(inside));
@@ -229,6 +233,18 @@ mod tests {
     fn a_failure_that_is_no_json_is_searched_as_text() {
         let (text, stop, _) = failed(&format!("<p>no \"key\"\n{KEY} \\ é</p>"));
         assert_eq!((&*text, stop), (&*format!("<p>no \"key\"\n{MARK} \\ é</p>"), None));
+    }
+
+    #[test]
+    fn what_is_left_of_a_number_alone_is_json() {
+        for (body, shown) in [
+            ("4111111111111111", r#""[REDACTED_CREDIT_CARD_1]""#),
+            (" 4111111111111111\n", r#"" [REDACTED_CREDIT_CARD_1]\n""#),
+            ("4111111111111112", "4111111111111112"),
+            (" null", " null"),
+        ] {
+            assert_eq!(failed(body).0, shown);
+        }
     }
 
     #[test]
