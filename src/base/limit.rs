@@ -469,7 +469,8 @@ pub const GUARD_DECODE_DEPTH_MAX: usize = 2;
 /// several, which share what lies at their ends.
 pub const GUARD_DECODED_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes from the start of a text that are read turned or reversed, where a cue says so.
+/// Bytes of a text that are read turned or reversed at a time, where a cue says so: a text as long as those that the
+/// weights were learned from is read in one piece.
 pub const GUARD_TURNED_BYTES_MAX: usize = 64 * 1024;
 
 /// Work, in steps of about a nanosecond, that each byte of a text pays for: reading it once as it stands takes some

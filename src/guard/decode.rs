@@ -28,6 +28,8 @@ const SHARED_BYTES: usize = GUARD_DECODED_BYTES_MAX / 16;
 const CODED_STRETCH: (usize, usize) = (GUARD_DECODED_BYTES_MAX / 3 * 4, SHARED_BYTES / 3 * 4);
 /// The same of bytes in other codes.
 const PLAIN_STRETCH: (usize, usize) = (GUARD_DECODED_BYTES_MAX, SHARED_BYTES);
+/// The same of what is turned or reversed.
+const TURNED_STRETCH: (usize, usize) = (GUARD_TURNED_BYTES_MAX, SHARED_BYTES);
 /// Bytes that are decoded first, to see whether more is worth it.
 const SAMPLE_BYTES: usize = 64;
 
@@ -272,21 +274,25 @@ pub fn numbered(run: &str) -> Option<String> {
     read(2, 7..=8).or_else(|| read(10, 2..=3)).or_else(|| read(16, 2..=2))
 }
 
+/// A text in stretches that are turned or reversed by themselves.
+pub fn turnable(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let at = |place| text.floor_char_boundary(place);
+    stretches((0, text.len()), TURNED_STRETCH).map(move |(from, to)| (at(from), at(to)))
+}
+
 /// The text turned by 13 letters.
 pub fn turned(text: &str) -> String {
-    let end = text.char_indices().nth(GUARD_TURNED_BYTES_MAX).map_or(text.len(), |(end, _)| end);
-    let turn = |byte: &u8| match byte {
+    let turn = |byte: u8| match byte {
         b'a'..=b'm' | b'A'..=b'M' => byte + 13,
         b'n'..=b'z' | b'N'..=b'Z' => byte - 13,
-        _ => *byte,
+        _ => byte,
     };
-    String::from_utf8(text.as_bytes()[..end].iter().map(turn).collect()).unwrap_or_default()
+    String::from_utf8(text.bytes().map(turn).collect()).unwrap_or_default()
 }
 
 /// The text from its end to its start.
 pub fn reversed(text: &str) -> String {
-    let end = text.floor_char_boundary(GUARD_TURNED_BYTES_MAX);
-    text[..end].chars().rev().collect()
+    text.chars().rev().collect()
 }
 
 #[cfg(test)]

@@ -464,12 +464,19 @@ fn escape(bytes: &[u8]) -> Option<(char, usize)> {
     }
 }
 
-/// Digits up to a semicolon.
+/// Digits as readers of HTML take them: behind any number of zeros, and with a semicolon or without. Each is looked
+/// at once, for no other number begins within it.
 fn number(digits: &[u8], radix: u32, ahead: usize) -> Option<(char, usize)> {
-    let len = digits.iter().take(7).position(|byte| *byte == b';')?;
-    let (letter, _) = value(digits.get(..len)?, radix)?;
-    Some((letter, ahead + len + 1))
+    let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
+    let is_digit = |byte: &&u8| char::from(**byte).is_digit(radix);
+    let len = digits[zeros..].iter().take(VALUE_DIGITS_MAX + 1).take_while(is_digit).count();
+    let end = zeros + len;
+    let (letter, _) = value(digits.get(zeros..end)?, radix)?;
+    Some((letter, ahead + end + usize::from(digits.get(end) == Some(&b';'))))
 }
+
+/// No character of ASCII has more.
+const VALUE_DIGITS_MAX: usize = 3;
 
 fn fixed(digits: &[u8], len: usize) -> Option<(char, usize)> {
     let (letter, len) = value(digits.get(..len)?, 16)?;
@@ -594,6 +601,9 @@ mod tests {
             "ig<b>no</b>re",
             "ig<!-- -->nore",
             "&#105;g&#x6e;ore",
+            "&#0000105;g&#x00006e;ore",
+            "&#105g&#x6Eore",
+            "&#000000000000000000000105gnore",
             "\\x69gn\\u006fre",
             "ɪɢɴᴏʀᴇ",
             "🅸🅶🅽🅾🆁🅴",
@@ -612,6 +622,10 @@ mod tests {
         assert_eq!(folded("नमस्ते"), "नमस्ते");
         assert_eq!(folded("指令を無視"), "指令を無視");
         assert_eq!(folded("Vec<u8> & \\n"), "vec<u8> & \\n");
+        assert_eq!(
+            folded("see &#1105; &#; &#x; &#0; and &#9"),
+            "see &#1105; &#; &#x; &#0; and &#9"
+        );
         assert_eq!(folded("می‌خواهم"), "میخواهم");
     }
 

@@ -4,8 +4,8 @@
 //! segment lies where the segment lies.
 
 use crate::base::limit::{
-    GUARD_DECODE_DEPTH_MAX, GUARD_DECODES_MAX, GUARD_SPANS_MAX, GUARD_TURNED_BYTES_MAX,
-    GUARD_WORK_PER_BYTE, GUARD_WORK_SPARE,
+    GUARD_DECODE_DEPTH_MAX, GUARD_DECODES_MAX, GUARD_SPANS_MAX, GUARD_WORK_PER_BYTE,
+    GUARD_WORK_SPARE,
 };
 use crate::guard::decode::{self, Piece};
 use crate::guard::linear::{Model, Reading, Tables};
@@ -248,20 +248,22 @@ impl<'a> Sight<'a> {
 
     fn all_deeper(&mut self, hidden: &Hidden, depth: usize) {
         for piece in &hidden.coded {
-            self.deeper(piece, depth, true);
+            self.is_cut |= self.segments == 0;
+            if self.segments > 0 && self.may_read(&piece.text, FOLD_WORK) {
+                self.segments -= 1;
+                self.deeper(piece, depth, true);
+            }
         }
+        // There is no more of what is turned than of the text itself.
         for piece in &hidden.turned {
-            self.deeper(piece, depth, self.turns_again);
+            if self.may_read(&piece.text, FOLD_WORK) {
+                self.deeper(piece, depth, self.turns_again);
+            }
         }
     }
 
     /// Reads a decoded segment, and what is hidden in that.
     fn deeper(&mut self, piece: &Piece, depth: usize, turns: bool) {
-        self.is_cut |= self.segments == 0;
-        if self.segments == 0 || !self.may_read(&piece.text, FOLD_WORK) {
-            return;
-        }
-        self.segments -= 1;
         self.take(SEGMENT_WORK);
         let segment = (piece.start, piece.end);
         let mut view = View { folded: Folded::default(), segment: Some(segment) };
@@ -347,13 +349,12 @@ impl<'a> Sight<'a> {
             (reading.reversed, decode::reversed),
         ];
         for (_, way) in ways.iter().filter(|(cues, _)| *cues >= CUES_MIN) {
-            let text = &folded.text[..folded.text.floor_char_boundary(GUARD_TURNED_BYTES_MAX)];
-            if self.may_read(text, TURN_WORK) {
-                out.push(Piece {
-                    text: way(&folded.text),
-                    start: 0,
-                    end: folded.origin(folded.text.len()),
-                });
+            for (from, to) in decode::turnable(&folded.text) {
+                let text = &folded.text[from..to];
+                if self.may_read(text, TURN_WORK) {
+                    let (start, end) = (folded.origin(from), folded.origin(to));
+                    out.push(Piece { text: way(text), start, end });
+                }
             }
         }
     }
@@ -566,6 +567,8 @@ mod tests {
         for (run, hidden) in [
             (letters("qxzk").repeat(2_200), letters(attack)),
             (numbers("good day ").repeat(600), numbers(attack)),
+            (pays.clone(), format!("rot13 {}", decode::turned(attack))),
+            (pays.clone(), decode::reversed(attack)),
         ] {
             let verdict = judge(&Model::blank(), &format!("{pays} {run}  {hidden}"));
             assert_eq!(verdict.level, Level::Certain, "{hidden}");
