@@ -2,8 +2,6 @@
 //!
 //! Which events change, and how, is decided by the search.
 
-use memchr::memmem;
-
 use crate::exchange::outflow::Stop;
 use crate::exchange::outflow::beside::is_name;
 use crate::wire::sse::{self, write_event};
@@ -31,6 +29,8 @@ pub struct Cut<'a> {
     pub out: Vec<u8>,
     /// Why nothing may follow.
     pub stop: Option<Stop>,
+    /// The last event lacks its blank line.
+    pub is_open: bool,
 }
 
 impl Cut<'_> {
@@ -70,7 +70,7 @@ impl Cut<'_> {
     pub fn replace(&mut self, event: &sse::Event<'_>, (lines, data): (Option<&[u8]>, &[u8])) {
         let mut out = Vec::new();
         let block = lines.unwrap_or_else(|| self.block(event));
-        let at = memmem::find(block, event.data).filter(|_| !event.data.is_empty());
+        let at = data_at(block, event.data).filter(|_| !event.data.is_empty());
         if let Some(at) = at.filter(|_| !data.contains(&b'\n')) {
             out.extend_from_slice(&block[..at]);
             out.extend_from_slice(data);
@@ -82,6 +82,20 @@ impl Cut<'_> {
         }
         self.put(event, &out);
     }
+}
+
+/// Where data lie in their block, if one line holds them. The same words may stand before them in a comment.
+fn data_at(block: &[u8], data: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    for line in block.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        end += line.len();
+        let before = line.strip_prefix(b"data:").and_then(|value| value.strip_suffix(data));
+        if before.is_some_and(|before| before.trim_ascii().is_empty()) {
+            return Some(end - data.len());
+        }
+        end += 1;
+    }
+    None
 }
 
 /// The text with those places changed, which are in order.

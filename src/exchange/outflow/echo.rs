@@ -46,10 +46,17 @@ fn lines(terms: &Terms, data: &[u8], within: Span) -> Vec<(Span, Vec<u8>)> {
     let line = canary::line(token);
     let text = within.of(data);
     let found = memmem::find_iter(text, line.as_bytes()).map(|at| {
-        let from = at - if text[..at].ends_with(BREAK) { BREAK.len() } else { 0 };
+        let from = at - if is_after_break(&text[..at]) { BREAK.len() } else { 0 };
         (Span::new(within.start + from, within.start + at + line.len()), Vec::new())
     });
     found.collect()
+}
+
+/// Whether text as it is written in JSON ends in that break. Behind half an escape it begins with a backslash that is
+/// no escape of its own.
+fn is_after_break(text: &[u8]) -> bool {
+    let Some(before) = text.strip_suffix(BREAK) else { return false };
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
 }
 
 /// Searches the body of a failure, whatever it is made of. What is left of it, and why it must not be shown, if
@@ -244,6 +251,15 @@ mod tests {
             (" null", " null"),
         ] {
             assert_eq!(failed(body).0, shown);
+        }
+    }
+
+    #[test]
+    fn the_line_of_the_canary_takes_no_half_of_an_escape_away() {
+        let line = canary::line(&token());
+        for (before, left) in [(r"a\\n\n", r"a\\n\n"), (r"a\\\\\n\n", r"a\\\\"), (r"\n\n", "")] {
+            let (text, stop, _) = failed(&format!(r#"{{"a":"{before}{line}"}}"#));
+            assert_eq!((text, stop), (format!(r#"{{"a":"{left}"}}"#), None));
         }
     }
 

@@ -374,9 +374,9 @@ struct Target<'a> {
 }
 
 /// What a chunk is known by.
-const FRAME: [&[u8]; 4] = [b"id", b"object", b"created", b"model"];
+const FRAME: [&str; 4] = ["id", "object", "created", "model"];
 /// What tells the parts on the way from their neighbours.
-const ON_THE_WAY: [&[u8]; 2] = [b"index", b"type"];
+const ON_THE_WAY: [&str; 2] = ["index", "type"];
 
 impl Target<'_> {
     const fn is_in(&self, value: Span) -> bool {
@@ -385,18 +385,12 @@ impl Target<'_> {
 
     fn pruned(&self, value: Span, depth: usize, out: &mut Vec<u8>) {
         match value.of(self.data).trim_ascii_start().first() {
-            Some(b'{') => self.object(value, depth, out),
+            Some(b'{') => self.object(value, (depth, 0), out),
             Some(b'[') => {
                 out.push(b'[');
-                let mut pull = Pull::new(self.data, value);
-                pull.enter();
-                while pull.item() {
-                    let item = pull.skip();
-                    if item.is_empty() {
-                        break;
-                    }
+                for (place, item) in walk::items(self.data, value).into_iter().enumerate() {
                     if self.is_in(item) {
-                        self.pruned(item, depth + 1, out);
+                        self.item(item, (depth + 1, place), out);
                     }
                 }
                 out.push(b']');
@@ -409,15 +403,30 @@ impl Target<'_> {
         }
     }
 
-    fn object(&self, value: Span, depth: usize, out: &mut Vec<u8>) {
-        let kept: &[&[u8]] = if depth == 0 { &FRAME } else { &ON_THE_WAY };
+    /// The one item of a list that is kept. Its place is told where nothing else tells it from its neighbours.
+    fn item(&self, item: Span, (depth, place): (usize, usize), out: &mut Vec<u8>) {
+        if item.of(self.data).starts_with(b"{") {
+            return self.object(item, (depth, place), out);
+        }
+        out.extend_from_slice(&b"\"\",".repeat(place));
+        self.pruned(item, depth, out);
+    }
+
+    fn object(&self, value: Span, (depth, place): (usize, usize), out: &mut Vec<u8>) {
+        let kept: &[&str] = if depth == 0 { &FRAME } else { &ON_THE_WAY };
+        let is_placed = place > 0 && walk::index(self.data, value).is_none();
         out.push(b'{');
-        let mut first = true;
+        let mut first = !is_placed;
+        if is_placed {
+            out.extend_from_slice(format!("\"index\":{place}").as_bytes());
+        }
         for member in json::members(self.data, value) {
             let key = member.key.of(self.data);
+            let is = |name: &str| json::key_is(key, name);
             let on_the_way = self.is_in(member.value);
-            let is_reason = key == b"finish_reason";
-            if !(on_the_way || is_reason || kept.contains(&key)) {
+            let is_reason = is("finish_reason");
+            let is_kept = kept.iter().any(|name| is(name)) && !(is_placed && is("index"));
+            if !(on_the_way || is_reason || is_kept) {
                 continue;
             }
             if !std::mem::take(&mut first) {
@@ -459,5 +468,19 @@ mod tests {
         let rest = with_rest(Surface::Chat, (data, said.span), b"sk-x");
         let wanted = r#"{"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":2,"delta":{"tool_calls":[{"index":1,"type":"function","function":{"arguments":"sk-x"}}]},"finish_reason":null}]}"#;
         assert_eq!(String::from_utf8(rest).unwrap(), wanted);
+    }
+
+    #[test]
+    fn the_rest_of_what_has_no_number_is_told_at_its_place() {
+        let data = br#"{"choices":[{"delta":{"content":"a"}},{"delta":{"content":[{"text":"b"},{"text":"sk-"}]}},{"delta":{"content":["c","d"]}}]}"#;
+        let rest = |words: &[u8], rest: &[u8]| {
+            let at = memchr::memmem::find(data, words).unwrap() + 1;
+            let span = Span::new(at, at + words.len() - 2);
+            String::from_utf8(with_rest(Surface::Chat, (data, span), rest)).unwrap()
+        };
+        let wanted = r#"{"choices":[{"index":1,"delta":{"content":[{"index":1,"text":"sk-x"}]}}]}"#;
+        assert_eq!(rest(b"\"sk-\"", b"sk-x"), wanted);
+        let wanted = r#"{"choices":[{"index":2,"delta":{"content":["","x"]}}]}"#;
+        assert_eq!(rest(b"\"d\"", b"x"), wanted);
     }
 }

@@ -247,7 +247,7 @@ impl Outflow {
     fn look(&mut self, whole: &[u8], bytes: &[u8], end: bool) -> Looked {
         let at = self.tail_at;
         let mut decoder = std::mem::take(&mut self.decoder);
-        let mut cut = Cut { whole, base: at, done: 0, out: Vec::new(), stop: None };
+        let mut cut = Cut { whole, base: at, done: 0, out: Vec::new(), stop: None, is_open: false };
         decoder.feed(bytes, |event| self.take(&event, &mut cut));
         // Before `at` if an event goes on of which the beginning has been let through.
         let open = decoder.open_start().checked_sub(at);
@@ -255,13 +255,16 @@ impl Outflow {
             .and_then(|open| usize::try_from(open).ok())
             .map_or(whole.len(), |it| it.min(whole.len()));
         if end {
-            decoder.finish(|event| self.take(&event, &mut cut));
+            decoder.finish(|event| {
+                cut.is_open = !event.terminated;
+                self.take(&event, &mut cut);
+            });
         }
         if end || self.over.is_some() {
             ready = whole.len();
         }
         self.decoder = decoder;
-        let Cut { done, mut out, mut stop, .. } = cut;
+        let Cut { done, mut out, mut stop, is_open, .. } = cut;
         if stop.is_none() && whole.len() - ready > SSE_EVENT_BYTES_MAX {
             // No event may wait for its end for ever; what there is of it passes, or nothing does.
             stop = self.tally.failed(self.terms.guards.on_failure);
@@ -275,7 +278,11 @@ impl Outflow {
         if stop.is_some() {
             return Looked { ready, changed: Some(out), stop };
         }
-        let (rest, stop) = if end { self.last_flush() } else { (Vec::new(), None) };
+        let (mut rest, stop) = if end { self.last_flush() } else { (Vec::new(), None) };
+        if is_open && (stop.is_some() || !rest.is_empty()) {
+            // What follows would be read as a part of it.
+            rest = [b"\n\n", &rest[..]].concat();
+        }
         if done == 0 && out.is_empty() && rest.is_empty() {
             return Looked { ready, changed: None, stop };
         }

@@ -232,6 +232,30 @@ fn what_is_no_object_is_searched_in_every_dialect() {
 }
 
 #[test]
+fn what_is_held_is_taken_from_the_data_and_not_from_a_comment_that_says_the_same() {
+    for surface in SURFACES {
+        let word = said(surface, "gsk_").to_string();
+        for before in [format!(": {word}\n"), format!("id: {word}\r\n"), format!("x:{word}\r")] {
+            let told = format!("{before}data: {word}\n\n");
+            let (out, stop) = flown(redacting(), surface, &[told.as_bytes()]);
+            assert_eq!((out.starts_with(&before), stop), (true, None), "{out}");
+            assert_eq!(heard(surface, &out).0, "gsk_", "{out}");
+        }
+    }
+}
+
+#[test]
+fn what_is_held_to_the_end_follows_an_event_that_lacks_its_blank_line() {
+    for surface in SURFACES {
+        for end in ["", "\n", "\r", "\r\n", "\n:", "\n: a\n"] {
+            let told = format!("data: {}{end}", said(surface, "gsk_"));
+            let (out, stop) = flown(redacting(), surface, &[told.as_bytes()]);
+            assert_eq!((heard(surface, &out).0, stop), ("gsk_".to_owned(), None), "{out}");
+        }
+    }
+}
+
+#[test]
 fn the_canary_beside_the_data_ends_the_stream() {
     let canary = || terms(Guards { canary: Canary::Block, ..Guards::default() });
     for surface in SURFACES {

@@ -4,6 +4,7 @@
 //! Values must have been checked, or come from a provider: what is no JSON is safe to hand in, and is passed
 //! over. Nothing is changed here.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::FixedState;
@@ -192,12 +193,13 @@ impl Walk<'_> {
 
     fn members(&mut self, value: Span, way: Way, but: Option<&str>) {
         for member in json::members(self.json, value) {
-            let key = member.key.of(self.json);
+            let key = plain(member.key.of(self.json));
+            let key = &*key;
             if key == b"name" && self.is_call(value, way) {
                 self.value(member.value, way.member(key, What::Text));
                 continue;
             }
-            if SKIPPED.contains(&key) || but.is_some_and(|name| json::key_is(key, name)) {
+            if SKIPPED.contains(&key) || but.is_some_and(|name| key == name.as_bytes()) {
                 continue;
             }
             if key == b"data" && (way.within == Within::Audio || self.is_sealed(value)) {
@@ -256,6 +258,14 @@ impl Walk<'_> {
             self.value(item, Way { path, what: What::Text, depth: way.depth + 1, ..way });
             place += 1;
         }
+    }
+}
+
+/// A key as readers of JSON read it, who take escapes for what they stand for.
+fn plain(written: &[u8]) -> Cow<'_, [u8]> {
+    match json::unescape(written).filter(|_| written.contains(&b'\\')) {
+        Some(key) => Cow::Owned(key.into_owned().into_bytes()),
+        None => Cow::Borrowed(written),
     }
 }
 
@@ -346,6 +356,16 @@ mod tests {
             r#"[{"type":"custom_tool_call","input":"a"},{"custom":{"input":"b"}},{"input":"c"}]"#;
         let wanted = [("a", What::Text), ("b", What::Text), ("c", What::Json)];
         assert_eq!(told(json), wanted.map(|(text, what)| (text.to_owned(), what)));
+    }
+
+    #[test]
+    fn a_key_is_what_its_escapes_stand_for() {
+        let json = r#"{"ty\u0070e":"a","\u0063ontent":"b","logprob\u0073":[]}"#;
+        let found = texts(json.as_bytes(), Span::whole(json.as_bytes()));
+        let wanted: Vec<_> = found.iter().map(|it| (it.what, it.goes_on)).collect();
+        assert_eq!(wanted, [(What::Text, true), (What::Logprobs, false)]);
+        let plain = texts(br#"{"content":"b"}"#, Span::whole(br#"{"content":"b"}"#));
+        assert_eq!(found[0].path, plain[0].path);
     }
 
     #[test]

@@ -228,7 +228,9 @@ fn pem_body(look: &Look<'_>, from: usize) -> Sight<Option<usize>> {
 
 fn pem_foot(look: &mut Look<'_>, body: usize, foot: usize) -> Sight<Option<usize>> {
     let mut place = foot + PEM_END.len();
-    while place - foot < PEM_NAME_MAX && look.at(place)?.is_some_and(|b| b != b'-' && b != b'\n') {
+    // No further than ASCII, of which names are made: a find ends between two characters.
+    let is_of_name = |byte: u8| byte.is_ascii() && !matches!(byte, b'-' | b'\n');
+    while place - foot < PEM_NAME_MAX && look.at(place)?.is_some_and(is_of_name) {
         place += 1;
     }
     let end = if look.says(place, "-----")? { place + 5 } else { place };

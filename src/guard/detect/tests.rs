@@ -264,6 +264,15 @@ fn a_key_that_breaks_off_is_still_one() {
 }
 
 #[test]
+fn a_private_key_without_its_end_takes_no_half_of_a_character_away() {
+    let words = "\u{e9}".repeat(40);
+    for before in ["", "x", "xx"] {
+        let key = format!("-----BEGIN PRIVATE KEY-----{}-----END {before}", noise(64));
+        assert_eq!(redacted(&format!("{key}{words}")), format!("[X]{words}"));
+    }
+}
+
+#[test]
 fn a_private_key_is_found_as_people_quote_it() {
     let lines =
         ["-----BEGIN PRIVATE KEY-----", &noise(64), &noise(64), "-----END PRIVATE KEY-----"];
