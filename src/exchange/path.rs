@@ -135,11 +135,11 @@ fn readings(path: &str) -> Vec<Vec<String>> {
 }
 
 /// The names in a path: either slash parts them, what follows a semicolon is cut off, empty names and the case of
-/// letters are of no account.
+/// letters are of no account, whatever their alphabet: the sign for Kelvin is a `k` to some.
 fn plain_names(path: &str) -> Vec<String> {
     let segments = path.split(['/', '\\']);
     let names = segments.map(|segment| segment.split(';').next().unwrap_or_default().trim());
-    names.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect()
+    names.filter(|name| !name.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// Whether a provider that normalises paths could be led out of the base URL's path, with our
@@ -260,6 +260,8 @@ mod tests {
             "/v1/chat/completions;%2fx#/y",
             "/v1/messages/",
             "/anthropic/v1//messages",
+            "/v1/messages/count_to\u{212a}ens",
+            "/v1/messages/count_to%E2%84%AAens",
         ] {
             assert_eq!(go("POST", path), Err(Code::NotFound), "{path}");
         }

@@ -54,7 +54,10 @@ pub fn compress(text: &str, settings: &Settings) -> Option<Compressed> {
     {
         return found.kind.is_some().then_some(found);
     }
-    plain(text, settings)
+    let found = plain(text, settings)?;
+    // What only a terminal needs may have hidden that it is a JSON text.
+    let again = found.kind.is_none().then(|| compress(&found.text, settings)).flatten();
+    Some(again.unwrap_or(found))
 }
 
 fn is_long(text: &str, settings: &Settings) -> bool {
@@ -183,6 +186,18 @@ mod tests {
         assert_eq!(tree["metadata"]["exit_code"], 1);
         assert!(short(&found.text).is_none());
         assert!(short(&text.replace("output", "other")).is_none());
+    }
+
+    #[test]
+    fn a_json_text_that_a_terminal_hides_is_one() {
+        let (colours, inner) = ("\u{1b}[0m".repeat(60), json_string(&greps(20)));
+        let plain = format!("{{\"output\": {inner}}}");
+        let wanted = short(&plain).unwrap();
+        let within = plain.replace("\"}", &format!("{colours}\"}}"));
+        for text in [format!("{colours}{plain}"), within] {
+            assert_eq!(short(&text), Some(wanted.clone()));
+        }
+        assert_eq!(short(&wanted.text), None);
     }
 
     fn json_string(text: &str) -> String {

@@ -82,8 +82,11 @@ impl BaseUrl {
         if uri.query().is_some() || text.contains('?') {
             return Err(BaseUrlError::Query);
         }
-        let port = port_of(authority, tls)?;
         let host = authority.host().to_ascii_lowercase();
+        if unbracketed(&host).is_empty() {
+            return Err(BaseUrlError::NoHost);
+        }
+        let port = port_of(authority, tls)?;
         let path = uri.path().to_owned();
         Ok(Self::of(tls, &host, port, if exact { as_written(path) } else { by_path(&path) }))
     }
@@ -93,7 +96,7 @@ impl BaseUrl {
             (true, 443) | (false, 80) => host.to_owned(),
             _ => format!("{host}:{port}"),
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = unbracketed(host).to_owned();
         Self { tls, host, port, authority, path, join }
     }
 
@@ -145,9 +148,15 @@ impl BaseUrl {
     }
 }
 
+/// An address without the brackets of IPv6.
+fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 fn port_of(authority: &http::uri::Authority, tls: bool) -> Result<u16, BaseUrlError> {
     let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     match after_host.strip_prefix(':') {
+        None if !after_host.is_empty() => Err(BaseUrlError::NotUrl),
         None => Ok(if tls { 443 } else { 80 }),
         Some(text) => text.parse().ok().filter(|&port| port != 0).ok_or(BaseUrlError::Port),
     }
@@ -311,6 +320,9 @@ mod tests {
             ("https://host/v1?key=1", BaseUrlError::Query),
             ("https://host/v1?", BaseUrlError::Query),
             ("https://host/v1#a", BaseUrlError::Fragment),
+            ("https://[]/v1", BaseUrlError::NoHost),
+            ("https://[]:443", BaseUrlError::NoHost),
+            ("https://[::1]x", BaseUrlError::NotUrl),
             ("https://host:0/v1", BaseUrlError::Port),
             ("https://ho st/v1", BaseUrlError::NotUrl),
             ("https://host\r\n/v1", BaseUrlError::NotUrl),

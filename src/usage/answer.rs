@@ -89,6 +89,7 @@ impl AnswerFacts {
             // There is no output; some providers report nothing but a total.
             report.usage.input = report.usage.input.saturating_add(report.usage.output);
             report.usage.output = 0;
+            report.usage.reasoning = 0;
         }
         self.usage = Some(report.usage);
         self.iterations = report.iterations;

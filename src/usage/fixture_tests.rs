@@ -627,6 +627,9 @@ fn surfaces_without_output_have_none() {
     let total = br#"{"data":[{"embedding":[0.1,-2e-3]}],"usage":{"total_tokens":8}}"#;
     let usage = Some(Usage { input: 8, ..Usage::default() });
     assert_eq!(read_answer(Surface::Embeddings, total).usage, usage);
+    let odd =
+        br#"{"usage":{"prompt_tokens":2,"completion_tokens_details":{"reasoning_tokens":6}}}"#;
+    assert_eq!(read_answer(Surface::Embeddings, odd).usage, usage);
     assert_eq!(read_answer(Surface::CountTokens, br#"{"input_tokens":8}"#).usage, None);
     let native = br#"{"model":"m","message":{"content":"x"},"done":true,"prompt_eval_count":3,"eval_count":4}"#;
     let usage = Some(Usage { input: 3, output: 4, ..Usage::default() });

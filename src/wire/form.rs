@@ -98,9 +98,8 @@ fn field_name(head: &[u8]) -> Option<&[u8]> {
             if name.replace(disposed(value)?).is_some() {
                 return None;
             }
-        } else if line.iter().take(KEY.len()).any(u8::is_ascii_whitespace)
-            && !line.iter().take_while(|byte| **byte != b':').all(u8::is_ascii_graphic)
-        {
+        } else if !line.iter().take_while(|byte| **byte != b':').all(u8::is_ascii_graphic) {
+            // What one reader takes for a blank, and cuts off, is a part of the name to another.
             return None;
         }
     }
@@ -202,6 +201,9 @@ mod tests {
             "filename=\"x\" name=\"model\"",
             "name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
             "name=\"x\"\r\nContent-Disposition : form-data; name=\"model\"",
+            "name=\"x\"\r\n\u{a0}Content-Disposition: form-data; name=\"model\"",
+            "name=\"x\"\r\nContent-Disposition\u{3000}: form-data; name=\"model\"",
+            "name=\"x\"\r\n\u{b}Content-Disposition: form-data; name=\"model\"",
             "name=\"x\"\nX-Other: y",
             "name=\"x\"; filename=\"a\"; filename*=utf-8''a; name=\"model\"",
             "name=\"x\"; filename=\"a\"; filename*=\"a\"",
