@@ -1,5 +1,5 @@
-//! Any bytes as a request body: every text is found within the body, the second look says what the first
-//! did, and every place of a verdict lies in its text.
+//! Any bytes as a request body: every text is found within the body, the second look says what the first did,
+//! unless the first had no work left to read all that is hidden, and every place of a verdict lies in its text.
 
 #![no_main]
 
@@ -18,8 +18,12 @@ fuzz_target!(|body: &[u8]| {
         screen::meant(piece, body);
     }
     let mut known = Known::new(100, 7);
-    let first: Vec<_> = levels(&screen::screen(&model, (body, &texts(body)), &mut known));
-    assert_eq!(first, levels(&screen::screen(&model, (body, &texts(body)), &mut known)));
+    let first = screen::screen(&model, (body, &texts(body)), &mut known);
+    let second = screen::screen(&model, (body, &texts(body)), &mut known);
+    // What is known to hold nothing takes no work any more, which is left for what could not be read.
+    if first.iter().all(|finding| finding.verdict.is_whole()) {
+        assert_eq!(levels(&first), levels(&second));
+    }
     let text = String::from_utf8_lossy(body);
     assert!(!attached::is_other(body) || attached::text(&text).is_none());
     for mark in verdict::judge(&model, &text).marks {
