@@ -98,15 +98,46 @@ fn data_at(block: &[u8], data: &[u8]) -> Option<usize> {
     None
 }
 
-/// The text with those places changed, which are in order.
+/// The text with those places changed, which are in order. What lies in another one that was changed is gone with it.
 pub fn changed(text: &[u8], edits: &[(Span, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     for (span, with) in edits {
+        if span.start < at {
+            continue;
+        }
         out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
         out.extend_from_slice(with);
         at = span.end;
     }
     out.extend_from_slice(text.get(at..).unwrap_or_default());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_does_not_come_back() {
+        let edit = |start, end, with: &str| (Span::new(start, end), with.as_bytes().to_vec());
+        let edits = [edit(1, 5, "X"), edit(2, 3, ""), edit(5, 5, "Y"), edit(6, 7, "Z")];
+        assert_eq!(changed(b"abcdefgh", &edits), b"aXYfZh");
+        // What stands twice in the list is changed once.
+        assert_eq!(changed(b"abc", &[edit(1, 2, "X"), edit(1, 2, "X")]), b"aXc");
+    }
+
+    #[test]
+    fn data_lie_in_their_own_line() {
+        for (block, at) in [
+            ("data: {}\n\n", Some(6)),
+            (": {}\ndata:{}\n\n", Some(10)),
+            ("event: {}\r\ndata:  {}\r\n\r\n", Some(18)),
+            ("data:\ndata: {}\n\n", Some(12)),
+            ("data: {\ndata: }\n\n", None),
+            ("database: {}\n\n", None),
+        ] {
+            assert_eq!(data_at(block.as_bytes(), b"{}"), at, "{block}");
+        }
+    }
 }
