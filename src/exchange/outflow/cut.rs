@@ -98,12 +98,14 @@ fn data_at(block: &[u8], data: &[u8]) -> Option<usize> {
     None
 }
 
-/// The text with those places changed, which are in order. What lies in another one that was changed is gone with it.
+/// The text with those places changed, in the order in which they begin. Of two that overlap all is gone, and the
+/// first says what stands there.
 pub fn changed(text: &[u8], edits: &[(Span, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     for (span, with) in edits {
         if span.start < at {
+            at = at.max(span.end);
             continue;
         }
         out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
@@ -123,6 +125,8 @@ mod tests {
         let edit = |start, end, with: &str| (Span::new(start, end), with.as_bytes().to_vec());
         let edits = [edit(1, 5, "X"), edit(2, 3, ""), edit(5, 5, "Y"), edit(6, 7, "Z")];
         assert_eq!(changed(b"abcdefgh", &edits), b"aXYfZh");
+        let across = [edit(1, 4, "X"), edit(3, 6, "Y")];
+        assert_eq!(changed(b"abcdefgh", &across), b"aXgh");
         // What stands twice in the list is changed once.
         assert_eq!(changed(b"abc", &[edit(1, 2, "X"), edit(1, 2, "X")]), b"aXc");
     }

@@ -263,10 +263,11 @@ impl Walk<'_> {
 
 /// A key as readers of JSON read it, who take escapes for what they stand for.
 fn plain(written: &[u8]) -> Cow<'_, [u8]> {
-    match json::unescape(written).filter(|_| written.contains(&b'\\')) {
-        Some(key) => Cow::Owned(key.into_owned().into_bytes()),
-        None => Cow::Borrowed(written),
+    if !written.contains(&b'\\') {
+        return Cow::Borrowed(written);
     }
+    json::unescape(written)
+        .map_or(Cow::Borrowed(written), |key| Cow::Owned(key.into_owned().into_bytes()))
 }
 
 /// The inside of a string value.
