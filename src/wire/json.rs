@@ -93,6 +93,17 @@ fn next_escape(text: &[u8]) -> Option<usize> {
     usize::try_from(found.trailing_zeros() / 8).ok()
 }
 
+/// What a key or a word means to readers of JSON, however it is written; as it is written, if that is nothing.
+pub fn meaning(raw: &[u8]) -> Cow<'_, [u8]> {
+    if !raw.contains(&b'\\') {
+        return Cow::Borrowed(raw);
+    }
+    match unescape(raw) {
+        Some(text) => Cow::Owned(text.into_owned().into_bytes()),
+        None => Cow::Borrowed(raw),
+    }
+}
+
 /// The text of a whole string value, quotes included; otherwise like `unescape`.
 pub fn string(token: &[u8]) -> Option<Cow<'_, str>> {
     unescape(token.strip_prefix(b"\"")?.strip_suffix(b"\"")?)

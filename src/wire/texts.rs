@@ -228,7 +228,7 @@ impl<'b> Walk<'b> {
 
     /// A field of the request itself.
     fn field(&mut self, key: Span) {
-        let (source, is_list) = match &*meaning(key.of(self.body)) {
+        let (source, is_list) = match &*json::meaning(key.of(self.body)) {
             b"messages" | b"input" | b"prompt" | b"items" => (Source::User, true),
             b"system" | b"instructions" | b"systemPrompt" => (Source::System, false),
             b"tools" | b"functions" | b"response_format" | b"text" | b"output_config"
@@ -271,7 +271,7 @@ impl<'b> Walk<'b> {
             }
             self.pull.enter();
             while let Some(key) = self.pull.key() {
-                let is_request = &*meaning(key.of(self.body)) == b"params";
+                let is_request = &*json::meaning(key.of(self.body)) == b"params";
                 if is_request && self.pull.peek() == b'{' {
                     self.starts.push(self.turns_before);
                     self.fields();
@@ -412,7 +412,7 @@ impl<'b> Walk<'b> {
     }
 
     fn member(&mut self, key: Span, said: &mut Said) {
-        let name = meaning(key.of(self.body));
+        let name = json::meaning(key.of(self.body));
         match &*name {
             // Only a message has one: a part of it cannot say that it comes from somebody else.
             b"role" if self.depth == 1 => {
@@ -474,7 +474,7 @@ impl<'b> Walk<'b> {
 
     /// A member of a schema. What is no string goes on, whatever it is called: properties have any name.
     fn property(&mut self, key: Span) {
-        let is_skipped = || SCHEMA_SKIPPED.contains(&&*meaning(key.of(self.body)));
+        let is_skipped = || SCHEMA_SKIPPED.contains(&&*json::meaning(key.of(self.body)));
         if self.pull.peek() == b'"' && is_skipped() {
             self.pull.skip();
         } else {
@@ -486,7 +486,7 @@ impl<'b> Walk<'b> {
     fn word(&mut self) -> Cow<'b, [u8]> {
         let token = self.pull.skip().of(self.body);
         let inside = token.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        meaning(inside.unwrap_or_default())
+        json::meaning(inside.unwrap_or_default())
     }
 
     /// Gives the texts from `first` on to `source`, where nothing within has named another author.
@@ -500,17 +500,6 @@ impl<'b> Walk<'b> {
 /// What lies between the quotes of a string.
 fn inside(token: Span) -> Span {
     Span::new(token.start + 1, token.end.saturating_sub(1).max(token.start + 1))
-}
-
-/// What a key or a word means, however it is written.
-fn meaning(raw: &[u8]) -> Cow<'_, [u8]> {
-    if !raw.contains(&b'\\') {
-        return Cow::Borrowed(raw);
-    }
-    match json::unescape(raw) {
-        Some(text) => Cow::Owned(text.into_owned().into_bytes()),
-        None => Cow::Borrowed(raw),
-    }
 }
 
 fn by_role(word: &[u8]) -> Option<Source> {

@@ -4,7 +4,6 @@
 //! Values must have been checked, or come from a provider: what is no JSON is safe to hand in, and is passed
 //! over. Nothing is changed here.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::FixedState;
@@ -193,7 +192,7 @@ impl Walk<'_> {
 
     fn members(&mut self, value: Span, way: Way, but: Option<&str>) {
         for member in json::members(self.json, value) {
-            let key = plain(member.key.of(self.json));
+            let key = json::meaning(member.key.of(self.json));
             let key = &*key;
             if key == b"name" && self.is_call(value, way) {
                 self.value(member.value, way.member(key, What::Text));
@@ -259,15 +258,6 @@ impl Walk<'_> {
             place += 1;
         }
     }
-}
-
-/// A key as readers of JSON read it, who take escapes for what they stand for.
-fn plain(written: &[u8]) -> Cow<'_, [u8]> {
-    if !written.contains(&b'\\') {
-        return Cow::Borrowed(written);
-    }
-    json::unescape(written)
-        .map_or(Cow::Borrowed(written), |key| Cow::Owned(key.into_owned().into_bytes()))
 }
 
 /// The inside of a string value.
